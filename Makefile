@@ -1,0 +1,54 @@
+# Everything runs in a virtual environment of its own, made from the hashed lock when it is missing or out of date.
+# VENV= puts it elsewhere, PYTHON= names the interpreter (3.11 or newer), ARGS= is handed on (make test ARGS="-k limit").
+
+VENV ?= .venv
+PY = "$(VENV)/bin/python"
+ARGS ?=
+JOBS ?= auto
+export VENV PYTHON
+export PYTHONNOUSERSITE = 1
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help demo test check coverage bench format lock clean
+
+help:
+	@echo "make demo    backtest examples/sma_cross.py on real prices and write reports/demo.html"
+	@echo "make test    run the tests                     (ARGS=\"-k limit\" is handed to pytest)"
+	@echo "make check   style, types, floors              (make format mends what a machine can)"
+	@echo "make coverage  branch coverage of the clocks and the values, 98 % at least"
+	@echo "make bench   measure the speed against peers"
+	@echo "make lock    renew the locks from pyproject.toml"
+	@echo "make clean   remove everything that make has made"
+
+demo:
+	@scripts/setup demo
+	@$(PY) -m weaver backtest examples/sma_cross.py --data demo:AAPL --commission 0.001 --report reports/demo.html $(ARGS)
+
+test:
+	@scripts/setup test
+	@$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+check:
+	@scripts/setup test
+	@scripts/check "$(VENV)"
+
+coverage:
+	@scripts/setup test
+	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal tests/unit --cov-branch \
+		--cov=weaver.core --cov=weaver.glados.clock --cov-report=term-missing:skip-covered --cov-fail-under=98 $(ARGS)
+
+bench:
+	@scripts/setup test
+	@$(PY) benchmarks/run.py $(ARGS)
+
+format:
+	@scripts/setup test
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+lock:
+	@scripts/lock
+
+clean:
+	rm -rf "$(VENV)" "$(VENV).lock" reports dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
