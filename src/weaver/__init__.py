@@ -1,0 +1,138 @@
+"""Weaver: write a strategy once, as one class, and backtest it bar by bar.
+
+The public names below are imported when they are first used, so that `import weaver` costs next to nothing. Indicators are
+in `weaver.indicators`, cost models in `weaver.costs`, what tests need in `weaver.testing`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = (
+    False  # type checkers take it for true; importing `typing` for it would cost half of what this module costs
+)
+if TYPE_CHECKING:
+    from weaver import costs as costs
+    from weaver import indicators as indicators
+    from weaver.core.bars import Bar, BarSeries
+    from weaver.core.errors import (
+        ConfigError,
+        DataError,
+        MissingExtra,
+        NaiveDatetimeError,
+        OrderError,
+        ParameterError,
+        StrategyCrashed,
+        StrategyError,
+        SymbolRequired,
+        TimeframeError,
+        UnknownSymbol,
+        WeaverError,
+    )
+    from weaver.core.instrument import Instrument
+    from weaver.core.orders import Fill, OrderStatus, Side, TimeInForce, Trail
+    from weaver.core.timeframe import Timeframe
+    from weaver.glados.backtest import backtest
+    from weaver.glados.check import check
+    from weaver.glados.clock.backtest import BacktestClock
+    from weaver.glados.clock.factory import ClockConfig, create_clock
+    from weaver.glados.clock.realtime import RealtimeClock
+    from weaver.indicators import crossover
+    from weaver.marvin.order import Order
+    from weaver.marvin.strategy import Strategy
+    from weaver.results.result import Result
+    from weaver.walle.bars.catalog import Catalog
+    from weaver.walle.bars.shipped import shipped_bars
+    from weaver.walle.bars.synthetic import synthetic_bars
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "weaver.core.bars": ("Bar", "BarSeries"),
+    "weaver.core.errors": (
+        "ConfigError",
+        "DataError",
+        "MissingExtra",
+        "NaiveDatetimeError",
+        "OrderError",
+        "ParameterError",
+        "StrategyCrashed",
+        "StrategyError",
+        "SymbolRequired",
+        "TimeframeError",
+        "UnknownSymbol",
+        "WeaverError",
+    ),
+    "weaver.core.instrument": ("Instrument",),
+    "weaver.core.orders": ("Fill", "OrderStatus", "Side", "TimeInForce", "Trail"),
+    "weaver.core.timeframe": ("Timeframe",),
+    "weaver.glados.backtest": ("backtest",),
+    "weaver.glados.check": ("check",),
+    "weaver.glados.clock.backtest": ("BacktestClock",),
+    "weaver.glados.clock.factory": ("ClockConfig", "create_clock"),
+    "weaver.glados.clock.realtime": ("RealtimeClock",),
+    "weaver.indicators": ("crossover",),
+    "weaver.marvin.order": ("Order",),
+    "weaver.marvin.strategy": ("Strategy",),
+    "weaver.results.result": ("Result",),
+    "weaver.walle.bars.catalog": ("Catalog",),
+    "weaver.walle.bars.shipped": ("shipped_bars",),
+    "weaver.walle.bars.synthetic": ("synthetic_bars",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULES = ("costs", "indicators", "testing")  # so that `import weaver` is enough for weaver.costs.SlippageBps
+
+__all__ = [
+    "BacktestClock",
+    "Bar",
+    "BarSeries",
+    "Catalog",
+    "ClockConfig",
+    "ConfigError",
+    "DataError",
+    "Fill",
+    "Instrument",
+    "MissingExtra",
+    "NaiveDatetimeError",
+    "Order",
+    "OrderError",
+    "OrderStatus",
+    "ParameterError",
+    "RealtimeClock",
+    "Result",
+    "Side",
+    "Strategy",
+    "StrategyCrashed",
+    "StrategyError",
+    "SymbolRequired",
+    "TimeInForce",
+    "Timeframe",
+    "TimeframeError",
+    "Trail",
+    "UnknownSymbol",
+    "WeaverError",
+    "backtest",
+    "check",
+    "create_clock",
+    "crossover",
+    "shipped_bars",
+    "synthetic_bars",
+]
+
+
+if not TYPE_CHECKING:  # a type checker that saw it would believe that every name exists
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return import_module(f"weaver.{name}")
+        try:
+            room = _ROOM_OF[name]
+        except KeyError:
+            raise AttributeError(f"module 'weaver' has no attribute {name!r}") from None
+        value = getattr(import_module(room), name)
+        globals()[name] = value  # the next look-up does not come here
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,89 @@
+"""Account: the only code that turns fills into cash, positions and equity.
+
+Money is float64 in one currency. Positions are whole lots, so a position that was bought and sold again is exactly zero.
+It does not decide whether a fill is allowed, and it knows no prices but those it is handed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weaver.core.instrument import Instrument
+
+__all__ = ["Account"]
+
+
+class Account:
+    """Cash and one net position per symbol, by the symbol's index in the order of the run."""
+
+    __slots__ = ("average", "cash", "charged", "instruments", "lots", "multipliers", "quantity", "shorts", "symbols")
+
+    def __init__(self, cash: float, symbols: Sequence[str], instruments: Sequence[Instrument]) -> None:
+        self.cash = cash
+        self.charged = 0.0
+        """All that `charge` has taken so far."""
+        self.symbols = tuple(symbols)
+        self.instruments = tuple(instruments)
+        self.multipliers = tuple(instrument.multiplier for instrument in instruments)
+        self.lots = [0] * len(self.symbols)
+        self.quantity = [0.0] * len(self.symbols)
+        """`lots` as units, signed: what equity is computed from."""
+        self.average = [0.0] * len(self.symbols)
+        """Average entry price of the open position, 0.0 when flat."""
+        self.shorts = 0
+        """How many symbols are short."""
+
+    def apply(self, index: int, lots: int, quantity: float, price: float, commission: float) -> None:
+        """Book one fill: `lots` is signed, `quantity` its size in units (positive)."""
+        before = self.lots[index]
+        after = before + lots
+        amount = quantity * price * self.multipliers[index]
+        self.cash = self.cash - amount - commission if lots > 0 else self.cash + amount - commission
+        self.lots[index] = after
+        self.shorts += (after < 0) - (before < 0)
+        if after == 0:
+            self.quantity[index] = 0.0
+            self.average[index] = 0.0
+            return
+        held = self.quantity[index]
+        self.quantity[index] = self.instruments[index].to_quantity(after)
+        if before == 0 or (before > 0) != (after > 0):
+            self.average[index] = price
+        elif abs(after) > abs(before):
+            self.average[index] = (self.average[index] * abs(held) + price * quantity) / (abs(held) + quantity)
+
+    def copy(self) -> Account:
+        """An independent account in the same state."""
+        twin = Account(self.cash, self.symbols, self.instruments)
+        twin.lots, twin.quantity, twin.average = list(self.lots), list(self.quantity), list(self.average)
+        twin.shorts, twin.charged = self.shorts, self.charged
+        return twin
+
+    def charge(self, amount: float) -> None:
+        """Take a cost of holding (borrow, financing) from the cash."""
+        self.cash -= amount
+        self.charged += amount
+
+    def equity(self, marks: Sequence[float]) -> float:
+        """Cash plus every position at its mark, added in the order of the run (so that the bits are reproducible)."""
+        total = self.cash
+        for held, mark, multiplier in zip(self.quantity, marks, self.multipliers, strict=True):
+            if held:
+                total += held * mark * multiplier
+        return total
+
+    def gross(self, marks: Sequence[float]) -> float:
+        """The notional of all positions, long and short added."""
+        total = 0.0
+        for held, mark, multiplier in zip(self.quantity, marks, self.multipliers, strict=True):
+            if held:
+                total += abs(held) * mark * multiplier
+        return total
+
+    def short_value(self, marks: Sequence[float]) -> float:
+        """The notional of the short positions (positive)."""
+        total = 0.0
+        for held, mark, multiplier in zip(self.quantity, marks, self.multipliers, strict=True):
+            if held < 0:
+                total -= held * mark * multiplier
+        return total

@@ -1,0 +1,162 @@
+"""Every error that Weaver raises on purpose, as one tree, named for what the caller can do about it.
+
+    WeaverError
+    ├── ConfigError                  a setting or a parameter is wrong: change it
+    │   ├── ParameterError           a strategy's parameter: unknown name, wrong type
+    │   ├── TimeframeError           not a timeframe, or one that does not divide its parent evenly
+    │   ├── NaiveDatetimeError       a datetime without a time zone
+    │   ├── CalendarError            a session calendar that does not exist, or does not know these years
+    │   └── MissingExtra             an optional dependency is not installed
+    ├── DataError                    the bars are wrong: mend the file or say how to read it
+    │   ├── UnknownSymbol            not in the data; names the nearest
+    │   ├── OffGridError             bars that do not start on a boundary of their timeframe
+    │   ├── BarsRefused              a file with lines that cannot be bars; lists them, and what would mend them
+    │   └── NoBars                   nothing is left to run on
+    ├── StrategyError                the strategy's own code
+    │   ├── StrategyLoadError        the file or class cannot be loaded
+    │   ├── StrategyCrashed          a callback raised; names bar, line and parameters
+    │   ├── SymbolRequired           several symbols in the run, and none was named
+    │   ├── IndicatorError           an indicator was called wrongly (a period below 1, columns of unequal length)
+    │   └── OrderError               a call that can never be an order (no quantity, both price and trail)
+    └── ClockError                   time
+        ├── ClockRunning             started twice
+        ├── ClockMovedBackwards      a test clock was told to go back
+        └── MissedBoundary           a boundary that bars need was never ticked
+
+A docstring's first line is the default message. Messages name the thing, the value and the way out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "BarsRefused",
+    "CalendarError",
+    "ClockError",
+    "ClockMovedBackwards",
+    "ClockRunning",
+    "ConfigError",
+    "DataError",
+    "IndicatorError",
+    "MissedBoundary",
+    "MissingExtra",
+    "NaiveDatetimeError",
+    "NoBars",
+    "OffGridError",
+    "OrderError",
+    "ParameterError",
+    "StrategyCrashed",
+    "StrategyError",
+    "StrategyLoadError",
+    "SymbolRequired",
+    "TimeframeError",
+    "UnknownSymbol",
+    "WeaverError",
+]
+
+
+class WeaverError(Exception):
+    """Something in Weaver went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+
+
+class ConfigError(WeaverError):
+    """A setting is wrong."""
+
+
+class ParameterError(ConfigError):
+    """A strategy's parameter is wrong."""
+
+
+class TimeframeError(ConfigError):
+    """Not a timeframe."""
+
+
+class NaiveDatetimeError(ConfigError):
+    """A datetime without a time zone was given."""
+
+
+class CalendarError(ConfigError):
+    """A session calendar does not exist, or does not know these years."""
+
+
+class MissingExtra(ConfigError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self._given = (package, extra, purpose)
+        super().__init__(
+            f"{purpose} needs {package!r}, which is not installed; "
+            f"install it with: pip install 'weaver-trading[{extra}]' (or: pip install {package})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:  # errors travel back from worker processes
+        return MissingExtra, self._given
+
+
+class DataError(WeaverError):
+    """The bars are wrong."""
+
+
+class UnknownSymbol(DataError):
+    """A symbol is not in the data."""
+
+
+class OffGridError(DataError):
+    """Bars do not start on a boundary of their timeframe."""
+
+
+class BarsRefused(DataError):
+    """A file holds lines that cannot be bars."""
+
+
+class NoBars(DataError):
+    """There are no bars to run on."""
+
+
+class StrategyError(WeaverError):
+    """The strategy's own code is wrong."""
+
+
+class StrategyLoadError(StrategyError):
+    """A strategy cannot be loaded."""
+
+
+class StrategyCrashed(StrategyError):
+    """A strategy's callback raised.
+
+    `result` is the Result of the run up to there, where there is one; the strategy's own exception is `__cause__`.
+    """
+
+    result: Any = None
+
+
+class SymbolRequired(StrategyError):
+    """The run has several symbols; say which one."""
+
+
+class IndicatorError(StrategyError, ValueError):
+    """An indicator was called wrongly."""
+
+
+class OrderError(StrategyError, ValueError):
+    """This call can never become an order."""
+
+
+class ClockError(WeaverError):
+    """A clock was used wrongly, or time went wrong."""
+
+
+class ClockRunning(ClockError):
+    """The clock is already running."""
+
+
+class ClockMovedBackwards(ClockError):
+    """A clock cannot be moved backwards."""
+
+
+class MissedBoundary(ClockError):
+    """A boundary that bars need was never ticked."""

@@ -1,0 +1,108 @@
+"""Instants: one number inside, an aware UTC datetime at the edges.
+
+An instant is an int of nanoseconds since 1970-01-01 00:00 UTC. Converting to that number is exact; converting back is exact
+to the microsecond, because a `datetime` holds no more. Nothing here asks what time it is.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from datetime import UTC, date, datetime, timedelta
+
+from weaver.core.errors import ConfigError, NaiveDatetimeError
+
+__all__ = ["NS_PER_DAY", "NS_PER_SECOND", "format_ns", "from_ns", "to_ns"]
+
+NS_PER_SECOND = 1_000_000_000
+NS_PER_DAY = 86_400 * NS_PER_SECOND
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DATE_ONLY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_BEYOND_MICROSECONDS = re.compile(r"(.*[.,]\d{6})(\d+)(.*)", re.DOTALL)
+
+
+def to_ns(value: datetime | date | str | int) -> int:
+    """The instant as nanoseconds since 1970-01-01 UTC, exactly.
+
+    A datetime must be aware; a date, or a string that holds only a date (`"2024-03-01"`), means 00:00 UTC of that day; any
+    other string is ISO 8601 with an offset or `Z`; an int is taken as nanoseconds. Raises `NaiveDatetimeError` where the
+    time zone is missing and `ConfigError` for everything else that is not an instant.
+    """
+    if isinstance(value, datetime):
+        return _from_datetime(value)
+    if isinstance(value, date):
+        return (value.toordinal() - _EPOCH.toordinal()) * NS_PER_DAY
+    if isinstance(value, str):
+        return _from_text(value)
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise ConfigError(
+        f"{value!r} is not an instant; give an aware datetime, a date, an ISO string with an offset or 'Z', "
+        "or an int of nanoseconds since 1970-01-01 UTC"
+    )
+
+
+def from_ns(ns: int) -> datetime:
+    """The aware UTC datetime of an instant; what is finer than a microsecond is cut off towards the past."""
+    try:
+        return _EPOCH + timedelta(microseconds=ns // 1000)
+    except OverflowError:
+        raise ConfigError(
+            f"{ns} nanoseconds since 1970 lie outside the years 1 to 9999; were seconds or milliseconds scaled twice?"
+        ) from None
+
+
+def format_ns(ns: int) -> str:
+    """ISO 8601 in UTC with `Z` and no more digits than needed: `2024-03-01T09:30:00Z`, `2024-03-01T09:30:00.000000001Z`."""
+    seconds, fraction = divmod(ns, NS_PER_SECOND)
+    text = from_ns(seconds * NS_PER_SECOND).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
+    if not fraction:
+        return text + "Z"
+    return f"{text}.{f'{fraction:09d}'.rstrip('0')}Z"
+
+
+def _from_datetime(value: datetime) -> int:
+    if value.utcoffset() is None:
+        corrected = "datetime(" + ", ".join(map(str, _parts(value))) + ", tzinfo=UTC)"
+        raise NaiveDatetimeError(
+            f"{value.isoformat(sep=' ')} has no time zone; if it is UTC write {corrected}, "
+            "otherwise tzinfo=ZoneInfo('America/New_York') or the zone it was written in"
+        )
+    since = value - _EPOCH
+    # A pandas Timestamp is a datetime too, and its difference holds up to 999 nanoseconds more than a timedelta can.
+    finer = int(getattr(since, "nanoseconds", 0))
+    return (since.days * 86_400 + since.seconds) * NS_PER_SECOND + since.microseconds * 1000 + finer
+
+
+def _parts(value: datetime) -> list[int]:
+    parts = [value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond]
+    while len(parts) > 3 and not parts[-1]:
+        parts.pop()
+    return parts
+
+
+def _from_text(text: str) -> int:
+    stripped = text.strip()
+    head, finer, tail = stripped, 0, ""
+    if found := _BEYOND_MICROSECONDS.fullmatch(stripped):
+        head, digits, tail = found.groups()
+        if digits[3:].strip("0"):
+            raise ConfigError(f"{text!r} is finer than a nanosecond; nine digits after the point are the most")
+        finer = int(digits[:3].ljust(3, "0"))
+    try:
+        if _DATE_ONLY.fullmatch(stripped):
+            return to_ns(date.fromisoformat(stripped))
+        parsed = datetime.fromisoformat(head + tail)
+    except ValueError:
+        raise ConfigError(
+            f"{text!r} is not an instant; write a date like '2024-03-01' (00:00 UTC) or a time like '2024-03-01T09:30:00Z'"
+        ) from None
+    if parsed.utcoffset() is None:
+        raise NaiveDatetimeError(
+            f"{text!r} has no time zone; if it is UTC write '{stripped}Z', otherwise its offset, like '{stripped}-05:00'"
+        )
+    return _from_datetime(parsed) + finer

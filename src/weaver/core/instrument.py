@@ -1,0 +1,84 @@
+"""What is traded: its lot, its price step and its contract size. Quantities are whole numbers of lots inside."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+
+from weaver.core.errors import ConfigError
+
+__all__ = ["Instrument"]
+
+_ON_STEP = Fraction(1, 10**9)
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """An instrument's rules.
+
+    `lot` is the smallest quantity (default 1e-8, which suits a bare data frame), `price_step` the smallest price change
+    (None: any price), `multiplier` the money that one unit gains when the price rises by one (a future's contract size).
+    `lot` and `price_step` may be given as float, str or Decimal; a float means its shortest decimal form.
+    """
+
+    lot: Decimal | float | str = Decimal("0.00000001")
+    price_step: Decimal | float | str | None = None
+    multiplier: float = 1.0
+    _lots: int = field(init=False, repr=False, compare=False)
+    _units: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        lot = _decimal(self.lot)
+        if lot is None:
+            raise ConfigError(f"lot={self.lot!r}: the smallest quantity must be greater than zero")
+        object.__setattr__(self, "lot", lot)
+        if self.price_step is not None:
+            step = _decimal(self.price_step)
+            if step is None:
+                raise ConfigError(f"price_step={self.price_step!r}: must be greater than zero, or None for any price")
+            object.__setattr__(self, "price_step", step)
+        if not math.isfinite(self.multiplier) or self.multiplier <= 0:
+            raise ConfigError(f"multiplier={self.multiplier!r}: must be greater than zero")
+        ratio = Fraction(lot)
+        object.__setattr__(self, "_units", ratio.numerator)
+        object.__setattr__(self, "_lots", ratio.denominator)
+
+    def to_lots(self, quantity: float) -> int:
+        """Whole lots in `quantity` units, cut towards zero; 0.3 is read as the decimal 0.3, not as its binary neighbour.
+
+        What a sum of floats lacks to a whole lot, up to 1e-12 of the quantity, counts as there.
+        """
+        exact = quantity * self._lots / self._units
+        nearest = round(exact)
+        if abs(exact - nearest) <= max(1e-9, 1e-12 * abs(exact)):
+            return nearest
+        return int(exact)
+
+    def to_quantity(self, lots: int) -> float:
+        """The quantity of `lots` lots, correctly rounded."""
+        return lots * self._units / self._lots
+
+    def round_price(self, price: float, *, up: bool) -> float:
+        """`price` on the price step, moved up or down to it; unchanged where there is no step.
+
+        951 * 0.1 lies on a step of 0.1, though as a float it is 95.10000000000001: what is within 1e-9 of a step is on it.
+        """
+        if self.price_step is None:
+            return price
+        step = Fraction(Decimal(str(self.price_step)))
+        exact = Fraction(Decimal(str(price))) / step
+        whole = round(exact)
+        if abs(exact - whole) > _ON_STEP:
+            whole = math.ceil(exact) if up else math.floor(exact)
+        return float(whole * step)
+
+
+def _decimal(value: object) -> Decimal | None:
+    """`value` as a finite number above zero, None where it is none."""
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and number > 0 else None

@@ -1,0 +1,175 @@
+"""What was asked and what happened: frozen values that marvin, greta and veda pass to each other. No behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+import msgspec
+
+from weaver.core.errors import OrderError
+from weaver.core.instants import from_ns
+
+__all__ = [
+    "ALLOWED",
+    "Cancel",
+    "Command",
+    "Fill",
+    "Link",
+    "Modify",
+    "OrderRequest",
+    "OrderStatus",
+    "OrderUpdate",
+    "Side",
+    "TimeInForce",
+    "Trail",
+]
+
+
+class Side(StrEnum):
+    """The side of an order or a fill; compares equal to "buy" and "sell"."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class TimeInForce(StrEnum):
+    """How long an order may rest."""
+
+    GTC = "gtc"
+    DAY = "day"
+    GTD = "gtd"
+    IOC = "ioc"
+    FOK = "fok"
+    AT_OPEN = "at_open"
+    AT_CLOSE = "at_close"
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands. `ALLOWED` says where it may go from there."""
+
+    SUBMITTED = "submitted"
+    ACCEPTED = "accepted"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+_OPEN_MOVES = frozenset(
+    {OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED}
+)
+
+ALLOWED: Mapping[OrderStatus, frozenset[OrderStatus]] = MappingProxyType(
+    {
+        OrderStatus.SUBMITTED: _OPEN_MOVES | {OrderStatus.ACCEPTED},
+        OrderStatus.ACCEPTED: _OPEN_MOVES,
+        OrderStatus.PARTIALLY_FILLED: _OPEN_MOVES,
+        OrderStatus.FILLED: frozenset(),
+        OrderStatus.CANCELLED: frozenset(),
+        OrderStatus.EXPIRED: frozenset(),
+        OrderStatus.REJECTED: frozenset(),
+    }
+)
+"""An accepted order may still be rejected: its money is checked again at the fill."""
+
+
+class Trail(msgspec.Struct, frozen=True):
+    """The distance of a trailing stop from the best price since it became alive: `percent` of it, or an `amount`."""
+
+    percent: float | None = None
+    amount: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.percent, self.amount) if value is not None]
+        if len(given) != 1 or not 0 < given[0] < float("inf") or (self.percent is not None and self.percent >= 100):
+            raise OrderError(
+                f"Trail(percent={self.percent!r}, amount={self.amount!r}): give exactly one, greater than zero "
+                "(and percent below 100); for example Trail(percent=5)"
+            )
+
+
+class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One order as asked. Prices are already on the price step, `lots` is a positive whole number of the lot size.
+
+    `number` counts the run's orders from 1. `exit` marks an order that may only reduce; `parent` is the entry of a bracket
+    leg; `shrink` allows a size that came from a weight to be cut to what can be paid for. A `plain` one is a
+    market order without any other term but `exit` and `tag`.
+    """
+
+    number: int
+    symbol: str
+    side: Side
+    lots: int
+    plain: bool = False
+    limit: float | None = None
+    stop: float | None = None
+    trail: Trail | None = None
+    tif: TimeInForce = TimeInForce.GTC
+    good_till_ns: int | None = None
+    exit: bool = False
+    parent: int | None = None
+    shrink: bool = False
+    tag: str | None = None
+
+
+class Cancel(msgspec.Struct, frozen=True, gc=False):
+    """Cancel order `number`; what is done stays done."""
+
+    number: int
+
+
+class Modify(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Change what is given of order `number`; `lots` is the new total, what was filled included."""
+
+    number: int
+    limit: float | None = None
+    stop: float | None = None
+    lots: int | None = None
+
+
+class Link(msgspec.Struct, frozen=True, gc=False):
+    """One cancels the other: when any of `numbers` fills, the others are cancelled."""
+
+    numbers: tuple[int, ...]
+
+
+Command = OrderRequest | Cancel | Modify | Link
+
+
+class Fill(msgspec.Struct, frozen=True, gc=False):
+    """One execution. `ts_ns` is the start of the bar it happened in (live: the venue's instant)."""
+
+    number: int
+    symbol: str
+    ts_ns: int
+    side: Side
+    lots: int
+    quantity: float
+    price: float
+    commission: float
+    tag: str | None = None
+
+    @property
+    def ts(self) -> datetime:
+        """When it happened, an aware UTC datetime."""
+        return from_ns(self.ts_ns)
+
+    @property
+    def order_id(self) -> int:
+        """The `id` of the order that it fills."""
+        return self.number
+
+
+class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
+    """One change of one order: its new status, with the reason or the fill that caused it."""
+
+    number: int
+    ts_ns: int
+    status: OrderStatus
+    reason: str | None = None
+    fill: Fill | None = None
+    request: OrderRequest | None = None
