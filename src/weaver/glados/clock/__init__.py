@@ -1,0 +1,31 @@
+"""Clocks: the only place where time is read, waited for, and told to everybody else."""
+
+from __future__ import annotations
+
+from weaver.glados.clock.backtest import BacktestClock
+from weaver.glados.clock.base import BaseClock, ClockGap, ClockTick, GapReason
+from weaver.glados.clock.calendars import get_calendar
+from weaver.glados.clock.drift import Drift
+from weaver.glados.clock.factory import ClockConfig, create_clock
+from weaver.glados.clock.realtime import RealtimeClock
+from weaver.glados.clock.source import Reading, SystemTime, TimeSource
+from weaver.glados.clock.system import SystemClock, new_run_id, stopwatch_ns
+
+__all__ = [
+    "BacktestClock",
+    "BaseClock",
+    "ClockConfig",
+    "ClockGap",
+    "ClockTick",
+    "Drift",
+    "GapReason",
+    "Reading",
+    "RealtimeClock",
+    "SystemClock",
+    "SystemTime",
+    "TimeSource",
+    "create_clock",
+    "get_calendar",
+    "new_run_id",
+    "stopwatch_ns",
+]

@@ -1,0 +1,195 @@
+"""BacktestClock: the boundaries of a stretch of the past, as fast as they are taken.
+
+The same ticks come to subscribers on an event loop (`start`), as tick objects from a plain iterator (`ticks`) and as plain
+ints (`boundaries`). Memory does not grow with the length of the run. It reads real time only to be fair to its event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Generator, Iterator
+from datetime import date, datetime
+
+from weaver.core.calendar import SessionCalendar
+from weaver.core.errors import ClockRunning, ConfigError
+from weaver.core.instants import format_ns, from_ns, to_ns
+from weaver.core.timeframe import Timeframe
+from weaver.glados.clock.base import BaseClock, ClockTick
+
+__all__ = ["BacktestClock"]
+
+# A turn of the event loop at every tick would cost 20 times the tick itself; every 10 ms nobody else waits noticeably.
+_SLICE_NS = 10_000_000
+
+
+class BacktestClock(BaseClock):
+    """Ticks every boundary from `start_time` to `end_time`, both included.
+
+    Times are aware datetimes, dates (00:00 UTC), ISO strings with an offset, or int nanoseconds since 1970-01-01 UTC.
+    Raises `ConfigError` when the start is after the end or no boundary lies between them, and `NaiveDatetimeError`.
+    With `backpressure` the clock waits after every tick until `acknowledge()` is called.
+    """
+
+    def __init__(
+        self,
+        start_time: datetime | date | str | int,
+        end_time: datetime | date | str | int,
+        timeframe: str | Timeframe,
+        *,
+        calendar: str | SessionCalendar | None = None,
+        backpressure: bool = False,
+    ) -> None:
+        super().__init__(timeframe, calendar)
+        self._start_ns, self._end_ns = to_ns(start_time), to_ns(end_time)
+        span = f"start_time={format_ns(self._start_ns)}", f"end_time={format_ns(self._end_ns)}"
+        if self._start_ns > self._end_ns:
+            raise ConfigError(f"{span[0]} is after {span[1]}; swap them")
+        ends = self._grid.ends(self._start_ns, self._end_ns)
+        if ends is None:
+            of = f" of calendar {self._calendar.name!r}" if self._calendar else ""
+            nearest = format_ns(self._grid.next_after(self._end_ns))
+            raise ConfigError(
+                f"no {self._timeframe} boundary{of} lies between {span[0]} and {span[1]}; the next is {nearest}"
+            )
+        self._first_ns, self._last_ns = ends
+        self._now_ns = self._start_ns
+        self._complete = False
+        self._backpressure = backpressure
+        self._acknowledged = False
+        self._awaiting: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def start_time(self) -> datetime:
+        """The start of the stretch, an aware UTC datetime."""
+        return from_ns(self._start_ns)
+
+    @property
+    def end_time(self) -> datetime:
+        """The end of the stretch, an aware UTC datetime."""
+        return from_ns(self._end_ns)
+
+    @property
+    def simulated_time(self) -> datetime:
+        """The present tick, an aware UTC datetime; `start_time` before the first."""
+        return from_ns(self._now_ns)
+
+    @property
+    def progress(self) -> float:
+        """The share of the stretch that has been ticked: 0.0 before the first tick, 1.0 at the last one."""
+        if self._complete:
+            return 1.0
+        if not self._tick_count:
+            return 0.0
+        length = self._last_ns - self._first_ns
+        return (self._now_ns - self._first_ns) / length if length else 1.0
+
+    @property
+    def is_complete(self) -> bool:
+        """True once every boundary has been ticked and every callback of the last one is done."""
+        return self._complete
+
+    def now_ns(self) -> int:
+        """The present tick in nanoseconds since 1970-01-01 UTC; the start before the first."""
+        return self._now_ns
+
+    def boundaries(self) -> Iterator[int]:
+        """All boundaries as plain ints, without changing the clock; without a calendar this is the iterator of a range."""
+        return self._grid.between(self._first_ns, self._last_ns)
+
+    def ticks(self, run_id: str = "backtest") -> Iterator[ClockTick]:
+        """The same ticks as a plain iterator, with the clock's time, count and progress moving along.
+
+        Taking the next tick acknowledges the one before. Subscribers are not called. The clock is running until the
+        iterator is exhausted or closed, so that a second one, or a start, raises `ClockRunning`.
+        """
+        return self._iterate(run_id)
+
+    def enable_backpressure(self) -> None:
+        """From the next tick on, wait for `acknowledge()` after each."""
+        self._backpressure = True
+
+    def disable_backpressure(self) -> None:
+        """Tick on without waiting; a wait in progress ends."""
+        self._backpressure = False
+        self._wake()
+
+    def acknowledge(self) -> None:
+        """The present tick is dealt with. Calling it before the wait or twice is the same as once; it is never saved up."""
+        self._acknowledged = True
+        self._wake()
+
+    def _enter(self, run_id: str) -> None:
+        super()._enter(run_id)
+        self._now_ns = self._start_ns
+        self._complete = False
+        self._acknowledged = False
+
+    def _iterate(self, run_id: str) -> Generator[ClockTick, None, None]:
+        if self._running:
+            raise ClockRunning(f"this clock is already running (run {self._run_id!r}); finish or stop that first")
+        self._enter(run_id)
+        text = self._timeframe.text
+        try:
+            for index, ts in enumerate(self.boundaries()):
+                self._now_ns = ts
+                self._tick_count = index + 1
+                yield ClockTick(run_id, ts, text, index, True)
+                if self._stopping:
+                    return
+            self._complete = True
+        finally:
+            self._finish()
+
+    def _begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"backtest clock {self._run_id}")
+
+    def _halt(self) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._awaiting is not None and not self._awaiting.done():
+            self._awaiting.set_result(None)
+
+    async def _run(self) -> None:
+        self._mark_inside()
+        try:
+            self._complete = await self._tick_all()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._keep_error(error)
+        except Exception as error:  # noqa: BLE001 - the clock supervises its callbacks, and wait() raises what they raise
+            self._keep_error(error)
+        finally:
+            self._task = None
+            self._finish()
+
+    async def _tick_all(self) -> bool:
+        """Tick every boundary; False when it was stopped before the end."""
+        run_id, text = self._run_id, self._timeframe.text
+        slice_end = time.perf_counter_ns() + _SLICE_NS
+        for index, ts in enumerate(self.boundaries()):
+            if self._stopping:
+                return False
+            self._now_ns = ts
+            self._tick_count = index + 1
+            self._acknowledged = False
+            tick = ClockTick(run_id, ts, text, index, True)
+            for subscription in self._subscriptions:
+                if subscription.active:
+                    result = subscription.callback(tick)
+                    if result is not None and inspect.isawaitable(result):
+                        await result
+                    if self._stopping:
+                        return False
+            while self._backpressure and not self._acknowledged and not self._stopping:
+                self._awaiting = asyncio.get_running_loop().create_future()
+                await self._awaiting
+            if time.perf_counter_ns() >= slice_end:
+                await asyncio.sleep(0)
+                slice_end = time.perf_counter_ns() + _SLICE_NS
+        return not self._stopping

@@ -1,0 +1,250 @@
+"""BaseClock: what every clock promises, and the life cycle that all of them share.
+
+Each boundary is ticked exactly once, in order, never early, or it is reported once as missed (`ClockGap`). Starting a
+running clock raises; stopping is idempotent; a stopped clock starts again from the beginning; no callback is called after
+`stop()` returns. When boundaries come is the business of each clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from weaver.core.calendar import SessionCalendar
+from weaver.core.errors import ClockError, ClockRunning
+from weaver.core.instants import format_ns, from_ns
+from weaver.core.ports import Unsubscribe
+from weaver.core.timeframe import Timeframe
+from weaver.glados.clock.grid import make_grid
+
+__all__ = ["BaseClock", "ClockGap", "ClockTick", "GapCallback", "GapReason", "Subscription", "TickCallback"]
+
+logger = logging.getLogger("weaver.clock")
+
+
+class ClockTick(msgspec.Struct, frozen=True, gc=False):
+    """Every bar that ends at `ts_ns` is complete; the next one starts now.
+
+    `ts_ns` is the boundary (nanoseconds since 1970-01-01 UTC), not the moment of emission. `bar_index` counts the
+    boundaries of the run from 0, those that were missed included.
+    """
+
+    run_id: str
+    ts_ns: int
+    timeframe: str
+    bar_index: int
+    is_backtest: bool
+
+    @property
+    def ts(self) -> datetime:
+        """The boundary as an aware UTC datetime, made when it is asked for."""
+        return from_ns(self.ts_ns)
+
+
+class GapReason(StrEnum):
+    """Why boundaries were not ticked."""
+
+    STEP = "the wall clock was set forward"
+    SUSPEND = "the machine was suspended"
+    BLOCKED = "the event loop was blocked"
+    SLOW_CALLBACK = "a callback was too slow"
+    STOPPED = "the clock was stopped before a slow callback got to them"
+
+
+class ClockGap(msgspec.Struct, frozen=True, gc=False):
+    """The boundaries from `first_ns` to `last_ns`, both included and `count` in number, were missed."""
+
+    first_ns: int
+    last_ns: int
+    count: int
+    reason: GapReason
+
+    @property
+    def first(self) -> datetime:
+        """The first missed boundary, an aware UTC datetime."""
+        return from_ns(self.first_ns)
+
+    @property
+    def last(self) -> datetime:
+        """The last missed boundary, an aware UTC datetime."""
+        return from_ns(self.last_ns)
+
+    def __str__(self) -> str:
+        return f"{self.count} missed, {format_ns(self.first_ns)} to {format_ns(self.last_ns)}: {self.reason}"
+
+
+TickCallback = Callable[[ClockTick], Awaitable[None] | None]
+GapCallback = Callable[[ClockGap], Awaitable[None] | None]
+
+
+class Subscription:
+    """One callback; `active` turns False when it is unsubscribed, which takes effect even within the same tick."""
+
+    __slots__ = ("active", "callback")
+
+    def __init__(self, callback: TickCallback) -> None:
+        self.callback = callback
+        self.active = True
+
+
+# The clocks whose callbacks the present code runs in. A task that a callback starts inherits it, so that a callback may
+# stop its own clock, directly or through a task that it awaits, without waiting for itself.
+_INSIDE: ContextVar[tuple[BaseClock, ...]] = ContextVar("weaver_clock_inside", default=())
+
+
+class BaseClock(ABC):
+    """A clock that ticks bar boundaries to its subscribers on an event loop. Not thread-safe: one loop drives it."""
+
+    def __init__(self, timeframe: str | Timeframe, calendar: str | SessionCalendar | None = None) -> None:
+        self._timeframe = Timeframe.of(timeframe)
+        if isinstance(calendar, str):
+            from weaver.glados.clock.calendars import get_calendar
+
+            calendar = get_calendar(calendar)
+        self._calendar = calendar
+        self._grid = make_grid(self._timeframe, calendar)
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._run_id = ""
+        self._running = False
+        self._stopping = False
+        self._tick_count = 0
+        self._error: BaseException | None = None
+        self._ended: asyncio.Future[None] | None = None
+
+    @property
+    def timeframe(self) -> Timeframe:
+        """The length of the bars whose boundaries are ticked."""
+        return self._timeframe
+
+    @property
+    def calendar(self) -> SessionCalendar | None:
+        """The session calendar that the ticks follow; None: UTC, around the clock."""
+        return self._calendar
+
+    @property
+    def run_id(self) -> str:
+        """The run of the last start; empty before the first."""
+        return self._run_id
+
+    @property
+    def is_running(self) -> bool:
+        """True from `start()` until the last tick is done or `stop()` is called."""
+        return self._running and not self._stopping
+
+    @property
+    def tick_count(self) -> int:
+        """How many boundaries were ticked since the last start."""
+        return self._tick_count
+
+    @property
+    def error(self) -> BaseException | None:
+        """What stopped the clock: the first error that a callback raised since the last start."""
+        return self._error
+
+    def on_tick(self, callback: TickCallback) -> Unsubscribe:
+        """Call `callback` (a function or a coroutine function) at every tick, in the order of subscription.
+
+        Returns the function that ends the subscription. An error in a callback stops the clock; `wait()` raises it.
+        """
+        subscription = Subscription(callback)
+        self._subscriptions = (*self._subscriptions, subscription)
+
+        def unsubscribe() -> None:
+            subscription.active = False
+            self._subscriptions = tuple(each for each in self._subscriptions if each is not subscription)
+
+        return unsubscribe
+
+    @property
+    def gaps(self) -> tuple[ClockGap, ...]:
+        """The latest reports of missed boundaries since the last start, oldest first; a clock of the past misses none."""
+        return ()
+
+    def on_gap(self, callback: GapCallback) -> Unsubscribe:
+        """Call `callback` for every report of missed boundaries; a clock of the past has none. Otherwise like `on_tick`."""
+        return lambda: None
+
+    async def start(self, run_id: str) -> None:
+        """Begin ticking, from the beginning and with fresh state. Raises `ClockRunning` when it is running already."""
+        if self._running:
+            raise ClockRunning(f"this clock is already running (run {self._run_id!r}); await stop() first")
+        ended = asyncio.get_running_loop().create_future()
+        self._enter(run_id)
+        self._ended = ended
+        try:
+            self._begin()
+        except BaseException:
+            self._finish()
+            raise
+
+    async def stop(self) -> None:
+        """End ticking; no callback is called after this returns. A stopped clock stays stopped.
+
+        A callback in progress is waited for, unless it is the one that stops its own clock.
+        """
+        if not self._running:
+            return
+        if not self._stopping:
+            self._stopping = True
+            self._halt()
+        if self not in _INSIDE.get() and self._ended is not None:
+            await asyncio.wait({self._ended})
+
+    async def wait(self) -> None:
+        """Return when the clock has ended; raise the error that a callback raised. Returns at once before a start."""
+        if self in _INSIDE.get():
+            raise ClockError("a callback cannot wait for the end of its own clock; await stop() or return instead")
+        if self._running and self._ended is not None:
+            await asyncio.wait({self._ended})
+        if self._error is not None:
+            raise self._error
+
+    def current_time(self) -> datetime:
+        """What time it is on this clock, an aware UTC datetime."""
+        return from_ns(self.now_ns())
+
+    @abstractmethod
+    def now_ns(self) -> int:
+        """What time it is on this clock, in nanoseconds since 1970-01-01 UTC."""
+
+    @abstractmethod
+    def boundaries(self) -> Iterator[int]:
+        """The boundaries as plain ints (nanoseconds since 1970-01-01 UTC), for use without an event loop."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Arrange the first tick; the state is fresh and an event loop is running."""
+
+    @abstractmethod
+    def _halt(self) -> None:
+        """See to it that no further tick comes and that `_finish` is called; `_stopping` is set."""
+
+    def _enter(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._running = True
+        self._stopping = False
+        self._tick_count = 0
+        self._error = None
+
+    def _mark_inside(self) -> None:
+        """Called once in every task that runs callbacks."""
+        _INSIDE.set((*_INSIDE.get(), self))
+
+    def _keep_error(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+            logger.error("clock of run %r stopped: a callback raised %r", self._run_id, error)
+
+    def _finish(self) -> None:
+        self._running = False
+        self._stopping = False
+        ended, self._ended = self._ended, None
+        if ended is not None and not ended.done() and not ended.get_loop().is_closed():
+            ended.set_result(None)

@@ -1,0 +1,198 @@
+"""Delivery: each callback gets its events in order from a queue of its own, so that a slow one delays no other.
+
+A queue is bounded. What does not fit, or is still queued when the clock stops, is reported and never silently lost. A plain
+function runs on the event loop itself: one that blocks, blocks everybody, and the clock reports what that cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from weaver.core.calendar import SessionCalendar
+from weaver.core.ports import Unsubscribe
+from weaver.core.timeframe import Timeframe
+from weaver.glados.clock.base import (
+    BaseClock,
+    ClockGap,
+    ClockTick,
+    GapCallback,
+    GapReason,
+    Subscription,
+    TickCallback,
+    logger,
+)
+
+__all__ = ["DeliveringClock"]
+
+# A callback that is this many ticks behind (17 minutes of one-second bars) will not catch up; its ticks become a gap.
+QUEUE_LIMIT = 1024
+# Gaps are kept for whoever asks later; more than this in one run means that nobody is reading them.
+_GAPS_KEPT = 256
+
+
+class _Queue:
+    """The events on their way to one callback, and the task that delivers them while there are any."""
+
+    def __init__(self, clock: DeliveringClock, callback: Callable[[Any], Awaitable[None] | None], limit: int) -> None:
+        self._clock = clock
+        self._callback = callback
+        self._limit = limit
+        self._events: deque[Any] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._lost: list[int] = []
+        self.active = True
+
+    @property
+    def is_busy(self) -> bool:
+        return self._task is not None
+
+    def push(self, event: object) -> None:
+        if len(self._events) >= self._limit:
+            if isinstance(event, ClockTick):
+                self._lose(event.ts_ns)
+            return
+        self.report(GapReason.SLOW_CALLBACK)
+        self._events.append(event)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._drain())
+
+    def discard(self) -> list[int]:
+        """Forget what is queued; the boundaries that were in it."""
+        boundaries = [event.ts_ns for event in self._events if isinstance(event, ClockTick)]
+        self._events.clear()
+        return boundaries
+
+    def close(self) -> None:
+        """The clock stops: what was not delivered is reported."""
+        self.report(GapReason.SLOW_CALLBACK)
+        self._lost = self.discard()
+        self.report(GapReason.STOPPED)
+
+    def report(self, reason: GapReason) -> None:
+        """Report what was lost, once."""
+        if self._lost:
+            gap = ClockGap(self._lost[0], self._lost[-1], len(self._lost), reason)
+            self._lost = []
+            self._clock._report(gap)
+
+    def _lose(self, ts_ns: int) -> None:
+        if not self._lost:
+            logger.warning("callback %r is %d ticks behind; further ticks are left out", self._callback, self._limit)
+        # Only the ends and the number are reported, but a list that is this long is also a fault that must end.
+        self._lost.append(ts_ns)
+        if len(self._lost) >= self._limit:
+            self.report(GapReason.SLOW_CALLBACK)
+
+    async def _drain(self) -> None:
+        self._clock._mark_inside()
+        try:
+            while self._events and self.active:
+                result = self._callback(self._events.popleft())
+                if result is not None and inspect.isawaitable(result):
+                    await result
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._clock._fail(error)
+        except Exception as error:  # noqa: BLE001 - the clock supervises its callbacks, and wait() raises what they raise
+            self._clock._fail(error)
+        finally:
+            self._task = None
+            self._clock._drained()
+
+
+class DeliveringClock(BaseClock):
+    """A clock that goes on while its callbacks work. What it adds to `BaseClock` is queues and the reporting of gaps."""
+
+    def __init__(self, timeframe: str | Timeframe, calendar: str | SessionCalendar | None = None) -> None:
+        super().__init__(timeframe, calendar)
+        self._queues: dict[Subscription, _Queue] = {}
+        self._gap_queues: tuple[_Queue, ...] = ()
+        self._gaps: deque[ClockGap] = deque(maxlen=_GAPS_KEPT)
+
+    @property
+    def gaps(self) -> tuple[ClockGap, ...]:
+        """The latest 256 reports of missed boundaries since the last start, oldest first."""
+        return tuple(self._gaps)
+
+    def on_tick(self, callback: TickCallback) -> Unsubscribe:
+        """Call `callback` (a function or a coroutine function) at every tick, in order, independently of the others.
+
+        Returns the function that ends the subscription. An error in a callback stops the clock; `wait()` raises it. A
+        callback that falls more than 1,024 ticks behind loses ticks, which are reported as a gap.
+        """
+        unsubscribe = super().on_tick(callback)
+        subscription = self._subscriptions[-1]
+        self._queues[subscription] = _Queue(self, callback, QUEUE_LIMIT)
+
+        def end() -> None:
+            unsubscribe()
+            queue = self._queues.pop(subscription, None)
+            if queue is not None:
+                self._retire(queue)
+
+        return end
+
+    def on_gap(self, callback: GapCallback) -> Unsubscribe:
+        """Call `callback` for every report of missed boundaries; otherwise like `on_tick`.
+
+        What is still missing for a slow callback when the clock stops stands in `gaps` and the log only.
+        """
+        queue = _Queue(self, callback, QUEUE_LIMIT)
+        self._gap_queues = (*self._gap_queues, queue)
+
+        def end() -> None:
+            self._gap_queues = tuple(each for each in self._gap_queues if each is not queue)
+            self._retire(queue)
+
+        return end
+
+    def _enter(self, run_id: str) -> None:
+        super()._enter(run_id)
+        self._gaps.clear()
+
+    def _deliver(self, ts_ns: int, index: int, *, is_backtest: bool) -> ClockTick:
+        tick = ClockTick(self._run_id, ts_ns, self._timeframe.text, index, is_backtest)
+        self._tick_count += 1
+        for queue in tuple(self._queues.values()):
+            queue.push(tick)
+        return tick
+
+    def _report(self, gap: ClockGap) -> None:
+        self._gaps.append(gap)
+        logger.warning("clock of run %r: %s", self._run_id, gap)
+        # Without an event loop (`boundaries`) nobody is called.
+        if self._ended is not None and not self._stopping:
+            for queue in self._gap_queues:
+                queue.push(gap)
+
+    def _retire(self, queue: _Queue) -> None:
+        queue.active = False
+        queue.discard()
+
+    def _fail(self, error: BaseException) -> None:
+        self._keep_error(error)
+        if self._running and not self._stopping:
+            self._stopping = True
+            self._halt()
+
+    def _halt(self) -> None:
+        self._silence()
+        for queue in (*self._queues.values(), *self._gap_queues):
+            queue.close()
+        self._drained()
+
+    def _drained(self) -> None:
+        """The end of the run is when nothing is being delivered any more."""
+        if self._stopping and not any(queue.is_busy for queue in (*self._queues.values(), *self._gap_queues)):
+            self._finish()
+
+    @abstractmethod
+    def _silence(self) -> None:
+        """See to it that nothing wakes this clock any more."""

@@ -1,0 +1,184 @@
+"""RealtimeClock: ticks at the boundaries of wall time, never early, each exactly once or reported as missed.
+
+It wakes by an absolute kernel timer where there is one and by staged loop timers elsewhere, and notices when the wall clock
+is set or the machine was suspended. Lateness is measured always. It cannot make up for an event loop that is blocked; it
+says what that cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from weaver.core.calendar import SessionCalendar
+from weaver.core.errors import ClockRunning, ConfigError, WeaverError
+from weaver.core.instants import NS_PER_SECOND, format_ns, from_ns
+from weaver.core.timeframe import Timeframe
+from weaver.glados.clock.alarm import Alarm, AlarmFactory, default_alarm
+from weaver.glados.clock.base import logger
+from weaver.glados.clock.delivery import DeliveringClock
+from weaver.glados.clock.drift import Drift, DriftMeter
+from weaver.glados.clock.source import Reading, SystemTime, TimeSource
+from weaver.glados.clock.tracking import Tracker
+
+__all__ = ["RealtimeClock"]
+
+# Where slewing moves wall time against running time (0.05 % at most), a look at least this often keeps it below what
+# counts as a step, however long the bars are.
+_LOOK_NS = 600 * NS_PER_SECOND
+_LOG_EVERY_NS = 300 * NS_PER_SECOND
+# Without an event loop nobody wakes the sleeper when the clock is set, so it looks every second.
+_NAP_NS = NS_PER_SECOND
+_LONGEST_SPIN = 0.005
+
+
+class RealtimeClock(DeliveringClock):
+    """Ticks every boundary of wall time from the next one after `start()` until `stop()`.
+
+    `spin` (seconds, at most 0.005) wakes that much early and waits out the rest busily, which takes most of the remaining
+    lateness (the kernel's wake-up, about 0.2 ms) for that much processor time per tick; 0.0003 is a good value. `source`
+    and `alarm` are the time and what wakes by it; they are for tests.
+    """
+
+    def __init__(
+        self,
+        timeframe: str | Timeframe,
+        *,
+        calendar: str | SessionCalendar | None = None,
+        spin: float = 0.0,
+        source: TimeSource | None = None,
+        alarm: AlarmFactory | None = None,
+    ) -> None:
+        super().__init__(timeframe, calendar)
+        if not 0.0 <= spin <= _LONGEST_SPIN:
+            raise ConfigError(f"spin={spin!r}: must lie between 0 and {_LONGEST_SPIN} seconds; 0.0003 is a good value")
+        self._spin_ns = round(spin * 1e9)
+        self._source = source or SystemTime()
+        self._make_alarm = alarm or default_alarm
+        self._alarm: Alarm | None = None
+        self._tracker: Tracker | None = None
+        self._meter = DriftMeter()
+        self._logged_ns = 0
+        self._held = False
+
+    @property
+    def drift(self) -> Drift:
+        """The lateness of the ticks and the count of gaps since the last start."""
+        return self._meter.snapshot()
+
+    @property
+    def holding_until(self) -> datetime | None:
+        """The next boundary, while the wall clock has been set back before what was ticked already; else None."""
+        held = self._tracker.holding_until if self._tracker is not None else None
+        return None if held is None else from_ns(held)
+
+    @property
+    def next_boundary(self) -> datetime | None:
+        """The boundary that the clock waits for, an aware UTC datetime; None when it is not running."""
+        return from_ns(self._tracker.due) if self._tracker is not None and self._running else None
+
+    def now_ns(self) -> int:
+        """Wall time in nanoseconds since 1970-01-01 UTC, but never before a boundary that was ticked already."""
+        settled = self._tracker.settled if self._tracker is not None and self._running else None
+        wall = self._source.wall_ns()
+        return wall if settled is None else max(wall, settled)
+
+    def boundaries(self) -> Iterator[int]:
+        """The boundaries as plain ints, each when its time has come: blocks the calling thread, without an event loop.
+
+        Endless; close it to end. The same promises as ticking: never early, never twice, and what was missed stands in
+        `gaps` and the log. The clock is running meanwhile.
+        """
+        if self._running:
+            raise ClockRunning(f"this clock is already running (run {self._run_id!r}); await stop() first")
+        self._enter("")
+        try:
+            tracker = self._track()
+            while not self._stopping:
+                reading = self._source.read()
+                if reading.wall < tracker.due:
+                    self._source.sleep(min(tracker.due - reading.wall, _NAP_NS))
+                    reading = self._source.read()
+                boundary = self._judge(tracker, reading)
+                if boundary is not None:
+                    self._tick_count += 1
+                    yield boundary[0]
+        finally:
+            self._finish()
+
+    def _begin(self) -> None:
+        tracker = self._track()
+        self._alarm = self._make_alarm(self._source, self._wake)
+        self._arm(tracker)
+
+    def _track(self) -> Tracker:
+        reading = self._source.read()
+        self._meter = DriftMeter()
+        self._held = False
+        self._logged_ns = reading.running
+        self._tracker = Tracker(self._grid, reading)
+        return self._tracker
+
+    def _wake(self) -> None:
+        if self._stopping or not self._running or self._tracker is None:
+            return
+        tracker = self._tracker
+        try:
+            boundary = self._judge(tracker, self._spun(tracker.due))
+        except WeaverError as error:  # a session calendar that knows no further session
+            self._fail(error)
+            return
+        # Armed before anybody is called, so that no callback can delay the next boundary.
+        self._arm(tracker)
+        if boundary is not None:
+            self._deliver(*boundary, is_backtest=False)
+
+    def _arm(self, tracker: Tracker) -> None:
+        if self._alarm is not None:
+            self._alarm.arm(min(tracker.due - self._spin_ns, self._source.wall_ns() + _LOOK_NS))
+
+    def _spun(self, due: int) -> Reading:
+        """The present reading; when it is a spin's length or less before `due`, one at it. Bounded by twice the spin."""
+        reading = self._source.read()
+        if 0 < due - reading.wall <= self._spin_ns:
+            give_up = reading.running + 2 * self._spin_ns
+            while reading.wall < due and reading.running < give_up:
+                reading = self._source.read()
+        return reading
+
+    def _judge(self, tracker: Tracker, reading: Reading) -> tuple[int, int] | None:
+        """Let the tracker judge a wake-up; measure and report; the boundary to tick, with its index."""
+        wake = tracker.wake(reading)
+        if wake.gap is not None:
+            self._meter.record_gap(wake.gap.count)
+            self._report(wake.gap)
+        self._say_when_holding(tracker, reading)
+        if wake.boundary is None:
+            return None
+        self._meter.record(wake.late_ns)
+        if reading.running - self._logged_ns >= _LOG_EVERY_NS:
+            self._logged_ns = reading.running
+            logger.info("clock of run %r: %s", self._run_id, self.drift)
+        return wake.boundary, wake.bar_index
+
+    def _say_when_holding(self, tracker: Tracker, reading: Reading) -> None:
+        until = tracker.holding_until
+        if until is not None and not self._held:
+            logger.warning(
+                "clock of run %r: the wall clock was set back to %s, before what was ticked already; holding until %s",
+                self._run_id,
+                format_ns(reading.wall),
+                format_ns(until),
+            )
+        self._held = until is not None
+
+    def _silence(self) -> None:
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
+
+    def _finish(self) -> None:
+        self._silence()
+        if self._running and self._meter.snapshot().ticks:
+            logger.info("clock of run %r ended: %s", self._run_id, self.drift)
+        super()._finish()
