@@ -1,0 +1,1 @@
+"""Bars on disk and at the door: catalog, importer, repairs, adjusting, synthetic data, what a user passes as bars."""

@@ -1,0 +1,107 @@
+"""Columns: which header or frame column means what, whatever its case, language and punctuation.
+
+Guarantees that no two columns are taken for the same thing in silence. It looks at names only, never at values.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from weaver.core.errors import DataError
+
+__all__ = ["PRICES", "ColumnMap", "map_columns", "simplify"]
+
+PRICES = ("open", "high", "low", "close")
+
+# Best name first: where a file has several, the first one is the time and the others are left as further columns.
+_TIME = (
+    "timestamp", "datetime", "date_time", "open_time", "opentime", "time_open", "bar_start", "start_time", "start", "ts",
+    "date", "time", "datum", "zeit", "zeitstempel", "zeitpunkt", "datum_zeit", "fecha", "data", "horodatage",
+    "unix", "unix_time", "unix_timestamp", "epoch", "unixtime", "gmt_time", "local_time", "timestamp_utc", "index",
+)  # fmt: skip
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "open": ("open", "o", "open_price", "opening_price", "price_open", "px_open", "eroffnung", "eroffnungskurs",
+             "erster", "ouverture", "apertura", "bid_open", "openbid"),
+    "high": ("high", "h", "high_price", "highest", "price_high", "px_high", "max", "hoch", "hochst", "hochstkurs",
+             "plus_haut", "haut", "maximo", "bid_high"),
+    "low": ("low", "l", "low_price", "lowest", "price_low", "px_low", "min", "tief", "tiefst", "tiefstkurs", "tagestief",
+            "plus_bas", "bas", "minimo", "bid_low"),
+    "close": ("close", "c", "close_price", "closing_price", "price_close", "px_last", "px_close", "last", "schluss",
+              "schlusskurs", "schlusspreis", "cloture", "dernier", "cierre", "close_last", "bid_close"),
+    "volume": ("volume", "v", "vol", "volumen", "base_volume", "tick_volume", "tickvol", "tick_vol", "umsatz", "stuck",
+               "px_volume", "volume_base"),
+    "adj_close": ("adj_close", "adjclose", "adjusted_close", "adjusted_closing_price", "close_adj", "adj_closing_price",
+                  "closeadj"),
+    "symbol": ("symbol", "ticker", "instrument", "pair", "asset", "kurzel"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMap:
+    """Where each thing stands: index of the column by meaning. `clock` is a second column with the time of day."""
+
+    time: int | None
+    prices: dict[str, int]
+    volume: int | None = None
+    symbol: int | None = None
+    clock: int | None = None
+    extra: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What a bar needs and nobody names."""
+        return (("timestamp",) if self.time is None else ()) + tuple(name for name in PRICES if name not in self.prices)
+
+
+def simplify(name: str) -> str:
+    """`name` in lower case, without accents, every run of blanks and punctuation one underscore ("Vol." is "vol")."""
+    text = unicodedata.normalize("NFKD", str(name).strip().replace("ß", "ss"))
+    text = "".join(char for char in text if not unicodedata.combining(char))
+    # Camel case is two words, unless it is all capitals: "OpenPrice", but "HIGH".
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)
+    return re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_")
+
+
+def map_columns(names: Iterable[str], *, where: str) -> ColumnMap:
+    """Meaning of the columns called `names`. Names that nothing knows are `extra`, in lower case.
+
+    Raises DataError where two columns mean the same and neither has the plain name; `where` names the frame or file.
+    """
+    originals = [str(name) for name in names]
+    simple = [simplify(name) for name in originals]
+    taken: dict[str, int] = {}
+    for meaning, aliases in _ALIASES.items():
+        found = [index for index, name in enumerate(simple) if name in aliases]
+        exact = [index for index in found if simple[index] == meaning]
+        best = exact or found
+        if len(best) > 1:
+            listed = " and ".join(repr(originals[index]) for index in best)
+            raise DataError(f"{where}: the columns {listed} could both be {meaning!r}; rename or remove all but one")
+        if best:
+            taken[meaning] = best[0]
+    by_rank = [
+        index for alias in _TIME for index, name in enumerate(simple) if name == alias and index not in taken.values()
+    ]
+    time = by_rank[0] if by_rank else None
+    clock = None
+    if (
+        time is not None
+        and simple[time] in ("date", "datum")
+        and any(simple[index] in ("time", "zeit") for index in by_rank)
+    ):
+        clock = next(index for index in by_rank if simple[index] in ("time", "zeit"))
+    used = {*taken.values(), time, clock}
+    extra = {name or f"column_{index + 1}": index for index, name in enumerate(simple) if index not in used}
+    if "adj_close" in taken:
+        extra["adj_close"] = taken["adj_close"]
+    return ColumnMap(
+        time=time,
+        prices={name: taken[name] for name in PRICES if name in taken},
+        volume=taken.get("volume"),
+        symbol=taken.get("symbol"),
+        clock=clock,
+        extra=extra,
+    )

@@ -1,0 +1,294 @@
+"""Times: a column of times, in whatever form, as nanoseconds since 1970-01-01 UTC, or a reason row by row why not.
+
+Guarantees that a wall-clock time is never taken for UTC, and that an hour that occurs twice is never guessed: the
+caller says which zone, and which of the two. It does not decide whether the times fit a timeframe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from weaver.core.errors import ConfigError
+from weaver.core.instants import NS_PER_DAY, NS_PER_SECOND
+
+__all__ = ["Ambiguous", "Kind", "Times", "check_zone", "epoch_ns", "from_series", "from_text", "localise"]
+
+Instants = NDArray[np.int64]
+
+
+class Kind(IntEnum):
+    """What one time is: nothing readable, an instant, a wall-clock time without a zone, a date."""
+
+    BAD = 0
+    INSTANT = 1
+    WALL = 2
+    DATE = 3
+
+
+class Ambiguous(StrEnum):
+    """What to do with a local time that occurs twice, when the clocks go back."""
+
+    REFUSE = "refuse"
+    EARLIER = "earlier"
+    LATER = "later"
+    INFER = "infer"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """One entry per row. `ns` is in UTC where the kind is INSTANT, else the wall clock read as if it were UTC."""
+
+    ns: Instants
+    kind: NDArray[np.uint8]
+    undecided: bool = False
+    """True where day and month cannot be told apart; the rows that say so are BAD."""
+
+    def all_of(self, kind: Kind) -> bool:
+        """Every row is of this kind."""
+        return bool((self.kind == kind).all())
+
+
+_DATE = (
+    r"(?:(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})|(?P<a>\d{1,2})(?P<s>[-/.])(?P<b>\d{1,2})[-/.](?P<z>\d{4})|"
+)
+_DATE += (
+    r"(?P<cy>(?:19|20)\d{2})(?P<cm>\d{2})(?P<cd>\d{2})|(?P<nd>\d{1,2})[- ](?P<nm>[A-Za-z]{3})[a-z]*[- ,]+(?P<ny>\d{4}))"
+)
+_CLOCK = (
+    r"(?:(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?|(?P<cH>\d{2})(?P<cM>\d{2})(?P<cS>\d{2})?)"
+)
+_ZONE = r"(?P<zone>Z|z|UTC|GMT|(?P<sign>[+-])(?P<oh>\d{2}):?(?P<om>\d{2})?)"
+_TIME = rf"^{_DATE}(?:(?:T|t|,? +)?{_CLOCK} ?(?P<half>[AaPp][Mm])? ?{_ZONE}?)?$"
+_EPOCH = r"^-?\d{9,11}(?:\.\d+)?$|^\d{12,13}(?:\.0*)?$|^\d{15,16}(?:\.0*)?$|^\d{18,19}(?:\.0*)?$"
+# Twelve digits may be 202401311200 as well as milliseconds; what is a date is taken for one.
+_COMPACT = r"^(?:19|20)\d{10}$"
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], dtype=np.int64)
+# The magnitudes of seconds, milliseconds, microseconds and nanoseconds between 1973 and 2286 do not overlap.
+_EPOCH_UNITS = ((10**11, NS_PER_SECOND), (10**14, 10**6), (10**17, 10**3), (2**63 - 1, 1))
+
+
+def check_zone(zone: str) -> str:
+    """`zone` itself, when it names a time zone such as "America/New_York"; ConfigError otherwise."""
+    try:
+        pl.Series([0]).cast(pl.Datetime("us")).dt.replace_time_zone(zone)
+    except (pl.exceptions.PolarsError, TypeError):
+        raise ConfigError(f'tz={zone!r} is not a time zone; write it like tz="America/New_York" or tz="UTC"') from None
+    return zone
+
+
+def epoch_ns(values: Instants) -> Instants:
+    """Seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by size one by one, as nanoseconds."""
+    factor = np.full(values.shape, NS_PER_SECOND, dtype=np.int64)
+    size = np.abs(values)
+    for (low, _), (_, scale) in pairwise(_EPOCH_UNITS):
+        factor[size >= low] = scale
+    return values * factor
+
+
+def from_series(times: pl.Series, *, day_first: bool | None = None) -> Times:
+    """The times of a column of any type: datetimes, dates, epoch numbers or text. Nulls are BAD."""
+    if isinstance(times.dtype, pl.Datetime):
+        return _from_datetimes(times)
+    if times.dtype == pl.Date:
+        days = times.to_physical().cast(pl.Int64)
+        return _with_nulls(days.fill_null(0).to_numpy() * NS_PER_DAY, Kind.DATE, times)
+    if times.dtype.is_integer():
+        numbers = times.cast(pl.Int64).fill_null(0).to_numpy()
+        # The data as a whole has one unit: a first bar in January 1970 does not turn it into seconds.
+        scale = int(epoch_ns(np.array([np.abs(numbers).max(initial=1)]))[0]) // max(
+            1, int(np.abs(numbers).max(initial=1))
+        )
+        return _with_nulls(numbers * scale, Kind.INSTANT, times)
+    if times.dtype.is_float():
+        text = times.cast(pl.Float64)
+        whole = text.round().cast(pl.Int64, strict=False)
+        exact = text.is_not_null() & (text.abs() < 2.0**63) & (text == whole.cast(pl.Float64))
+        if exact.all():
+            return from_series(whole)
+        seconds = text.fill_null(0.0).fill_nan(0.0).to_numpy()
+        good = np.isfinite(text.to_numpy()) & (np.abs(seconds) < 1e11)
+        ns = np.round(np.where(good, seconds, 0.0) * 1e6).astype(np.int64) * 1_000
+        return Times(ns=ns, kind=np.where(good, Kind.INSTANT, Kind.BAD).astype(np.uint8))
+    if times.dtype == pl.Object:
+        times = pl.Series(
+            times.name, [None if value is None else str(value) for value in times.to_list()], dtype=pl.String
+        )
+    return from_text(times.cast(pl.String), day_first=day_first)
+
+
+def from_text(times: pl.Series, *, day_first: bool | None = None) -> Times:
+    """The times of a column of text: ISO 8601, dd.mm.yyyy, day/month/year, compact digits, epoch numbers, also mixed.
+
+    Points mean day first; for slashes and dashes the values decide (a part above 12 is a day), and where they do not,
+    the rows are BAD and `undecided` is set, unless `day_first` says it.
+    """
+    quick = _plain_iso(times)
+    if quick is not None:
+        return quick
+    text = times.str.strip_chars()
+    ns = np.zeros(len(text), dtype=np.int64)
+    kind = np.zeros(len(text), dtype=np.uint8)
+    undecided = False
+    epoch = (text.str.contains(_EPOCH) & ~text.str.contains(_COMPACT)).fill_null(False).to_numpy()
+    others = np.flatnonzero(~epoch)
+    if len(others):
+        rest = text if len(others) == len(text) else text.gather(others)
+        groups = rest.str.extract_groups(_TIME).struct.unnest()
+        seen = _fields(_numbers(groups), groups, day_first)
+        undecided = seen.undecided
+        ns[others[seen.ok]] = seen.ns[seen.ok]
+        kind[others[seen.ok]] = seen.kind[seen.ok]
+        left = others[~seen.ok]
+        epoch[left] = text.gather(left).str.contains(_EPOCH).fill_null(False).to_numpy()
+    if epoch.any():
+        rows = text.filter(pl.Series(epoch))
+        whole = rows.str.extract(r"^(-?\d+)").cast(pl.Int64, strict=False).fill_null(0).to_numpy()
+        digits = rows.str.extract(r"\.(\d{1,9})").fill_null("0").str.pad_end(9, "0").cast(pl.Int64).to_numpy()
+        ns[epoch] = epoch_ns(whole) + np.where(whole < 0, -digits, digits)
+        kind[epoch] = Kind.INSTANT
+    return Times(ns=ns, kind=kind, undecided=undecided)
+
+
+def localise(wall: Instants, zone: str, ambiguous: Ambiguous = Ambiguous.REFUSE) -> tuple[Instants, Instants, Instants]:
+    """Wall-clock times of `zone` as UTC; and the rows that occur twice and are still open, and those that never occurred.
+
+    `infer` takes the first pass of a repeated hour for the earlier one and the second for the later one, where the rows
+    show both: a run of ambiguous rows in which the time goes back exactly once. Everything else stays open.
+    """
+    local = pl.Series(wall).cast(pl.Datetime("ns"))
+    first = local.dt.replace_time_zone(check_zone(zone), ambiguous="earliest", non_existent="null").dt.timestamp("ns")
+    last = local.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null").dt.timestamp("ns")
+    never = np.flatnonzero(first.is_null().to_numpy())
+    early, late = first.fill_null(0).to_numpy().copy(), last.fill_null(0).to_numpy()
+    twice = np.flatnonzero(early != late)
+    if ambiguous is Ambiguous.EARLIER or not len(twice):
+        return early, twice[:0], never
+    if ambiguous is Ambiguous.LATER:
+        return late.copy(), twice[:0], never
+    if ambiguous is Ambiguous.REFUSE:
+        return early, twice, never
+    still = []
+    for run in np.split(twice, np.flatnonzero(np.diff(twice) != 1) + 1):
+        back = np.flatnonzero(np.diff(wall[run]) <= 0)
+        if len(back) == 1:
+            second = run[back[0] + 1 :]
+            early[second] = late[second]
+        else:
+            still.append(run)
+    return early, np.concatenate(still) if still else twice[:0], never
+
+
+def _from_datetimes(times: pl.Series) -> Times:
+    dtype = times.dtype
+    assert isinstance(dtype, pl.Datetime)
+    scale = {"ns": 1, "us": 1_000, "ms": 1_000_000}[dtype.time_unit]
+    ns = times.to_physical().fill_null(0).to_numpy() * scale
+    if dtype.time_zone is None:
+        return _with_nulls(ns, Kind.WALL, times)
+    if dtype.time_zone != "UTC" and len(times):
+        wall = times.dt.replace_time_zone(None).to_physical().fill_null(0).to_numpy() * scale
+        if not (wall % NS_PER_DAY).any():
+            # Midnight of every local day is how daily bars are written: the local date names the session.
+            return _with_nulls(wall, Kind.DATE, times)
+    return _with_nulls(ns, Kind.INSTANT, times)
+
+
+def _with_nulls(ns: Instants, kind: Kind, times: pl.Series) -> Times:
+    kinds = np.full(len(times), kind, dtype=np.uint8)
+    if times.null_count():
+        kinds[times.is_null().to_numpy()] = Kind.BAD
+    return Times(ns=np.asarray(ns, dtype=np.int64), kind=kinds)
+
+
+def _plain_iso(times: pl.Series) -> Times | None:
+    """The quick way where every row is 2024-01-31T12:00:00Z or the same with a blank or without the Z; else None."""
+    if not len(times) or times.null_count():
+        return None
+    first = times[0]
+    for pattern, kind in (
+        ("%Y-%m-%dT%H:%M:%SZ", Kind.INSTANT),
+        ("%Y-%m-%dT%H:%M:%S", Kind.WALL),
+        ("%Y-%m-%d %H:%M:%S", Kind.WALL),
+    ):
+        length = 20 if kind is Kind.INSTANT else 19
+        if len(first) != length or not (times.str.len_bytes() == length).all():
+            continue
+        parsed = times.str.to_datetime(pattern, time_unit="us", time_zone=None, strict=False, exact=True)
+        if not parsed.null_count():
+            return Times(ns=parsed.to_physical().to_numpy() * 1_000, kind=np.full(len(times), kind, dtype=np.uint8))
+    return None
+
+
+def _numbers(groups: pl.DataFrame) -> dict[str, Instants]:
+    names = [name for name in groups.columns if name not in ("s", "zone", "sign", "half", "nm", "f")]
+    found = {name: groups[name].cast(pl.Int64).fill_null(-1).to_numpy() for name in names}
+    found["f"] = groups["f"].fill_null("0").str.pad_end(9, "0").cast(pl.Int64).to_numpy()
+    found["nm"] = groups["nm"].str.to_lowercase().replace_strict(
+        {name: index + 1 for index, name in enumerate(_MONTHS)}, default=-1, return_dtype=pl.Int64
+    ).fill_null(-1).to_numpy()  # fmt: skip
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    ok: NDArray[np.bool_]
+    ns: Instants
+    kind: NDArray[np.uint8]
+    undecided: bool
+
+
+def _fields(found: dict[str, Instants], groups: pl.DataFrame, day_first: bool | None) -> _Seen:
+    either = found["a"] > 0
+    dotted = either & (groups["s"] == ".").fill_null(False).to_numpy()
+    open_rows = either & ~dotted
+    undecided = False
+    if day_first is None and open_rows.any():
+        days, months = bool((found["a"][open_rows] > 12).any()), bool((found["b"][open_rows] > 12).any())
+        undecided = days == months
+        day_first = days
+    front = dotted | (open_rows & bool(day_first))
+    day = _first_of(found["d"], np.where(either, np.where(front, found["a"], found["b"]), -1), found["cd"], found["nd"])
+    month = _first_of(
+        found["m"], np.where(either, np.where(front, found["b"], found["a"]), -1), found["cm"], found["nm"]
+    )
+    year = _first_of(found["y"], found["z"], found["cy"], found["ny"])
+    hour, minute = _first_of(found["H"], found["cH"]), _first_of(found["M"], found["cM"])
+    second = np.maximum(_first_of(found["S"], found["cS"]), 0)
+    half = groups["half"].str.to_lowercase()
+    morning, evening = (half == "am").fill_null(False).to_numpy(), (half == "pm").fill_null(False).to_numpy()
+    twelve = (morning | evening) & ((hour < 1) | (hour > 12))
+    hour = np.where(morning & (hour == 12), 0, np.where(evening & (hour < 12), hour + 12, hour))
+    no_clock = hour < 0
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    ok = (year >= 1678) & (year <= 2261) & (month >= 1) & (month <= 12)
+    length = _MONTH_DAYS[np.where(ok, month, 0)] + (leap & (month == 2))
+    ok &= (day >= 1) & (day <= length) & (hour < 24) & (minute < 60) & (second < 60) & ~twelve
+    if undecided:
+        ok &= ~open_rows
+    since = np.where(ok, (year - 1970) * 12 + month - 1, 0).astype("datetime64[M]")
+    days_ns = (since.astype("datetime64[D]").astype(np.int64) + day - 1) * NS_PER_DAY
+    clock = (np.maximum(hour, 0) * 3600 + np.maximum(minute, 0) * 60 + second) * NS_PER_SECOND + found["f"]
+    zoned = groups["zone"].is_not_null().to_numpy()
+    offset = (np.maximum(found["oh"], 0) * 3600 + np.maximum(found["om"], 0) * 60) * NS_PER_SECOND
+    offset = np.where((groups["sign"] == "-").fill_null(False).to_numpy(), -offset, offset)
+    ns = np.where(ok, days_ns + clock - offset, 0)
+    kind = np.where(zoned, Kind.INSTANT, np.where(no_clock, Kind.DATE, Kind.WALL)).astype(np.uint8)
+    every = bool(zoned.all() and ok.all())
+    if every and bool(np.any(offset)) and not bool(np.any(clock)):
+        # Midnight in the offset of every single day is how daily bars are written: the local date names the session.
+        return _Seen(ok=ok, ns=days_ns, kind=np.full(len(ns), Kind.DATE, dtype=np.uint8), undecided=undecided)
+    return _Seen(ok=ok, ns=ns, kind=kind, undecided=undecided)
+
+
+def _first_of(*columns: Instants) -> Instants:
+    result = columns[0]
+    for column in columns[1:]:
+        result = np.where(result >= 0, result, column)
+    return result
