@@ -1,0 +1,48 @@
+"""Indicators: causal functions of whole columns, for `self.indicator(sma, self.bars.close, 30)` or on their own.
+
+All of them take one-dimensional float64 arrays of one length (anything that converts is taken, and no input is changed)
+and return new float64 arrays of that length, or a tuple of those:
+
+- The value at i depends on values 0 to i only: cutting or changing what comes later changes no bit of it.
+- During warm-up it is NaN; each function says how long that is. A period longer than the data gives all NaN.
+- NaN and infinity are missing values. A function of a window is NaN while one is inside; one that remembers for ever
+  (ema, rsi, macd, atr, directional, adx, obv) is NaN there and starts anew after it, warm-up included.
+- A period that is not a whole number of at least 1 raises `IndicatorError`, as do inputs of unequal lengths.
+
+They do not look at time: a gap in the bars is not seen.
+"""
+
+from __future__ import annotations
+
+from weaver.marvin.indicators.channels import donchian, highest, lowest
+from weaver.marvin.indicators.crossing import crossover, crossunder
+from weaver.marvin.indicators.momentum import cci, macd, momentum, roc, rsi, stochastic
+from weaver.marvin.indicators.moving import ema, sma, wma
+from weaver.marvin.indicators.trend import adx, directional
+from weaver.marvin.indicators.volatility import atr, bollinger, stdev, true_range
+from weaver.marvin.indicators.volume import obv, vwap
+
+__all__ = [
+    "adx",
+    "atr",
+    "bollinger",
+    "cci",
+    "crossover",
+    "crossunder",
+    "directional",
+    "donchian",
+    "ema",
+    "highest",
+    "lowest",
+    "macd",
+    "momentum",
+    "obv",
+    "roc",
+    "rsi",
+    "sma",
+    "stdev",
+    "stochastic",
+    "true_range",
+    "vwap",
+    "wma",
+]

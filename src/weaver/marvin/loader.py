@@ -1,0 +1,163 @@
+"""Loader: a strategy class from `file.py`, `file.py:Class` or `module:Class`. Runs the file, as importing it would.
+
+A file is read anew at each load, with its neighbours (`import helpers` or `from . import helpers`), and files of the same
+name in different folders do not meet. Nothing is written beside it. What a neighbour is imported for later, inside a
+function, is found in the folder that was loaded last.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from weaver.core.errors import StrategyError, StrategyLoadError
+from weaver.marvin.parameters import parse_values
+from weaver.marvin.strategy import Strategy
+
+__all__ = ["load_strategy", "parse_params"]
+
+_PACKAGE = "weaver_strategies_"
+
+
+def load_strategy(text: str | os.PathLike[str]) -> type[Strategy]:
+    """The class that `text` names. Raises StrategyLoadError that names the file or module, and what it holds instead."""
+    text = os.fspath(text)
+    place, _, name = text.rpartition(":") if ":" in text and not text.endswith(".py") else (text, "", "")
+    # On Windows `C:\dir\file.py` has a colon that separates nothing.
+    if not place or (len(place) == 1 and place.isalpha()):
+        place, name = text, ""
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place, text)
+    found = {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Strategy) and value is not Strategy
+    }
+    # A second name for the same class is no second strategy, and one with an underscore is a base for others.
+    own = {value.__name__: value for value in found.values() if value.__module__ == module.__name__}
+    own = {key: value for key, value in own.items() if not key.startswith("_")} or own
+    if name:
+        if name in found:
+            return found[name]
+        near = difflib.get_close_matches(name, found, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(own) or 'no strategy'}"
+        raise StrategyLoadError(f"{place} has no strategy {name!r}; {hint}")
+    if len(own) == 1:
+        return next(iter(own.values()))
+    if not own:
+        raise StrategyLoadError(f"{place} has no strategy: no class in it derives from weaver.Strategy")
+    ways = ", ".join(f"{place}:{key}" for key in own)
+    raise StrategyLoadError(f"{place} has {len(own)} strategies; say which one: {ways}")
+
+
+def parse_params(cls: type[Strategy], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Parameter values from text, as a command line gives them. Raises ParameterError."""
+    return parse_values(cls, texts)
+
+
+class _FreshSource(SourceFileLoader):
+    """Compiles the file each time: bytecode is kept by whole seconds, and a change comes sooner than that."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        near = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")], n=1)
+        hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
+        raise StrategyLoadError(f"strategy file {path} does not exist{hint}")
+    resolved = path.resolve()
+    folder = str(resolved.parent)
+    # The folder as a package of its own: relative imports work, and equal names in other folders are other modules.
+    package = _PACKAGE + hashlib.sha256(folder.encode()).hexdigest()[:12]
+    _forget_neighbours(folder, package)
+    parent = ModuleType(package, "The folder of a strategy's file.")
+    parent.__path__ = [folder]
+    sys.modules[package] = parent
+    name = f"{package}.{resolved.stem}"
+    spec = importlib.util.spec_from_file_location(name, resolved, loader=_FreshSource(name, str(resolved)))
+    if spec is None or spec.loader is None:
+        raise StrategyLoadError(f"strategy file {path} cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    before = set(sys.modules)
+    sys.modules[name] = module  # so that pickling, annotations and tracebacks find it
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        sys.modules.pop(name, None)
+        if isinstance(error, SystemExit):
+            raise StrategyLoadError(
+                f"strategy file {path} ends the program when loaded: {_told(error, path)}"
+            ) from error
+        if isinstance(error, StrategyError) or not isinstance(error, Exception):
+            raise
+        raise StrategyLoadError(f"strategy file {path} failed to load: {_told(error, path)}") from error
+    finally:
+        _remember_neighbours(folder, before)
+    return module
+
+
+_neighbours: set[str] = set()
+"""Modules that were first imported by a strategy's file and lie beside it."""
+
+
+def _forget_neighbours(folder: str, package: str) -> None:
+    """Let the next import of a strategy's neighbours read their files, and look in `folder` first."""
+    for name in [name for name in sys.modules if name in _neighbours or f"{name}.".startswith(f"{package}.")]:
+        del sys.modules[name]
+    _neighbours.clear()
+    while folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+
+
+def _remember_neighbours(folder: str, before: set[str]) -> None:
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        beside = os.path.join(folder, *name.split("."))
+        if file in (f"{beside}.py", os.path.join(beside, "__init__.py")):
+            _neighbours.add(name)
+
+
+def _from_module(place: str, text: str) -> ModuleType:
+    if "" not in sys.path and "." not in sys.path:
+        sys.path.insert(0, "")  # modules beside the user, as `python -m` finds them
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is None or not place.startswith(error.name):
+            raise StrategyLoadError(f"strategy {text!r} failed to load: {error}") from error
+        file = Path(f"{place}.py")
+        hint = (
+            f"did you mean {file}?" if file.is_file() else f"a file is written with its ending, as path/to/{file.name}"
+        )
+        raise StrategyLoadError(f"strategy {text!r}: there is no module {place!r}; {hint}") from error
+    except StrategyError:
+        raise
+    except Exception as error:
+        raise StrategyLoadError(f"strategy {text!r} failed to load: {type(error).__name__}: {error}") from error
+
+
+def _told(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError):
+        other = Path(error.filename or path.name).name
+        where = "" if other == path.name else f"{other}, "
+        return f"{error.msg} ({where}line {error.lineno}: {(error.text or '').strip()})"
+    trace, line = error.__traceback__, None
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename).name == path.name:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")

@@ -1,0 +1,167 @@
+"""What a strategy holds in its hand: `Order`, a handle that only the context makes and moves, and `Position`, a number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weaver.core.errors import WeaverError
+from weaver.core.orders import ALLOWED, Fill, OrderRequest, OrderStatus, OrderUpdate, Side, TimeInForce, Trail
+
+if TYPE_CHECKING:
+    from weaver.marvin.context import Context
+
+__all__ = ["Order", "Position"]
+
+_SUBMITTED, _FILLED = OrderStatus.SUBMITTED, OrderStatus.FILLED
+_UNFILLED_ENDS = frozenset({OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
+_OPEN = frozenset({OrderStatus.SUBMITTED, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
+
+
+class Order:
+    """An order as its strategy sees it. Its status moves only when a tick delivers the news.
+
+    `id` counts the run's orders from 1; `quantity` is in units, cut to whole lots; `reason` says why it ended other than
+    by filling, or what was cut; `stop_loss` and `take_profit` are the handles of a bracket's legs.
+    """
+
+    # Most orders never need most of these, so they are defaults of the class and not work for every order.
+    average_price: float | None = None
+    """Average price of what has filled, None while nothing has."""
+    filled_quantity: float = 0.0
+    """How many units have filled."""
+    reason: str | None = None
+    """Why it ended without filling."""
+    note: str | None = None
+    """What was changed about it, such as a quantity cut to whole lots."""
+    stop_loss: Order | None = None
+    take_profit: Order | None = None
+    _filled_lots: int = 0
+
+    def __init__(self, context: Context, request: OrderRequest, quantity: float, tick_ns: int) -> None:
+        self._context = context
+        self.request = request
+        self.id = request.number
+        self.quantity = quantity
+        self.status = _SUBMITTED
+        self.submitted_ns = tick_ns
+        self.updated_ns = tick_ns
+
+    @property
+    def symbol(self) -> str:
+        """What is traded."""
+        return self.request.symbol
+
+    @property
+    def side(self) -> Side:
+        """Side.BUY or Side.SELL; compares equal to "buy" and "sell"."""
+        return self.request.side
+
+    @property
+    def tag(self) -> str | None:
+        """The text given with the order."""
+        return self.request.tag
+
+    @property
+    def limit(self) -> float | None:
+        """Its limit as it stands, on the price step."""
+        return self.request.limit
+
+    @property
+    def stop(self) -> float | Trail | None:
+        """Its stop price as it stands, on the price step, or its Trail."""
+        return self.request.trail if self.request.trail is not None else self.request.stop
+
+    @property
+    def tif(self) -> TimeInForce:
+        """Its time in force."""
+        return self.request.tif
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still fill, as far as the strategy has been told."""
+        return self.status in _OPEN
+
+    def cancel(self) -> None:
+        """Ask to cancel it, before this tick's new orders; one that is done stays as it is."""
+        self._context.cancel(self)
+
+    def modify(self, *, limit: float | None = None, stop: float | None = None, quantity: float | None = None) -> None:
+        """Ask to change what is given; `quantity` is the new total, what has filled included. Its number stays."""
+        self._context.modify(self, limit=limit, stop=stop, quantity=quantity)
+
+    def _filled_whole(self, fill: Fill, tick_ns: int) -> None:
+        """The one move that nearly every market order makes: from submitted to filled, at once and in full."""
+        self.status = _FILLED
+        self.updated_ns = tick_ns
+        self.filled_quantity = fill.quantity
+        self.average_price = fill.price
+        self._filled_lots = fill.lots
+
+    def _move(self, update: OrderUpdate) -> None:
+        status = update.status
+        if status is not self.status:
+            if status not in ALLOWED[self.status]:
+                raise WeaverError(f"order {self.id} cannot go from {self.status.value} to {status.value}")
+            self.status = status
+        self.updated_ns = update.ts_ns
+        if update.reason is not None:
+            if status in _UNFILLED_ENDS:
+                self.reason = update.reason
+            else:
+                self.note = update.reason
+        if update.request is not None:
+            self.request = update.request
+            self.quantity = self._context.quantity_of(update.request)
+        fill = update.fill
+        if fill is not None:
+            if self._filled_lots == 0:
+                self.filled_quantity = fill.quantity
+                self.average_price = fill.price
+            else:
+                value = (self.average_price or 0.0) * self.filled_quantity + fill.price * fill.quantity
+                self.filled_quantity += fill.quantity
+                self.average_price = value / self.filled_quantity
+            self._filled_lots += fill.lots
+            if status is _FILLED and self._filled_lots != self.request.lots:
+                # A size that shrank to what can be paid for, or a leg that covers what its entry filled.
+                self.quantity = self.filled_quantity
+
+    def __repr__(self) -> str:
+        price = "".join(
+            f" {name}={value:g}"
+            for name, value in (("limit", self.request.limit), ("stop", self.request.stop))
+            if value
+        )
+        return f"<Order {self.id} {self.side.value} {self.quantity:g} {self.symbol}{price} {self.status.value}>"
+
+
+class Position(float):
+    """A position as a signed number of units, with what is known about it: 0.0 is flat and false, below 0 is short."""
+
+    __slots__ = ("average_price", "symbol")
+
+    symbol: str
+    average_price: float
+
+    @classmethod
+    def of(cls, quantity: float, symbol: str, average_price: float) -> Position:
+        """A position of `quantity` units of `symbol`, entered at `average_price` on average (0.0 when flat)."""
+        self = cls(quantity)
+        self.symbol = symbol
+        self.average_price = average_price
+        return self
+
+    @property
+    def quantity(self) -> float:
+        """The same number as a plain float."""
+        return float(self)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether units are held."""
+        return self > 0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether units are owed."""
+        return self < 0

@@ -1,0 +1,192 @@
+"""Parameters: a strategy's public annotated class attributes with a default. Checked by name and type, never coerced
+silently: an int is accepted for a float, text only where it comes from a command line."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import sys
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+from weaver.core.errors import ParameterError, StrategyError, TimeframeError
+from weaver.core.timeframe import Timeframe
+
+__all__ = ["check_class", "parameters_of", "parse_values", "resolve_values"]
+
+_PLAIN = (int, float, bool, str, Timeframe)
+_CALLBACKS = {
+    "on_start": "self", "on_bar": "self, bar", "on_bars": "self, bars", "on_order": "self, order", "on_fill": "self, fill",
+    "on_stop": "self",
+}  # fmt: skip
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def parameters_of(cls: type) -> dict[str, tuple[type, Any]]:
+    """name -> (type, default) of every parameter of `cls`, base classes first. Raises ParameterError for a bad one.
+
+    A derived class may give a new default without repeating the annotation. `ClassVar` is no parameter.
+    """
+    kinds: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base is object or base.__dict__.get("__weaver_base__"):
+            continue
+        for name, hint in inspect.get_annotations(base).items():
+            if name.startswith("_") or name not in base.__dict__:
+                continue
+            kind = _kind(cls, base, name, hint)
+            if kind is None:
+                kinds.pop(name, None)
+            else:
+                kinds[name] = kind
+    return {name: (kind, _checked(cls, name, kind, _default(cls, name))) for name, kind in kinds.items()}
+
+
+def _default(cls: type, name: str) -> Any:
+    # Not getattr: a property that hides a parameter must be seen as what it is.
+    return next(base.__dict__[name] for base in cls.__mro__ if name in base.__dict__)
+
+
+def _kind(cls: type, base: type, name: str, hint: Any) -> Any:
+    """The parameter's type, None for a ClassVar."""
+    if isinstance(hint, str):
+        hint = _evaluated(cls, base, name, hint)
+    if hint is typing.ClassVar or typing.get_origin(hint) is typing.ClassVar:
+        return None
+    if hint in _PLAIN or (isinstance(hint, type) and issubclass(hint, Enum)):
+        return hint
+    shown = hint.__name__ if isinstance(hint, type) else str(hint)
+    raise ParameterError(
+        f"{cls.__name__}.{name} is annotated as {shown}: a parameter is an int, float, bool, str, Enum or Timeframe; "
+        f"name it _{name} if it is not a parameter"
+    )
+
+
+def _evaluated(cls: type, base: type, name: str, hint: str) -> Any:
+    """What an annotation that is text means, as in a file with `from __future__ import annotations`.
+
+    Only this one is evaluated: others may use names that only the author's type checker knows.
+    """
+    module = sys.modules.get(base.__module__)
+    try:
+        return eval(hint, dict(vars(module)) if module else {}, dict(vars(base)))
+    except Exception as error:
+        kind = type(_default(base, name))
+        if kind.__name__ == hint.rpartition(".")[2]:
+            return kind  # an Enum that was defined inside a function is found nowhere else
+        raise ParameterError(f"{cls.__name__}.{name}: cannot read its annotation {hint!r} ({error})") from error
+
+
+def check_class(cls: type, reserved: frozenset[str]) -> None:
+    """Refuse, by name, what would go wrong later: mutable class attributes, what hides the strategy's own, and callbacks
+    that cannot be called. Raises ParameterError and StrategyError."""
+    for base in cls.__mro__:
+        if base is object or base.__dict__.get("__weaver_base__"):
+            continue
+        for name, value in base.__dict__.items():
+            if name.startswith("__"):
+                continue
+            if name in reserved:
+                raise ParameterError(f"{cls.__name__}.{name} hides Strategy.{name}; choose another name")
+            if _is_mutable(value):
+                raise ParameterError(
+                    f"{cls.__name__}.{name} is a {type(value).__name__}, which all runs would share and change; "
+                    f"set it in on_start instead: self.{name} = {_shortly(value)}"
+                )
+            if name in _CALLBACKS and inspect.isfunction(value):
+                _check_callback(f"{cls.__name__}.{name}", value, _CALLBACKS[name])
+
+
+def _check_callback(where: str, function: Any, arguments: str) -> None:
+    if (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    ):
+        raise StrategyError(f"{where} is async or a generator, so calling it does nothing; make it a plain function")
+    try:
+        inspect.signature(function).bind(*arguments.split(", "))
+    except TypeError as error:
+        raise StrategyError(f"{where} is called as {where.rpartition('.')[2]}({arguments}): {error}") from None
+
+
+def _is_mutable(value: object) -> bool:
+    # What can change is not hashable: lists, dicts, sets, arrays, frames, dataclasses that are not frozen.
+    return type(value).__hash__ is None and not isinstance(value, MappingProxyType | slice)
+
+
+def _shortly(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else "..."
+
+
+def resolve_values(cls: type, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Every parameter's value: the default or the one in `given`. Raises ParameterError for unknown names and types."""
+    parameters = parameters_of(cls)
+    values = {name: default for name, (_, default) in parameters.items()}
+    for name, value in (given or {}).items():
+        if name not in parameters:
+            raise ParameterError(_unknown(cls, name, list(parameters)))
+        values[name] = _checked(cls, name, parameters[name][0], value)
+    return values
+
+
+def parse_values(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Values from a command line, where all is text. Raises ParameterError."""
+    parameters = parameters_of(cls)
+    values: dict[str, Any] = {}
+    for name, text in texts.items():
+        if name not in parameters:
+            raise ParameterError(_unknown(cls, name, list(parameters)))
+        values[name] = _parsed(cls, name, parameters[name][0], text)
+    return values
+
+
+def _unknown(cls: type, name: object, names: list[str]) -> str:
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(names) or 'none'}"
+    if any(name in inspect.get_annotations(base) for base in cls.__mro__):
+        hint = f"; it is annotated, but a parameter has a default: {name}: int = 10"
+    return f"{cls.__name__} has no parameter {name!r}{hint}"
+
+
+def _checked(cls: type, name: str, kind: Any, value: Any) -> Any:
+    if kind is Timeframe:
+        try:
+            return Timeframe.of(value)
+        except TimeframeError as error:
+            raise ParameterError(f"{cls.__name__}.{name}={value!r}: {error}") from error
+    if kind is float and type(value) in (int, float):
+        if not math.isfinite(value):
+            raise ParameterError(f"{cls.__name__}.{name}={value!r}: must be a finite number")
+        return float(value)
+    if type(value) is kind:
+        return value
+    if kind in (int, float, str, bool) and getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return _checked(cls, name, kind, value.item())  # a NumPy scalar, as sweeps pass them
+    raise ParameterError(f"{cls.__name__}.{name}={value!r} is {type(value).__name__}; it must be {_wanted(kind)}")
+
+
+def _wanted(kind: Any) -> str:
+    if issubclass(kind, Enum):
+        return f"{kind.__name__}: {', '.join(str(member.name) for member in kind)}"
+    return str(kind.__name__)
+
+
+def _parsed(cls: type, name: str, kind: Any, text: str) -> Any:
+    try:
+        if kind is bool:
+            return _TRUTHS[text.strip().lower()]
+        if issubclass(kind, Enum):
+            members = {str(member.value).lower(): member for member in kind}
+            members |= {alias.lower(): member for alias, member in kind.__members__.items()}
+            return members[text.strip().lower()]
+        if kind in (int, float):
+            return _checked(cls, name, kind, kind(text))
+        return _checked(cls, name, kind, text)
+    except (ValueError, KeyError) as error:
+        raise ParameterError(f"{cls.__name__}.{name}={text!r}: must be {_wanted(kind)}") from error

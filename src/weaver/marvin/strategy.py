@@ -1,0 +1,241 @@
+"""Strategy: the class a user writes. It is told the time, sees bars that have closed, and asks for orders.
+
+The same class runs in a backtest, on paper and live, and its code runs only at ticks. What it needs to know again after a
+restart it keeps on `self`: nothing is saved, the class is run again over the recorded inputs from `on_start`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from weaver.core.bars import Bar
+from weaver.core.errors import StrategyError, SymbolRequired
+from weaver.core.orders import Fill, Side, TimeInForce, Trail
+from weaver.core.timeframe import Timeframe
+from weaver.marvin.bars import RunBars, SymbolBars
+from weaver.marvin.order import Order, Position
+from weaver.marvin.parameters import check_class, parameters_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from weaver.marvin.context import Context
+
+__all__ = ["Strategy"]
+
+_BUY, _SELL = Side.BUY, Side.SELL
+
+
+class _PositionOfOneSymbol:
+    """Answers `self.position` where the instance has none of its own: a run with several symbols, or no run at all.
+
+    It is not a data descriptor on purpose: with one symbol the context puts the position into the instance, and reading
+    it costs no call.
+    """
+
+    def __get__(self, strategy: Strategy | None, owner: type) -> Position:
+        if strategy is None:
+            return self  # type: ignore[return-value]
+        symbols = strategy._ctx.symbols
+        raise SymbolRequired(
+            f"self.position: this run has {len(symbols)} symbols; say which one, for example "
+            f"self.positions[{symbols[0]!r}]"
+        )
+
+
+class _PositionsOfARun:
+    """Answers `self.positions` outside a run; within one the context has put them into the instance."""
+
+    def __get__(self, strategy: Strategy | None, owner: type) -> Mapping[str, Position]:
+        return self if strategy is None else strategy._ctx.positions  # type: ignore[return-value]
+
+
+class Strategy:
+    """Base class of every strategy.
+
+    Public annotated class attributes with a default are its parameters (int, float, bool, str, Enum or Timeframe):
+    validated, and settable from the command line and from code. Override the callbacks you need:
+    `on_start`, `on_bar(bar)`, `on_bars(bars)`, `on_order(order)`, `on_fill(fill)`, `on_stop`.
+    """
+
+    __weaver_base__ = True
+
+    bars: Any
+    """The bars so far: `self.bars.close` with one symbol, `self.bars["AAPL"].close` with several."""
+    position: Position = _PositionOfOneSymbol()  # type: ignore[assignment]
+    """The position as a signed number of units, with one symbol; 0.0 is flat and false."""
+    positions: Mapping[str, Position] = _PositionsOfARun()  # type: ignore[assignment]
+    """Every symbol's position."""
+    _context: Context | None = None
+    _reserved: ClassVar[frozenset[str]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_class(cls, Strategy._reserved)
+        parameters_of(cls)
+
+    # Callbacks. The engine calls one only where a class overrides it.
+
+    def on_start(self) -> None:
+        """Called once, at the run's first tick, before any bar: make indicators and timers here."""
+
+    def on_bar(self, bar: Bar) -> None:
+        """Called for each bar of each symbol as it closes, once that symbol's indicators have a value."""
+
+    def on_bars(self, bars: Mapping[str, Bar]) -> None:
+        """Called once at a tick after its `on_bar`s, with the bars that closed now, by symbol."""
+
+    def on_order(self, order: Order) -> None:
+        """Called when an order's status has changed since the last tick."""
+
+    def on_fill(self, fill: Fill) -> None:
+        """Called for each fill since the last tick; position and cash include the fills up to this one."""
+
+    def on_stop(self) -> None:
+        """Called once at the end; orders are refused here."""
+
+    # What it knows.
+
+    @property
+    def _ctx(self) -> Context:
+        if self._context is None:
+            raise StrategyError(f"{type(self).__name__} is not running; pass the class itself to backtest(...)")
+        return self._context
+
+    @property
+    def now(self) -> datetime:
+        """This tick, an aware UTC datetime: the end of the bar that just closed."""
+        return self._ctx.now
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols in the order of the run."""
+        return self._ctx.symbols
+
+    @property
+    def cash(self) -> float:
+        """Cash in the account; short proceeds are in it, but not spendable."""
+        return self._ctx.account.cash
+
+    @property
+    def equity(self) -> float:
+        """Cash plus all positions at their last closes."""
+        return self._ctx.equity()
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """The open orders, oldest first."""
+        return self._ctx.open_orders()
+
+    @property
+    def random(self) -> np.random.Generator:
+        """A generator seeded by the run: the same run draws the same numbers."""
+        return self._ctx.random()
+
+    # What it can do.
+
+    def buy(
+        self,
+        quantity: float,
+        *,
+        symbol: str | None = None,
+        limit: float | None = None,
+        stop: float | Trail | None = None,
+        stop_loss: float | Trail | None = None,
+        take_profit: float | None = None,
+        tif: str | TimeInForce | None = None,
+        good_till: datetime | str | None = None,
+        tag: str | None = None,
+    ) -> Order:
+        """Buy `quantity` units: at the market, or at `limit`, from `stop` on, or both (a stop-limit).
+
+        `stop_loss` and `take_profit` attach exits that live from the entry's fill. `tif` is gtc (default), day, gtd (with
+        `good_till`), ioc, fok, at_open or at_close. Raises OrderError for what can never be an order.
+        """
+        return self._ctx.place(_BUY, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
+
+    def sell(
+        self,
+        quantity: float,
+        *,
+        symbol: str | None = None,
+        limit: float | None = None,
+        stop: float | Trail | None = None,
+        stop_loss: float | Trail | None = None,
+        take_profit: float | None = None,
+        tif: str | TimeInForce | None = None,
+        good_till: datetime | str | None = None,
+        tag: str | None = None,
+    ) -> Order:
+        """Sell `quantity` units; see `buy`. Selling more than is held goes short."""
+        return self._ctx.place(_SELL, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
+
+    def close(
+        self,
+        quantity: float | None = None,
+        *,
+        symbol: str | None = None,
+        limit: float | None = None,
+        stop: float | Trail | None = None,
+        tif: str | TimeInForce | None = None,
+        good_till: datetime | str | None = None,
+        tag: str | None = None,
+    ) -> Order | None:
+        """Reduce the position by `quantity`, or end it; never more than that. None where there is no position.
+
+        It shrinks with the position, ends with it, and shares one allowance with the other exits. A plain `close()`, of all
+        there is at the next open, cancels the other exits first; one of a part, with a price or with a time in force leaves
+        them at work, so that the position stays protected.
+        """
+        return self._ctx.close(quantity, symbol, limit, stop, tif, good_till, tag)
+
+    def target(
+        self,
+        *,
+        weight: float | None = None,
+        quantity: float | None = None,
+        symbol: str | None = None,
+        tag: str | None = None,
+    ) -> Order | None:
+        """Trade towards a position: `weight` of the equity at the last closes (1.0 is all of it), or `quantity` units.
+
+        Replaces its own earlier open orders. None where nothing needs to be traded.
+        """
+        return self._ctx.target(symbol, weight, quantity, tag)
+
+    def target_weights(self, weights: Mapping[str, float], *, tag: str | None = None) -> tuple[Order, ...]:
+        """Trade towards these weights; symbols of the run that are not named go to 0."""
+        return self._ctx.target_weights(weights, tag)
+
+    def oco(self, *orders: Order) -> None:
+        """One cancels the other: when any of `orders` fills, the rest is cancelled."""
+        self._ctx.link(orders)
+
+    def indicator(
+        self, function: Callable[..., Any], *inputs: Any, plot: Any = None, name: str | None = None, **kwargs: Any
+    ) -> Any:
+        """A view, or a tuple of views, of `function(*inputs, **kwargs)`; from `on_start` only.
+
+        Views among the inputs are handed over as read-only float64 arrays of the whole column; the result must have their
+        length, and its value at bar i may depend on bars 0..i only (`weaver check` proves it). `on_bar` waits until it has
+        a value. `plot` says how the report draws it: True or "overlay" (on the prices), "panel" (below them), False.
+        """
+        return self._ctx.indicator(function, inputs, kwargs, plot, name)
+
+    def at(self, when: datetime | str, callback: Callable[[], object]) -> None:
+        """Call `callback` at the first tick at or after `when`."""
+        self._ctx.timers.at(when, callback)
+
+    def every(self, period: str | Timeframe, callback: Callable[[], object]) -> None:
+        """Call `callback` at the first tick at or after each boundary of `period`: "1h", "day", "month", ... (UTC)."""
+        self._ctx.timers.every(period, callback, self._ctx.now_ns)
+
+
+Strategy._reserved = frozenset(
+    name for name in (*vars(Strategy), *Strategy.__annotations__) if not name.startswith(("__", "on_"))
+)
+
+Bars = SymbolBars | RunBars
+Orders = Sequence[Order]

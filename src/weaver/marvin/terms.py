@@ -1,0 +1,84 @@
+"""Terms: what the arguments of an order mean, checked and put on the instrument's lots and price steps. Places no order."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from weaver.core.errors import OrderError
+from weaver.core.instants import to_ns
+from weaver.core.orders import TimeInForce, Trail
+
+if TYPE_CHECKING:
+    from weaver.marvin.state import SymbolState
+
+__all__ = ["check_terms", "lots_of", "number_of", "price_of", "stop_of", "time_in_force"]
+
+_TIFS = {tif.value: tif for tif in TimeInForce}
+
+
+def time_in_force(tif: str | TimeInForce | None, good_till: datetime | str | None) -> tuple[TimeInForce, int | None]:
+    """The time in force that two arguments mean together, and its instant in ns where it has one."""
+    if good_till is not None:
+        if tif not in (None, "gtd", TimeInForce.GTD):
+            raise OrderError(f"tif={tif!r} and good_till={good_till!r} contradict each other; leave tif out")
+        return TimeInForce.GTD, to_ns(good_till)
+    if tif is None:
+        return TimeInForce.GTC, None
+    force = _TIFS.get(str(tif).lower().replace("-", "_"))
+    if force is None:
+        raise OrderError(f"tif={tif!r}: must be one of {', '.join(_TIFS)}")
+    if force is TimeInForce.GTD:
+        raise OrderError("tif='gtd' needs good_till=, an aware datetime or an ISO string")
+    return force, None
+
+
+def number_of(value: object, name: str) -> float:
+    """`value` as a finite float. Text and truth values are refused: they are mistakes, though Python would convert them."""
+    try:
+        if isinstance(value, str | bytes) or type(value).__name__ in ("bool", "bool_"):
+            raise TypeError
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        raise OrderError(f"{name}={value!r} is not a number") from None
+    if not math.isfinite(number):
+        raise OrderError(f"{name}={value!r} is not a number")
+    return number
+
+
+def lots_of(state: SymbolState, quantity: float, what: str) -> int:
+    """Whole lots in a quantity of units, cut down."""
+    try:
+        return state.instrument.to_lots(quantity)
+    except OverflowError:
+        raise OrderError(f"{what}: quantity={quantity!r} is beyond all numbers of lots") from None
+
+
+def check_terms(what: str, force: TimeInForce, limit: float | None, stop: float | None, trail: Trail | None) -> None:
+    """Refuse terms that exclude each other."""
+    if trail is not None and limit is not None:
+        raise OrderError(f"{what}: a trailing stop takes no limit; give stop= or limit=, not both")
+    if force in (TimeInForce.AT_OPEN, TimeInForce.AT_CLOSE) and (stop is not None or trail is not None):
+        raise OrderError(f"{what}: tif={force.value!r} goes with a market or a limit order, not with a stop")
+
+
+def price_of(state: SymbolState, price: float | None, name: str, *, up: bool) -> float | None:
+    """A price on the instrument's price step, moved up or down to it; None stays None."""
+    if price is None:
+        return None
+    value = number_of(price, name)
+    rounded = state.instrument.round_price(value, up=up)
+    if value <= 0 or rounded <= 0:
+        step = f"; its price step is {state.instrument.price_step}" if value > 0 else ""
+        raise OrderError(f"{name}={price!r}: must be a price greater than zero, or None{step}")
+    return rounded
+
+
+def stop_of(
+    state: SymbolState, stop: float | Trail | None, name: str, *, up: bool
+) -> tuple[float | None, Trail | None]:
+    """A stop as a price on the price step, or as a trail."""
+    if isinstance(stop, Trail):
+        return None, stop
+    return price_of(state, stop, name, up=up), None
