@@ -1,0 +1,736 @@
+"""SimulatedBroker: accepts a strategy's commands, fills them from bars, and reports what happened. Knows no time of its own.
+
+The rules are docs/fills.md: what an order may do is in `matching`, in which order a bar's events go is in `interval`, money
+is in `funds`; here is what an order goes through, from its request to its end, and the one place where a fill is booked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from weaver.core.account import Account
+from weaver.core.bars import Bar
+from weaver.core.orders import (
+    Cancel,
+    Command,
+    Fill,
+    Link,
+    Modify,
+    OrderRequest,
+    OrderStatus,
+    OrderUpdate,
+    Side,
+    TimeInForce,
+)
+from weaver.greta import matching
+from weaver.greta.drilling import Drill
+from weaver.greta.equity import StepLog
+from weaver.greta.funds import SLACK, Funds
+from weaver.greta.sessions import SessionRows, session_rows
+from weaver.greta.settings import BrokerSettings
+from weaver.greta.working import LIMIT, MARKET, STOP, STOP_LIMIT, Working
+from weaver.marvin.context import Context
+
+if TYPE_CHECKING:
+    from weaver.marvin.broker import Broker
+
+__all__ = ["SimulatedBroker"]
+
+_ACCEPTED = OrderStatus.ACCEPTED
+_FILLED = OrderStatus.FILLED
+_PARTNER_FILLED = "the order it was linked to has filled"
+_POSITION_GONE = "the position it would reduce is gone"
+_BUY, _SELL = Side.BUY, Side.SELL
+
+
+class SimulatedBroker:
+    """The venue and the account of a backtest.
+
+    `updates` collects what the strategy hears at the next tick; `fills` all that was filled; `cash_log` and
+    `quantity_log` (by symbol) the account after each tick that changed it.
+    """
+
+    takes_plain = True
+    """Off, every order goes the general way; the results are the same, only slower."""
+
+    def __init__(self, context: Context, account: Account, settings: BrokerSettings) -> None:
+        self.context = context
+        self.account = account
+        self.settings = settings
+        self.drills: dict[int, Drill] = {}
+        """By symbol, the smaller bars that tell which of two rivals a bar reached first."""
+        self.funds = Funds(account, self.marks, settings.leverage, settings.cash_only)
+        self.books: list[list[Working]] = [[] for _ in context.states]
+        self.by_number: dict[int, Working] = {}
+        self.updates: list[OrderUpdate | Fill] = []
+        """What the strategy is told next; a plain order that filled whole is its fill where nobody listens to more."""
+        self.fills: list[Fill] = []
+        self.cash_log = StepLog()
+        self.quantity_log = [StepLog() for _ in context.states]
+        self.holding_costs = 0.0
+        self.busy = False
+        """Whether the next bar needs the broker: orders at work, news to tell, or a position to watch."""
+        self.watching = False
+        """Whether positions cost something to hold, or may be called for lack of margin."""
+        self.touched: set[int] = set()
+        self.plain: list[OrderRequest] = []
+        """Market orders without further terms that wait for their next open."""
+        self.announces = True
+        """Whether somebody listens to every step of an order, and not only to how it ends."""
+        self.now_ns = 0
+        self.freed = 0.0
+        self.inside = False
+        self.allowance: dict[int, int] = {}
+        self.newborn: list[Working] = []
+        self.timed: list[Working] = []
+        """The open orders that are good till an instant."""
+        self.through = settings.limit_fill == "through"
+        self._commission_rate = settings.commission_rate
+        self._slippage_rate = settings.slippage_rate
+        self._sessions: list[SessionRows | None] = [None] * len(context.states)
+        self._plain_suits = (
+            self._slippage_rate is not None
+            and self._commission_rate is not None
+            and settings.volume_cap is None
+            and settings.leverage >= 1.0
+        )
+        # Who is long with cash in hand pays nothing for it, and no margin asks for more where leverage is at least 1.
+        self._always_watch = settings.leverage < 1.0
+
+    # From the strategy.
+
+    def send(self, commands: Sequence[Command], tick_ns: int) -> None:
+        """Take one tick's commands: cancels and changes first, then orders, reducing ones before increasing ones."""
+        self.now_ns = tick_ns
+        self.busy = True  # every command has an answer to be told
+        if not self.by_number and not self.plain and self._all_plain(commands):
+            return
+        self.promote()
+        first_update = len(self.updates)
+        self._send_many(commands)
+        self.tell_in_order(first_update, len(self.fills))
+
+    def _send_many(self, commands: Sequence[Command]) -> None:
+        if self.timed:
+            self.expire_timed(self.now_ns)  # a timer's tick may lie between two bars
+        index_of = self.context.index_of
+        new = {
+            command.number: Working(command, index_of[command.symbol])
+            for command in commands
+            if type(command) is OrderRequest
+        }
+        stillborn = set()
+        for command in commands:
+            if type(command) is Cancel:
+                order = self.by_number.get(command.number)
+                if command.number in new:
+                    stillborn.add(command.number)
+                elif order is not None and not order.liquidation:
+                    self.end(order, OrderStatus.CANCELLED, "cancelled by the strategy")
+        for number, order in list(new.items()):
+            if number in stillborn or order.request.parent in stillborn:
+                stillborn.add(number)
+                del new[number]
+                self._report(number, OrderStatus.CANCELLED, "cancelled by the strategy")
+        for command in commands:
+            if type(command) is Modify:
+                order = new.get(command.number)
+                if order is not None:
+                    if not self._modify(order, command, OrderStatus.SUBMITTED):
+                        del new[command.number]
+                elif command.number in self.by_number:
+                    order = self.by_number[command.number]
+                    if not order.liquidation:
+                        self._modify(order, command, order.status)
+        self._accept_all(list(new.values()))
+        for command in commands:
+            if type(command) is Link:
+                self._link(command)
+
+    def _accept_all(self, orders: Sequence[Working]) -> None:
+        account = self.account
+        entries = [order for order in orders if order.request.parent is None]
+        entries.sort(key=lambda order: not self.reduces(order))
+        # What an order that passes is expected to do counts for those after it, so they are checked on a copy.
+        expected = account.copy() if len(entries) > 1 else account
+        for order in entries:
+            self._accept(order, expected, expected is not account)
+        for leg in orders:
+            if leg.request.parent is not None:
+                self._accept_leg(leg)
+
+    def _accept(self, order: Working, expected: Account, book: bool) -> None:
+        if self._is_refused(order):
+            return
+        index = order.index
+        reduces = order.exit or _reduces(expected, order, order.lots)
+        close = self.context.states[index].last_close
+        note = None
+        if close is not None and (book or not reduces):
+            if order.trail is not None:
+                order.best = close
+            price, commission = self._expected(order, close, order.lots)
+            if not reduces:
+                lots = order.lots if order.buy else -order.lots
+                if not self.funds.allows(expected, index, lots, price, commission, 0.0):
+                    if order.request.shrink:
+                        lots = self.funds.most(expected, index, lots, lambda n: self._expected(order, close, n), 0.0)
+                    if not order.request.shrink or lots == 0:
+                        self._report(order.number, OrderStatus.REJECTED, self._cannot_pay(order, price, commission))
+                        return
+                    note = self._shrunk(order, abs(lots))
+                    order.lots = abs(lots)
+            if book and order.kind == MARKET:
+                lots = order.lots
+                if order.exit:
+                    held = expected.lots[index]
+                    lots = min(lots, max(0, -held if order.buy else held))
+                if lots:
+                    price, commission = self._expected(order, close, lots)
+                    quantity = expected.instruments[index].to_quantity(lots)
+                    expected.apply(index, lots if order.buy else -lots, quantity, price, commission)
+        if order.trail is not None:
+            assert close is not None
+            order.best = close
+        if order.request.good_till_ns is not None:
+            self.timed.append(order)
+        order.status = _ACCEPTED
+        self.books[order.index].append(order)
+        self.by_number[order.number] = order
+        self.updates.append(OrderUpdate(order.number, self.now_ns, _ACCEPTED, note))
+
+    def _accept_leg(self, leg: Working) -> None:
+        parent = self.by_number.get(leg.request.parent or 0)
+        if parent is None:
+            self._report(leg.number, OrderStatus.CANCELLED, "its entry was rejected")
+            return
+        leg.parent = parent
+        leg.waiting = True
+        leg.status = _ACCEPTED
+        parent.legs = [*(parent.legs or ()), leg]
+        self.by_number[leg.number] = leg
+        self.updates.append(OrderUpdate(leg.number, self.now_ns, _ACCEPTED))
+
+    def _is_refused(self, order: Working) -> bool:
+        """Whether an order ends before money is asked about; it has been reported then."""
+        state = self.context.states[order.index]
+        till = order.request.good_till_ns
+        if order.lots <= 0:
+            lot = self.account.instruments[order.index].lot
+            self._report(order.number, OrderStatus.REJECTED, f"the quantity is less than one lot of {lot}")
+        elif (
+            order.tif in (TimeInForce.AT_OPEN, TimeInForce.AT_CLOSE)
+            and state.series.timeframe.is_intraday
+            and self.context.calendar is None
+        ):
+            self._report(
+                order.number,
+                OrderStatus.REJECTED,
+                f"tif={order.tif.value!r} on {state.series.timeframe} bars needs a calendar; give backtest(calendar=...)",
+            )
+        elif order.trail is not None and state.last_close is None:
+            self._report(order.number, OrderStatus.REJECTED, "a trailing stop needs a close to start from")
+        elif till is not None and till <= self.now_ns:
+            self._report(order.number, OrderStatus.EXPIRED, "gtd: its time is up")
+        elif order.exit and self.exit_lots(order) == 0:
+            self._report(order.number, OrderStatus.CANCELLED, _POSITION_GONE)
+        else:
+            return False
+        return True
+
+    def _modify(self, order: Working, change: Modify, status: OrderStatus) -> bool:
+        """Change what is given; False where nothing is left of the order."""
+        if change.limit is not None and order.limit is not None:
+            order.limit = change.limit
+        if change.stop is not None and order.kind in (STOP, STOP_LIMIT):
+            order.stop = change.stop
+        if change.lots is not None and order.parent is None and order.request.parent is None:
+            order.lots = max(0, change.lots - order.filled)
+        request = order.request
+        order.request = OrderRequest(
+            number=request.number,
+            symbol=request.symbol,
+            side=request.side,
+            lots=order.filled + order.lots,
+            plain=request.plain,
+            limit=order.limit,
+            stop=order.stop,
+            trail=request.trail,
+            tif=request.tif,
+            good_till_ns=request.good_till_ns,
+            exit=request.exit,
+            parent=request.parent,
+            shrink=request.shrink,
+            tag=request.tag,
+        )
+        if order.lots == 0:
+            self.end(order, OrderStatus.CANCELLED, "its quantity was cut to what had filled")
+            return False
+        self.updates.append(OrderUpdate(order.number, self.now_ns, status, "modified", None, order.request))
+        return True
+
+    def _link(self, link: Link) -> None:
+        """One cancels the other, pair by pair; who comes late for a partner's first fill is cancelled at once."""
+        alive = [self.by_number[number] for number in link.numbers if number in self.by_number]
+        for order in alive:
+            others = [other for other in alive if other is not order and other not in (order.partners or ())]
+            order.partners = [*(order.partners or ()), *others]
+        if any(self._has_filled(number) for number in link.numbers):
+            for order in alive:
+                if not order.filled:
+                    self.end(order, OrderStatus.CANCELLED, _PARTNER_FILLED)
+
+    def _has_filled(self, number: int) -> bool:
+        return self.context.orders[number - 1].filled_quantity > 0
+
+    # Plain market orders, the commonest case by far. They wait in `plain` and get by without a `Working`, as long as they
+    # are alone and clearly can be paid for; otherwise they are promoted to the general way, which gives the same.
+
+    def _all_plain(self, commands: Sequence[Command]) -> bool:
+        """Take the commands into `plain` if that is what they all are and they can surely be paid for together."""
+        account = self.account
+        slippage, rate = self._slippage_rate, self._commission_rate
+        if account.shorts or not self._plain_suits or not self.takes_plain:
+            return False
+        assert slippage is not None
+        assert rate is not None
+        states, index_of = self.context.states, self.context.index_of
+        spent = 0.0
+        for request in commands:
+            if type(request) is not OrderRequest or not request.plain or request.lots <= 0:
+                return False
+            index = index_of[request.symbol]
+            held = account.lots[index]
+            if request.side is _BUY:
+                state = states[index]
+                row = state.cursor.last
+                if held < 0 or row < 0:
+                    return False
+                quantity = account.instruments[index].to_quantity(request.lots)
+                spent += quantity * state.closes[row] * account.multipliers[index]
+            elif request.lots > held:
+                return False
+        if spent and account.cash - spent * (1.0 + slippage) * (1.0 + rate) < 0.0:
+            return False
+        if len(commands) > 1 and len({request.symbol for request in commands}) < len(commands):  # type: ignore[union-attr]
+            return False
+        self.plain.extend(commands)  # type: ignore[arg-type]
+        if self.announces:
+            first_update = len(self.updates)
+            for request in self.plain:
+                self.updates.append(OrderUpdate(request.number, self.now_ns, _ACCEPTED))
+            self.tell_in_order(first_update, len(self.fills))
+        return True
+
+    def fill_plain(self, bars: Sequence[Bar]) -> bool:
+        """Fill what waits in `plain` at the opens; False (and nothing done) where the general way is needed."""
+        plain, index_of = self.plain, self.context.index_of
+        if len(plain) == 1 and len(bars) == 1 and plain[0].symbol == bars[0].symbol:
+            self.plain = []
+            self._fill_one_plain(plain[0], index_of[plain[0].symbol], bars[0])
+            return True
+        if len(bars) == len(self.books):
+            found = {request.symbol: bars[index_of[request.symbol]] for request in plain}
+        else:
+            there = {bar.symbol: bar for bar in bars}
+            found = {request.symbol: there[request.symbol] for request in plain if request.symbol in there}
+            if len(found) < len(plain):
+                return False
+        self.plain = []
+        if len(plain) == 1:
+            self._fill_one_plain(plain[0], index_of[plain[0].symbol], found[plain[0].symbol])
+            return True
+        first_update, first_fill = len(self.updates), len(self.fills)
+        # Sales of what is held come first, so that what they bring can be spent at the same opens.
+        for side in (_SELL, _BUY):
+            for request in plain:
+                if request.side is side:
+                    self._fill_one_plain(request, index_of[request.symbol], found[request.symbol])
+        self.tell_in_order(first_update, first_fill)
+        return True
+
+    def _fill_one_plain(self, request: OrderRequest, index: int, bar: Bar) -> None:
+        account, lots = self.account, request.lots
+        buy = request.side is _BUY
+        rate, slippage = self._commission_rate, self._slippage_rate
+        assert slippage is not None
+        assert rate is not None
+        price = bar.open * (1.0 + slippage) if buy else bar.open * (1.0 - slippage)
+        quantity = account.instruments[index].to_quantity(lots)
+        notional = quantity * price * account.multipliers[index]
+        commission = notional * rate
+        if buy and account.cash - notional - commission < 0.0:
+            order = self._promoted(request)
+            self.fill(order, bar, bar.open, False)
+            self.log_account()
+            self._mind()
+            return
+        account.apply(index, lots if buy else -lots, quantity, price, commission)
+        now = self.now_ns
+        fill = Fill(
+            request.number, request.symbol, bar.ts_ns, request.side, lots, quantity, price, commission, request.tag
+        )
+        self.fills.append(fill)
+        self.updates.append(OrderUpdate(request.number, now, _FILLED, None, fill) if self.announces else fill)
+        cash_log, quantity_log = self.cash_log, self.quantity_log[index]
+        cash_log.ticks.append(now)
+        cash_log.values.append(account.cash)
+        quantity_log.ticks.append(now)
+        quantity_log.values.append(account.quantity[index])
+
+    def promote(self) -> None:
+        """Give every plain order that still waits its place among the others."""
+        if self.plain:
+            waiting, self.plain = self.plain, []
+            for request in waiting:
+                self._promoted(request)
+
+    def _promoted(self, request: OrderRequest) -> Working:
+        order = Working(request, self.context.index_of[request.symbol])
+        self.books[order.index].append(order)
+        self.by_number[order.number] = order
+        if not self.announces:
+            self.updates.append(OrderUpdate(order.number, self.now_ns, _ACCEPTED))
+        return order
+
+    # What orders go through.
+
+    def session_rows(self, index: int) -> SessionRows:
+        """The sessions of a symbol's rows, worked out when first needed."""
+        rows = self._sessions[index]
+        if rows is None:
+            rows = self._sessions[index] = session_rows(self.context.states[index].series, self.context.calendar)
+        return rows
+
+    def tell_in_order(self, first_update: int, first_fill: int) -> None:
+        """What happened at one instant is told by symbol and order number, whatever the order of booking."""
+        if len(self.updates) - first_update > 1:
+            told = self.updates[first_update:]
+            told.sort(key=lambda update: (self.index_of(update.number), update.number))
+            self.updates[first_update:] = told
+        if len(self.fills) - first_fill > 1:
+            filled = self.fills[first_fill:]
+            index_of = self.context.index_of
+            filled.sort(key=lambda fill: (index_of[fill.symbol], fill.number))
+            self.fills[first_fill:] = filled
+
+    def index_of(self, number: int) -> int:
+        """The index of the symbol that order `number` is for."""
+        order = self.by_number.get(number)
+        return order.index if order is not None else self.context.index_of_order(number)
+
+    def end(self, order: Working, status: OrderStatus, reason: str) -> None:
+        """End an order other than by filling; its legs that wait for it end too."""
+        if order.done:
+            return
+        self._remove(order)
+        order.status = status
+        self._report(order.number, status, reason)
+        if order.legs and order.uncovered == 0:
+            for leg in order.legs:
+                self.end(leg, OrderStatus.CANCELLED, "its entry has ended")
+
+    def fill(self, order: Working, bar: Bar, price: float, maker: bool) -> None:
+        """Fill what can be filled of `order` at `price` (before slippage)."""
+        account = self.account
+        index = order.index
+        held = account.lots[index]
+        lots = order.lots
+        if order.exit:
+            lots = self.exit_lots(order)
+            if lots == 0:
+                self.end(order, OrderStatus.CANCELLED, _POSITION_GONE)
+                return
+        cap = self.settings.volume_cap
+        if cap is not None:
+            lots = self._capped(order, lots, bar, cap)
+            if lots == 0:
+                return
+        reduces = held != 0 and (held > 0) != order.buy and lots <= abs(held)
+        final, commission, quantity = self._priced(order, bar.volume, price, lots, maker)
+        signed = lots if order.buy else -lots
+        if not reduces and not self.funds.allows(account, index, signed, final, commission, self.freed):
+            if not order.request.shrink:
+                self.end(order, OrderStatus.REJECTED, self._cannot_pay(order, final, commission))
+                return
+            signed = self.funds.most(
+                account, index, signed, lambda n: self._priced(order, bar.volume, price, n, maker)[:2], self.freed
+            )
+            lots = abs(signed)
+            if lots == 0:
+                self.end(order, OrderStatus.REJECTED, self._cannot_pay(order, final, commission))
+                return
+            note: str | None = self._shrunk(order, lots)
+            final, commission, quantity = self._priced(order, bar.volume, price, lots, maker)
+            order.lots = lots
+        else:
+            note = None
+        if cap is not None:
+            self.allowance[index] -= lots
+        account.apply(index, signed, quantity, final, commission)
+        self.touched.add(index)
+        if reduces and self.inside:
+            self.freed += quantity * final * account.multipliers[index]
+        request = order.request
+        fill = Fill(
+            order.number, request.symbol, bar.ts_ns, request.side, lots, quantity, final, commission, request.tag
+        )
+        self.fills.append(fill)
+        order.filled += lots
+        if order.parent is None:
+            order.lots -= lots
+            complete = order.lots == 0
+        else:
+            order.parent.legs_filled += lots
+            complete = order.parent.uncovered == 0
+        order.status = _FILLED if complete else OrderStatus.PARTIALLY_FILLED
+        self.updates.append(OrderUpdate(order.number, self.now_ns, order.status, note, fill))
+        if complete:
+            self._remove(order)
+        if order.partners is not None or order.parent is not None or order.legs is not None or self.books[index]:
+            self._consequences(order, price)
+
+    def _consequences(self, order: Working, price: float) -> None:
+        """What else a fill changes: partners, entry, legs, and exits that have lost their position."""
+        for other in order.partners or ():
+            self.end(other, OrderStatus.CANCELLED, _PARTNER_FILLED)
+        parent = order.parent
+        if parent is not None:
+            self.end(parent, OrderStatus.CANCELLED, "a leg of its bracket has filled")
+            if parent.uncovered == 0:
+                for leg in parent.legs or ():
+                    if leg is not order:
+                        self.end(leg, OrderStatus.CANCELLED, "the other leg has closed the bracket")
+        book = self.books[order.index]
+        for leg in order.legs or ():
+            if leg.waiting and not leg.done:
+                leg.waiting = False
+                leg.best = price
+                book.append(leg)
+                self.newborn.append(leg)
+        if book:
+            held = self.account.lots[order.index]
+            for other in tuple(book):
+                if other.exit and (held == 0 or (held > 0) == other.buy):
+                    self.end(other, OrderStatus.CANCELLED, _POSITION_GONE)
+
+    def reduces(self, order: Working) -> bool:
+        """Whether an order is one of those that go first: an exit, or against the position and not larger than it."""
+        return order.exit or _reduces(self.account, order, order.lots)
+
+    def exit_lots(self, order: Working) -> int:
+        """How much an exit may fill now: no more than the position, nor, for a leg, than its entry filled."""
+        held = self.account.lots[order.index]
+        open_lots = -held if order.buy else held
+        if order.parent is not None:
+            return max(0, min(open_lots, order.parent.uncovered))
+        return max(0, min(open_lots, order.lots))
+
+    def hold(self, now_ns: int, elapsed_ns: int) -> None:
+        """At a bar's end: charge what holding costs for `elapsed_ns`, and call a position that lacks margin."""
+        account = self.account
+        marks = self.context.marks()
+        self.now_ns = now_ns
+        years = elapsed_ns / (365 * 86_400 * 1_000_000_000)
+        short_value = account.short_value(marks)
+        cost = short_value * self.settings.borrow_rate * years
+        borrowed = short_value - account.cash
+        if borrowed > 0:
+            cost += borrowed * self.settings.financing_rate * years
+        if cost:
+            account.charge(cost)
+            self.holding_costs += cost
+            self.log_account()
+        equity, gross = account.equity(marks), account.gross(marks)
+        needed = self.settings.maintenance_margin * gross
+        if gross > 0 and needed - equity > SLACK * max(needed, abs(equity)):
+            self.liquidate(
+                f"liquidation: equity {equity:.2f} is below {self.settings.maintenance_margin:g} of the gross position "
+                f"{gross:.2f}"
+            )
+        self._mind()
+
+    def liquidate(self, reason: str) -> None:
+        """Cancel every open order of every symbol, and close every position at its symbol's next open."""
+        self.promote()
+        first_update = len(self.updates)
+        for order in list(self.by_number.values()):
+            if not order.liquidation:
+                self.end(order, OrderStatus.CANCELLED, reason)
+        for index, book in enumerate(self.books):
+            held = self.account.lots[index]
+            if held and not book:  # what is in the book now is an earlier liquidation, still waiting for a bar
+                request = OrderRequest(
+                    number=self._next_number(),
+                    symbol=self.context.symbols[index],
+                    side=Side.SELL if held > 0 else Side.BUY,
+                    lots=abs(held),
+                    exit=True,
+                    tag="liquidation",
+                )
+                order = Working(request, index)
+                order.liquidation = True
+                book.append(order)
+                self.by_number[order.number] = order
+                self.updates.append(OrderUpdate(order.number, self.now_ns, _ACCEPTED, reason, None, request))
+        self.tell_in_order(first_update, len(self.fills))
+
+    def expire_timed(self, now_ns: int) -> None:
+        """End the orders whose `good_till` has come, of all symbols."""
+        for order in tuple(self.timed):
+            till = order.request.good_till_ns
+            if order.done:
+                self.timed.remove(order)
+            elif till is not None and till <= now_ns:
+                self.end(order, OrderStatus.EXPIRED, "gtd: its time is up")
+                self.timed.remove(order)
+
+    def marks(self) -> list[float]:
+        """Every symbol's last close; before its first one, in the bar that opened a position, that one's entry price."""
+        marks = self.context.marks()
+        for index, state in enumerate(self.context.states):
+            if state.cursor.last < 0:
+                marks[index] = self.account.average[index]
+        return marks
+
+    def close_at(self, request: OrderRequest, index: int, bar: Bar) -> None:
+        """Fill an order that the run itself gives at its end, at the bar's close."""
+        order = Working(request, index)
+        self.updates.append(OrderUpdate(order.number, self.now_ns, _ACCEPTED, None, None, request))
+        self.allowance[index] = request.lots  # the volume cap is for what could have waited for another bar
+        self.fill(order, bar, bar.close, False)
+
+    def _next_number(self) -> int:
+        known = len(self.context.orders)
+        return known + 1 + len({update.number for update in self.updates if update.number > known})
+
+    def log_account(self) -> None:
+        """Note cash and positions as they are at this tick."""
+        now = self.now_ns
+        self.cash_log.add(now, self.account.cash)
+        for index in self.touched:
+            self.quantity_log[index].add(now, self.account.quantity[index])
+        self.touched.clear()
+
+    def rest(self) -> None:
+        """The news has been told: be busy only where orders are at work or a position is watched."""
+        self.busy = bool(self.by_number) or self.watching or bool(self.plain)
+
+    def _mind(self) -> None:
+        account = self.account
+        self.watching = account.shorts > 0 or account.cash < 0.0 or (self._always_watch and any(account.lots))
+        self.busy = True
+
+    # Small parts.
+
+    def _remove(self, order: Working) -> None:
+        order.done = True
+        self.by_number.pop(order.number, None)
+        book = self.books[order.index]
+        if order in book:
+            book.remove(order)
+
+    def _report(self, number: int, status: OrderStatus, reason: str) -> None:
+        self.updates.append(OrderUpdate(number, self.now_ns, status, reason))
+
+    def room(self, index: int, bar: Bar, cap: float) -> int:
+        """How many lots of a symbol the volume cap still leaves in this bar."""
+        if index not in self.allowance:
+            self.allowance[index] = self.account.instruments[index].to_lots(cap * bar.volume)
+        return self.allowance[index]
+
+    def _capped(self, order: Working, lots: int, bar: Bar, cap: float) -> int:
+        left = self.room(order.index, bar, cap)
+        if lots <= left:
+            return lots
+        if order.tif is TimeInForce.FOK:
+            self.end(order, OrderStatus.EXPIRED, "fok: the volume cap leaves too little")
+            return 0
+        # It was reached, and what is left of it waits for volume.
+        order.sits_out = True
+        if order.kind == STOP:
+            order.kind = MARKET
+            order.trail = None
+        elif order.kind == STOP_LIMIT:
+            order.kind = LIMIT
+        return left
+
+    def gain_at_close(self, order: Working, bar: Bar, price: float, maker: bool) -> tuple[float, float]:
+        """What filling `order` now at `price` would be worth at the bar's close, costs included; and the amount traded."""
+        lots = self.exit_lots(order) if order.exit else order.lots
+        if self.settings.volume_cap is not None:
+            lots = min(lots, self.room(order.index, bar, self.settings.volume_cap))
+        final, commission, quantity = self._priced(order, bar.volume, price, lots, maker)
+        multiplier = self.account.multipliers[order.index]
+        gain = matching.mark_gain(order.buy, final, quantity, bar.close) * multiplier - commission
+        return gain, abs(price) * quantity * multiplier
+
+    def _priced(
+        self, order: Working, volume: float, price: float, lots: int, maker: bool
+    ) -> tuple[float, float, float]:
+        """Price after slippage, commission, and quantity of a fill of `lots`."""
+        account = self.account
+        quantity = account.instruments[order.index].to_quantity(lots)
+        if order.kind == MARKET or order.kind == STOP:
+            rate = self._slippage_rate
+            if rate is None:
+                slippage = self.settings.slippage
+                assert slippage is not None
+                step = account.instruments[order.index].price_step
+                distance = slippage.distance(price, quantity, volume, None if step is None else float(step))
+                distance += price * self.settings.spread / 2
+                price = price + distance if order.buy else price - distance
+            elif rate:
+                price = price * (1.0 + rate) if order.buy else price * (1.0 - rate)
+        notional = quantity * price * account.multipliers[order.index]
+        if self._commission_rate is not None:
+            return price, notional * self._commission_rate, quantity
+        commission = self.settings.commission
+        assert commission is not None
+        return price, commission.cost(price, quantity, notional, maker), quantity
+
+    def _expected(self, order: Working, close: float, lots: int) -> tuple[float, float]:
+        """The price and commission that acceptance reckons with, before any bar is known."""
+        price = close
+        pick, other = (min, max) if order.buy else (max, min)
+        stop = order.level
+        if stop is not None:
+            price = other(stop, price)
+        if order.limit is not None:
+            price = pick(order.limit, price)
+        volume = 0.0
+        if self._slippage_rate is None:
+            state = self.context.states[order.index]
+            volume = float(state.series.volume[state.cursor.last])
+        final, commission, _ = self._priced(order, volume, price, lots, False)
+        return final, commission
+
+    def _cannot_pay(self, order: Working, price: float, commission: float) -> str:
+        account = self.account
+        quantity = account.instruments[order.index].to_quantity(order.lots)
+        notional = quantity * price * account.multipliers[order.index]
+        what = f"{quantity:g} {order.request.symbol} at {price:g} is {notional:.2f} and costs {commission:.2f}"
+        if self.settings.cash_only:
+            return f"cannot be paid for: {what}; there is {account.cash:.2f} in cash, and no borrowing and no shorts"
+        marks = self.marks()
+        equity, gross = account.equity(marks), account.gross(marks)
+        limit = self.settings.leverage * equity
+        return (
+            f"cannot be paid for: {what}; equity {equity:.2f} bears positions of {limit:.2f} at leverage "
+            f"{self.settings.leverage:g}, and {gross:.2f} are held"
+        )
+
+    def _shrunk(self, order: Working, lots: int) -> str:
+        to_quantity = self.account.instruments[order.index].to_quantity
+        return f"quantity {to_quantity(order.lots):g} cut to {to_quantity(lots):g}: what can be paid for"
+
+
+def _reduces(account: Account, order: Working, lots: int) -> bool:
+    """Whether `lots` of an order are against the position in `account` and not larger than it."""
+    held = account.lots[order.index]
+    return held != 0 and (held > 0) != order.buy and lots <= abs(held)
+
+
+if TYPE_CHECKING:
+    _it_is_a: type[Broker] = SimulatedBroker

@@ -1,0 +1,40 @@
+"""Collecting: fewer passes of Python's cyclic garbage collector while a run makes orders. Frees nothing later than its end.
+
+A run keeps every order that it makes, so each pass visits more objects and finds nothing: up to a fifth of an order's cost.
+Memory without cycles is freed at once as ever; a strategy that makes cycles has them collected, only less often.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["fewer_collections"]
+
+_YOUNG_OBJECTS = 20_000
+"""Container objects made, less those freed, between two passes; CPython's default is 700 (2,000 from 3.13 on)."""
+
+_lock = threading.Lock()
+_runs = 0
+_before: tuple[int, int, int] = (0, 0, 0)
+
+
+@contextmanager
+def fewer_collections() -> Iterator[None]:
+    """Raise the collector's threshold until the last of the runs in progress ends. A collector that is off stays off."""
+    global _runs, _before  # the collector is the process's, so what it was before the first run is too
+    with _lock:
+        if _runs == 0:
+            _before = gc.get_threshold()
+            if 0 < _before[0] < _YOUNG_OBJECTS:
+                gc.set_threshold(_YOUNG_OBJECTS, *_before[1:])
+        _runs += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _runs -= 1
+            if _runs == 0:
+                gc.set_threshold(*_before)

@@ -1,0 +1,166 @@
+"""The fill rules as functions of numbers: which orders a bar reaches, and at what price before slippage.
+
+No objects, no state: what is remembered between bars (a trail's best price, a triggered stop-limit) is the caller's.
+`buy` is the order's side; o, h, l, c are the bar's prices. Every price returned lies in [l, h]. The rules in words, with
+their reasons, are docs/fills.md; an independent simulator in tests/agreement holds this file to them.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AT_LIMIT",
+    "AT_OPEN",
+    "AT_STOP",
+    "FELL",
+    "LOSS",
+    "NOTHING",
+    "PROFIT",
+    "RESTS_AS_LIMIT",
+    "ROSE",
+    "TURNED",
+    "best_after_bar",
+    "best_after_entry",
+    "leg_on_entry_bar",
+    "leg_price",
+    "limit_fills_at_open",
+    "limit_fills_inside",
+    "mark_gain",
+    "stop_fills_at_open",
+    "stop_fills_inside",
+    "stop_limit_at_open",
+    "stop_limit_inside",
+    "trail_level",
+]
+
+NOTHING = 0
+AT_OPEN = 1
+AT_STOP = 2
+AT_LIMIT = 3
+RESTS_AS_LIMIT = 4
+
+LOSS = 1
+PROFIT = 2
+
+FELL = 1
+"""The entry was reached by moving in the trader's favour price-wise: a buy's limit below, a sell's limit above."""
+ROSE = 2
+"""The entry was reached by a stop: a buy's above, a sell's below."""
+TURNED = 3
+"""A stop-limit was triggered by its stop and then filled at its limit on the way back."""
+
+
+def limit_fills_at_open(buy: bool, limit: float, o: float, through: bool) -> bool:
+    """Whether a limit order fills at the bar's open (price: o)."""
+    if through:
+        return o < limit if buy else o > limit
+    return o <= limit if buy else o >= limit
+
+
+def limit_fills_inside(buy: bool, limit: float, l: float, h: float, through: bool) -> bool:  # noqa: E741
+    """Whether a limit order that did not fill at the open fills inside the bar (price: limit)."""
+    if through:
+        return l < limit if buy else h > limit
+    return l <= limit if buy else h >= limit
+
+
+def stop_fills_at_open(buy: bool, stop: float, o: float) -> bool:
+    """Whether a stop order is triggered by the open itself (price: o, not its trigger)."""
+    return o >= stop if buy else o <= stop
+
+
+def stop_fills_inside(buy: bool, stop: float, l: float, h: float) -> bool:  # noqa: E741
+    """Whether a stop order that the open did not trigger is triggered inside the bar (price: stop)."""
+    return h >= stop if buy else l <= stop
+
+
+def stop_limit_at_open(buy: bool, stop: float, limit: float, o: float) -> int:
+    """NOTHING (not triggered), AT_OPEN (fills at o) or RESTS_AS_LIMIT (triggered beyond its limit: a plain limit now)."""
+    if not (o >= stop if buy else o <= stop):
+        return NOTHING
+    if o <= limit if buy else o >= limit:
+        return AT_OPEN
+    return RESTS_AS_LIMIT
+
+
+def stop_limit_inside(buy: bool, stop: float, limit: float, l: float, h: float, c: float) -> int:  # noqa: E741
+    """For one that the open did not trigger: NOTHING, AT_STOP, AT_LIMIT, or RESTS_AS_LIMIT (from the next bar on).
+
+    Where the limit lies before the stop, only the close proves that the price came back to it after the trigger.
+    """
+    if not (h >= stop if buy else l <= stop):
+        return NOTHING
+    if stop <= limit if buy else stop >= limit:
+        return AT_STOP
+    if c <= limit if buy else c >= limit:
+        return AT_LIMIT
+    return RESTS_AS_LIMIT
+
+
+def trail_level(buy: bool, best: float, percent: float | None, amount: float | None) -> float:
+    """Where a trailing stop stands for the best price so far; `percent` is in percent of it, `amount` in price."""
+    distance = best * percent / 100.0 if percent is not None else amount
+    assert distance is not None
+    return best + distance if buy else best - distance
+
+
+def best_after_bar(buy: bool, best: float, l: float, h: float) -> float:  # noqa: E741
+    """A trail's best price once a bar is complete: a selling stop follows highs, a buying one lows."""
+    if buy:
+        return l if l < best else best
+    return h if h > best else best
+
+
+def best_after_entry(buy: bool, best: float, how: int, l: float, h: float, c: float) -> float:  # noqa: E741
+    """The same after the bar in which its entry filled inside: only what was surely reached after the entry counts.
+
+    `buy` is the trail's side, the opposite of the entry's. After an entry by a stop the far extreme came later; after one
+    by a limit only the close surely did.
+    """
+    if how == ROSE:
+        return best_after_bar(buy, best, l, h)
+    return best_after_bar(buy, best, c, c)
+
+
+def leg_on_entry_bar(
+    long: bool,
+    how: int,
+    entry: float,
+    loss: float | None,
+    profit: float | None,
+    l: float,  # noqa: E741
+    h: float,
+    c: float,
+    through: bool,
+    worst: bool,
+) -> int:
+    """Which bracket leg fills in the bar whose inside filled the entry at `entry`: NOTHING, LOSS or PROFIT.
+
+    A leg fills where it must have been reached after the entry whatever the path was. Where the profit must have been but
+    the loss could have come first, the loss does, unless `worst` is off. The entry's own price was surely seen, which
+    matters to a leg that was moved beyond it.
+    """
+    loss_must = loss_could = profit_must = False
+    if loss is not None:
+        loss_could = l <= loss if long else h >= loss
+        last = (l if long else h) if how == FELL else c
+        loss_must = min(last, entry) <= loss if long else max(last, entry) >= loss
+    if profit is not None:
+        last = (h if long else l) if how == ROSE else c
+        profit_must = limit_fills_inside(not long, profit, min(last, entry), max(last, entry), through)
+    if profit_must and not worst:
+        return PROFIT
+    if loss_must or (profit_must and loss_could):
+        return LOSS
+    return PROFIT if profit_must else NOTHING
+
+
+def leg_price(buy: bool, which: int, level: float, entry: float) -> float:
+    """Where such a leg fills: at its level, or at the entry's price where that lies beyond it, as at an open."""
+    if buy == (which == LOSS):
+        return max(level, entry)
+    return min(level, entry)
+
+
+def mark_gain(buy: bool, price: float, quantity: float, c: float) -> float:
+    """What a fill is worth at the bar's close; the lower of two is the worse one for the trader."""
+    return (c - price) * quantity if buy else (price - c) * quantity

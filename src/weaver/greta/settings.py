@@ -1,0 +1,90 @@
+"""Settings: what a simulated broker charges, allows and assumes. Checked here; every result states them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from weaver.core.errors import ConfigError
+from weaver.greta.costs import Commission, CommissionBps, Slippage, SlippageBps
+
+__all__ = ["INTRABAR_RULES", "LIMIT_RULES", "BrokerSettings"]
+
+INTRABAR_RULES = ("worst", "best", "drill")
+LIMIT_RULES = ("touch", "through")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSettings:
+    """The rules of the simulated venue and account; see docs/fills.md for each."""
+
+    commission: Commission | None = None
+    slippage: Slippage | None = None
+    spread: float = 0.0
+    leverage: float = 1.0
+    cash_only: bool = False
+    maintenance: float | None = None
+    borrow_rate: float = 0.0
+    financing_rate: float = 0.0
+    volume_cap: float | None = None
+    intrabar: str = "worst"
+    limit_fill: str = "touch"
+
+    def __post_init__(self) -> None:
+        if self.intrabar not in INTRABAR_RULES:
+            raise ConfigError(f"intrabar={self.intrabar!r}: must be one of {', '.join(INTRABAR_RULES)}")
+        if self.limit_fill not in LIMIT_RULES:
+            raise ConfigError(f"limit_fill={self.limit_fill!r}: must be one of {', '.join(LIMIT_RULES)}")
+        if not (math.isfinite(self.leverage) and self.leverage > 0):
+            raise ConfigError(f"leverage={self.leverage!r}: must be greater than zero; 2.0 allows twice the equity")
+        if not 0 <= self.spread < 1:
+            raise ConfigError(f"spread={self.spread!r}: a fraction of the price, so 0.0002 is 2 bps from bid to ask")
+        if self.volume_cap is not None and not 0 < self.volume_cap <= 1:
+            raise ConfigError(f"volume_cap={self.volume_cap!r}: a share of a bar's volume, greater than 0, at most 1")
+        if self.maintenance is not None and not 0 <= self.maintenance < 1 / self.leverage:
+            raise ConfigError(
+                f"maintenance={self.maintenance!r}: a share of the gross position, 0 or more and below "
+                f"1 / leverage = {1 / self.leverage:g}"
+            )
+        for name, rate in (("borrow", self.borrow_rate), ("financing", self.financing_rate)):
+            if not (math.isfinite(rate) and rate >= 0):
+                raise ConfigError(f"{name}={rate!r}: a yearly rate, zero or greater; 0.03 is 3 % a year")
+
+    @property
+    def maintenance_margin(self) -> float:
+        """The share of the gross position that the equity must not fall below."""
+        return 0.5 / self.leverage if self.maintenance is None else self.maintenance
+
+    @property
+    def commission_rate(self) -> float | None:
+        """The plain fraction of the notional, where the commission is no more than that."""
+        if self.commission is None:
+            return 0.0
+        if type(self.commission) is CommissionBps and self.commission.maker is None:
+            return self.commission.bps / 10_000.0
+        return None
+
+    @property
+    def slippage_rate(self) -> float | None:
+        """Slippage and half the spread as one fraction of the price, where they are no more than that."""
+        if self.slippage is None:
+            return self.spread / 2
+        if type(self.slippage) is SlippageBps:
+            return self.slippage.bps / 10_000.0 + self.spread / 2
+        return None
+
+    def describe(self) -> dict[str, object]:
+        """Every setting in force, ready for JSON."""
+        return {
+            "commission": "none" if self.commission is None else self.commission.describe(),
+            "slippage": "none" if self.slippage is None else self.slippage.describe(),
+            "spread": self.spread,
+            "leverage": self.leverage,
+            "cash_only": self.cash_only,
+            "maintenance": self.maintenance_margin,
+            "borrow": self.borrow_rate,
+            "financing": self.financing_rate,
+            "volume_cap": self.volume_cap,
+            "intrabar": self.intrabar,
+            "limit_fill": self.limit_fill,
+        }

@@ -1,0 +1,86 @@
+"""Unrolled: the loop over the bars of a run with one symbol, written out for as many views as it feeds.
+
+This is where a backtest's time goes. A view that is fed holds the value of the bar just closed in a slot of its own, so
+that reading `[-1]` costs half; putting it there costs least where each view has its own line in the loop, which is why the
+loop is made from a text, once for each number of views (as `dataclasses` makes an `__init__`). The rest of it is plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weaver.core.bars import Bar
+    from weaver.greta.engine import Engine
+    from weaver.marvin.state import SymbolState
+
+__all__ = ["MOST_FED", "run_chunk"]
+
+MOST_FED = 8
+"""Views beyond these are read from their columns: a loop that feeds more costs more than it saves."""
+
+# The finite columns come first: zip asks them first, so that a chunk's end takes no boundary from the next chunk.
+_TEXT = """
+def loop(engine, state, bars, begin, stop, boundaries, handler, run_interval):
+    context, broker, timers = engine.context, engine.broker, engine.context.timers
+    commands, cursor, ends = context.commands, state.cursor, state.series.end[begin:stop].tolist()
+    {views} = state.fed_views
+    row = begin - 1
+    for row, end, bar, {values} now in zip(range(begin, stop), ends, bars, {columns} boundaries):
+        if now != end and engine.wait_for(end, now) != end:
+            return row
+        if broker.busy:
+            # News first, then histories: what happened to the orders is told while the views still end a bar earlier.
+            if broker.plain or broker.by_number:
+                run_interval(broker, (bar,), end)
+            if broker.watching:
+                cursor.last = row
+                broker.hold(end, end - context.now_ns)
+                cursor.last = row - 1
+            context.now_ns = end
+            engine.deliver()
+        cursor.last = row
+        context.now_ns = end
+        {feed}
+        if not row:
+            context.begin(state)
+        handler(bar)
+        if end >= timers.next_due:
+            timers.fire(end)
+        if commands:
+            broker.send(commands, end)
+            commands.clear()
+    return row + 1
+"""
+
+
+@cache
+def _loop(fed: int) -> Callable[..., int]:
+    numbers = range(fed)
+    text = _TEXT.format(
+        views="[" + ", ".join(f"view{i}" for i in numbers) + "]",
+        values="".join(f"value{i}, " for i in numbers),
+        columns="".join(f"view{i}._array[begin:stop].tolist(), " for i in numbers),
+        feed="; ".join(f"view{i}._last = value{i}" for i in numbers) or "pass",
+    )
+    made: dict[str, Any] = {}
+    exec(compile(text, f"<{__name__}: {fed} views>", "exec"), made)
+    loop: Callable[..., int] = made["loop"]
+    return loop
+
+
+def run_chunk(
+    engine: Engine,
+    state: SymbolState,
+    bars: Iterator[Bar],
+    begin: int,
+    stop: int,
+    boundaries: Iterator[int],
+    handler: Callable[[Bar], object],
+) -> int:
+    """Run rows `begin` to `stop` (exclusive); gives the row to go on from, which is less than `stop` if the clock ended."""
+    from weaver.greta.interval import run_interval
+
+    return _loop(len(state.fed_views))(engine, state, bars, begin, stop, boundaries, handler, run_interval)
