@@ -1,0 +1,11 @@
+"""What came out of a run, the same for a backtest and a live run: fills, trades, equity, statistics, the report.
+
+`Result` computes everything from one `RunRecord`, when it is first asked for, and knows nothing of who made the record.
+"""
+
+from __future__ import annotations
+
+from weaver.results.record import OrderRecord, PlotSeries, RunRecord
+from weaver.results.result import Result
+
+__all__ = ["OrderRecord", "PlotSeries", "Result", "RunRecord"]

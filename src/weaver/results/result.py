@@ -1,0 +1,251 @@
+"""Result: everything about one run, computed when it is first asked for and then kept. It never changes.
+
+Statistics and JSON of two runs with equal records are equal byte for byte, but for the run id and the elapsed time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weaver.core.bars import Floats
+from weaver.core.instants import format_ns, from_ns
+from weaver.results import metrics
+from weaver.results.columns import FillColumns, TradeColumns, fill_columns, trade_columns
+from weaver.results.plain import plain
+from weaver.results.record import RunRecord
+from weaver.results.stats import compute_stats
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    import polars as pl
+
+    from weaver.core.timeframe import Timeframe
+
+__all__ = ["JSON_KEYS", "Result", "StatsView"]
+
+JSON_KEYS = (
+    "run_id",
+    "strategy",
+    "params",
+    "symbols",
+    "timeframe",
+    "start",
+    "end",
+    "bars",
+    "fills",
+    "final_equity",
+    "stats",
+    "settings",
+    "elapsed_s",
+    "bars_per_s",
+)
+
+
+class StatsView(Mapping[str, "float | int"]):
+    """The statistics, read-only and in a fixed order; prints as a table. docs/metrics.md defines every key."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, float | int]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, key: str) -> float | int:
+        try:
+            return self._values[key]
+        except KeyError:
+            raise KeyError(f"{key!r} is not a statistic; there are: {', '.join(self._values)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        width = max(map(len, self._values), default=0)
+        return "\n".join(f"{key:<{width}}  {value:>16,.6g}" for key, value in self._values.items())
+
+
+class Result:
+    """What a run came to: frames, statistics, chart, report, JSON. Made from a `RunRecord` by whoever ran the
+    strategy."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Between processes go the facts; what follows from them is computed again. Orders and fills may be lazy views of
+        # an engine's own lists, which stay behind.
+        return Result, (replace(self.record, orders=tuple(self.record.orders), fills=tuple(self.record.fills)),)
+
+    # What ran
+
+    @property
+    def run_id(self) -> str:
+        return self.record.run_id
+
+    @property
+    def strategy(self) -> str:
+        """The strategy's class name."""
+        return self.record.strategy
+
+    @property
+    def params(self) -> Mapping[str, object]:
+        return self.record.params
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self.record.symbols
+
+    @property
+    def timeframe(self) -> Timeframe:
+        return self.record.timeframe
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """Every setting in force: the intrabar rule, costs, leverage, ..."""
+        return self.record.settings
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.record.warnings
+
+    @property
+    def bars(self) -> int:
+        """Bars processed, over all symbols."""
+        return self.record.bars
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the run took."""
+        return self.record.elapsed_s
+
+    @property
+    def start(self) -> datetime | None:
+        """Start of the first bar, aware UTC; None for a run without bars."""
+        return from_ns(int(self.record.equity_start[0])) if len(self.record.equity_start) else None
+
+    @property
+    def end(self) -> datetime | None:
+        """End of the last bar, aware UTC; None for a run without bars."""
+        return from_ns(int(self.record.equity_end[-1])) if len(self.record.equity_end) else None
+
+    # What came out
+
+    @property
+    def final_equity(self) -> float:
+        """Equity at the last bar's close, in the account's currency."""
+        return float(self.record.equity[-1]) if len(self.record.equity) else self.record.initial_cash
+
+    @cached_property
+    def stats(self) -> StatsView:
+        """The statistics as a read-only mapping; docs/metrics.md gives definitions and units. NaN: not defined."""
+        fills, (trades, still_open) = self._fills, self._trades
+        return StatsView(compute_stats(self.record, fills, trades, still_open))
+
+    @cached_property
+    def fills(self) -> pl.DataFrame:
+        """One row per fill, in the order they happened: timestamp (UTC, start of the bar it filled in), symbol, side
+        (buy | sell), quantity, price, commission, order_id, tag."""
+        from weaver.results import frames
+
+        return frames.fills_frame(self.record, self._fills)
+
+    @cached_property
+    def orders(self) -> pl.DataFrame:
+        """One row per order, in the order they were given: order_id, submitted, done, symbol, side, kind, quantity,
+        limit, stop, tif, status, reason, filled_quantity, average_price, tag, parent, exit."""
+        from weaver.results import frames
+
+        return frames.orders_frame(self.record)
+
+    @cached_property
+    def trades(self) -> pl.DataFrame:
+        """One row per FIFO round trip, ordered by exit: symbol, side (long | short), quantity, entry_time, entry_price,
+        exit_time, exit_price, pnl (after commissions), return, commission, bars_held, entry_order_id, exit_order_id,
+        entry_tag, exit_tag. What is still open stands in `open_trades`."""
+        from weaver.results import frames
+
+        return frames.trades_frame(self.record, self._fills, self._trades[0])
+
+    @cached_property
+    def open_trades(self) -> pl.DataFrame:
+        """The columns of `trades` for what was open at the end: exits are null, valued at the last close."""
+        from weaver.results import frames
+
+        return frames.trades_frame(self.record, self._fills, self._trades[1])
+
+    @cached_property
+    def equity(self) -> pl.DataFrame:
+        """One row per bar end, named by the bar's start: timestamp (UTC), equity, cash, gross_exposure, net_exposure,
+        drawdown (a fraction <= 0 of the highest equity so far)."""
+        from weaver.results import frames
+
+        return frames.equity_frame(self.record, self._drawdown)
+
+    @cached_property
+    def _fills(self) -> FillColumns:
+        return fill_columns(self.record)
+
+    @cached_property
+    def _trades(self) -> tuple[TradeColumns, TradeColumns]:
+        return trade_columns(self.record, self._fills)
+
+    @cached_property
+    def _drawdown(self) -> Floats:
+        return metrics.drawdown_curve(self.record.equity, self.record.initial_cash)
+
+    # How it is shown
+
+    def to_json(self) -> str:
+        """The run as one JSON object with the keys of `JSON_KEYS`; `fills` is their number, NaN becomes null."""
+        record = self.record
+        rate = record.bars / record.elapsed_s if record.elapsed_s > 0 else math.nan
+        rows = len(record.equity_start)
+        values: dict[str, object] = {
+            "run_id": record.run_id,
+            "strategy": record.strategy,
+            "params": record.params,
+            "symbols": record.symbols,
+            "timeframe": record.timeframe.text,
+            "start": format_ns(int(record.equity_start[0])) if rows else None,
+            "end": format_ns(int(record.equity_end[-1])) if rows else None,
+            "bars": record.bars,
+            "fills": len(record.fills),
+            "final_equity": self.final_equity,
+            "stats": self.stats,
+            "settings": record.settings,
+            "elapsed_s": record.elapsed_s,
+            "bars_per_s": rate,
+        }
+        return json.dumps(plain(values), allow_nan=False, ensure_ascii=False, indent=2)
+
+    def plot(self, symbol: str | None = None) -> go.Figure:
+        """A Plotly figure: equity beside buy-and-hold, drawdown, candles with fills and indicators of one symbol
+        (default the first). Thinned to a few thousand points; the report draws exact bars on zoom."""
+        from weaver.results.figure import draw
+
+        return draw(self, symbol)
+
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Write the report, one self-contained HTML file that opens offline, and return its absolute path."""
+        from weaver.results.report import write_report
+
+        return write_report(self, Path(path))
+
+    def __repr__(self) -> str:
+        from weaver.results.summary import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        from weaver.results.summary import as_html
+
+        return as_html(self)
