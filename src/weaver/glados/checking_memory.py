@@ -1,0 +1,99 @@
+"""Memory: how many bars an indicator's value needs, with all that came before left out. Informational, and no finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from weaver.core.bars import Floats
+from weaver.glados.checking_differences import values_agree
+from weaver.glados.checking_report import Memory
+from weaver.glados.checking_runs import Runner
+from weaver.marvin.indicating import IndicatorInfo
+
+__all__ = ["measure_memory"]
+
+_PLACES = (1.0, 0.8)
+"""Where in the bars values are looked at."""
+_VALUES = 50
+"""So many values at each: one alone may agree by chance, as a signal does that is mostly 0."""
+
+
+def measure_memory(runner: Runner, made: list[IndicatorInfo], history: int | None) -> tuple[Memory, ...]:
+    """For every indicator the least history, in bars of the run, that gives the values it has with all of the history.
+
+    Found by doubling, then by halving what lies between; so it is the least only of a function that needs no more
+    once it has enough, which is what indicators are like.
+    """
+    several = len(runner.series) > 1
+    return tuple(
+        Memory(
+            indicator=info.name,
+            bars=bars,
+            short=bars is None or (history is not None and bars > history),
+            symbol=" and ".join(info.track.symbols) if several else None,
+        )
+        for info, bars in zip(made, _least(runner, len(made)), strict=True)
+    )
+
+
+def _least(runner: Runner, count: int) -> list[int | None]:
+    total = max(len(one) for one in runner.series.values())
+    values = max(1, min(_VALUES, total // 4))
+    ends = sorted({max(1, round(total * place)) for place in _PLACES})
+    most = ends[0] - values + 1
+    full = [_values(runner, end, end, values) for end in ends]
+    seen: dict[int, list[bool]] = {}
+
+    def enough(bars: int) -> list[bool]:
+        """By indicator: whether `bars` bars before each value, itself included, give what all of them do."""
+        if bars not in seen:
+            found = [True] * count
+            for end, expected in zip(ends, full, strict=True):
+                given = _values(runner, end, bars + values - 1, values)
+                for at in range(count):
+                    found[at] &= expected is not None and given is not None and _same(expected[at], given[at])
+            seen[bars] = found
+        return seen[bars]
+
+    return [_first_enough(most, lambda bars, at=at: enough(bars)[at]) for at in range(count)]  # type: ignore[misc]
+
+
+def _first_enough(most: int, enough: Callable[[int], bool]) -> int | None:
+    """The least number below `most` from which on it is enough; None where only all bars are."""
+    low, high = 0, most
+    for bars in reversed([1 << power for power in range(most.bit_length()) if 1 << power < most]):
+        if not enough(bars):
+            low = bars
+            break
+        high = bars
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high if high < most else None
+
+
+def _values(runner: Runner, end: int, bars: int, values: int) -> list[tuple[Floats, ...]] | None:
+    """Every indicator's values of the last `values` bars before row `end` of each symbol, made from `bars` bars."""
+    part = {
+        symbol: one.rows(max(0, min(end, len(one)) - bars), min(end, len(one))) for symbol, one in runner.series.items()
+    }
+    made = runner.indicators(part)
+    if made is None:
+        return None
+    longest = max(runner.series.values(), key=len)
+    now = max(int(one.end[-1]) for one in part.values())
+    since = int(longest.end[end - values])
+    found = []
+    for info in made:
+        first = int(np.searchsorted(info.track.end, since, side="left"))
+        last = int(np.searchsorted(info.track.end, now, side="right"))
+        found.append(tuple(output[first:last] for output in info.outputs))
+    return found
+
+
+def _same(one: tuple[Floats, ...], two: tuple[Floats, ...]) -> bool:
+    if [len(values) for values in one] != [len(values) for values in two]:
+        return False
+    return all(bool(values_agree(a, b).all()) for a, b in zip(one, two, strict=True))

@@ -1,0 +1,43 @@
+"""Progress: how far a run is, drawn with rate and remaining time. It draws nothing into a pipe or a log unless told to."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """A callable (done, total) that draws rate and remaining time on standard error where that is a terminal."""
+
+    def __init__(self, *, draw: bool | None = None, unit: str = "bars") -> None:
+        self.done = 0
+        self.total = 0
+        self._unit = unit
+        self._draw = sys.stderr.isatty() if draw is None else draw
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._draw:
+            if self._bar is None:
+                from tqdm import tqdm
+
+                self._bar = tqdm(total=total, unit=f" {self._unit}", unit_scale=True, leave=False, dynamic_ncols=True)
+            self._bar.update(done - self.done)
+        self.done, self.total = done, total
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __str__(self) -> str:
+        if not self.total:
+            return f"before any {self._unit}"
+        return f"after {self.done:,} of {self.total:,} {self._unit} ({100 * self.done // self.total} %)"
