@@ -1,0 +1,148 @@
+"""`weaver backtest`: one run from the command line. It adds nothing to what `weaver.backtest` does but input and output."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from weaver.cli.interrupt import Interrupt
+from weaver.cli.main import ExitCode, Stopped
+from weaver.cli.sources import DATA_HELP, bars_of, pairs_of
+from weaver.core.errors import StrategyCrashed
+
+if TYPE_CHECKING:
+    from weaver.marvin.strategy import Strategy
+    from weaver.results.result import Result
+
+__all__ = ["Outcome", "backtest", "run", "show"]
+
+
+@click.command(short_help="Run a strategy on bars, and say what came of it.")
+@click.argument("strategy", type=click.Path())
+@click.option("--data", "-d", "data", multiple=True, required=True, type=click.Path(), metavar="SOURCE", help=DATA_HELP)
+@click.option("--symbol", "-s", "symbols", multiple=True, help="Only this symbol; repeat for several, in their order.")
+@click.option("--timeframe", "-t", help="The length of a bar, such as 1m, 1h or 1d.  [default: from the data]")
+@click.option("--start", help="First bar that is used: a date, or a time with its offset (2020-01-01T14:30Z).")
+@click.option("--end", help="The bar that is no longer used.")
+@click.option("--tz", metavar="ZONE", help="The time zone of bars that carry none, such as America/New_York.")
+@click.option("--calendar", metavar="NAME", help="Bars follow this exchange's sessions, such as XNYS.")
+@click.option("--cash", type=float, default=100_000, show_default=True, help="What the account starts with.")
+@click.option("--commission", type=float, default=0.0, show_default=True, help="Share of the notional: 0.001 is 0.1 %.")
+@click.option("--slippage-bps", type=float, default=0.0, show_default=True, help="Worse than the price, in 0.01 %.")
+@click.option("--spread", type=float, help="Between bid and ask, as a share of the price.")
+@click.option("--leverage", type=float, default=1.0, show_default=True, help="Positions up to this times the equity.")
+@click.option("--cash-only", is_flag=True, help="Forbid shorts and borrowing.")
+@click.option("--finalize", is_flag=True, help="Close what is open at the last bar's close.")
+@click.option("--intrabar", type=click.Choice(["worst", "best"]), default="worst", show_default=True,
+              help="Which of two exits fills where a bar could have reached both.")  # fmt: skip
+@click.option("--lot", help="Smallest quantity, such as 1.  [default: 0.00000001]")
+@click.option("--price-step", help="Smallest price change, such as 0.01.  [default: any]")
+@click.option("--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the strategy.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seeds the strategy's self.random.")
+@click.option(
+    "--json", "json_path", type=click.Path(), metavar="FILE|-", help="Write the result as JSON; - is standard output."
+)
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write the report, one HTML file that opens offline.",
+)
+def backtest(
+    strategy: str,
+    data: tuple[str, ...],
+    symbols: tuple[str, ...],
+    timeframe: str | None,
+    params: tuple[str, ...],
+    json_path: str | None,
+    report_path: str | None,
+    slippage_bps: float,
+    lot: str | None,
+    price_step: str | None,
+    **settings: Any,
+) -> None:
+    """Run STRATEGY on bars, and say what came of it.
+
+    STRATEGY is file.py, file.py:Class or module:Class. Ctrl-C ends the run and shows what there is by then; a second
+    one ends it where it stands.
+
+    \b
+    weaver backtest my_strategy.py --data demo:AAPL --report report.html
+    weaver backtest my_strategy.py --data EURUSD=eurusd.csv --tz UTC -p fast=5 --json -
+    """
+    from weaver.marvin.loader import load_strategy
+
+    texts = pairs_of(params)
+    bars = bars_of(data, symbols, timeframe)
+    if slippage_bps:
+        settings["slippage"] = slippage_bps / 10_000
+    if lot is not None or price_step is not None:
+        from weaver.core.instrument import Instrument
+
+        settings["instrument"] = Instrument(lot=lot or "0.00000001", price_step=price_step)
+    outcome = run(load_strategy(strategy), bars, texts, symbols=list(symbols) or None, timeframe=timeframe, **settings)
+    show(outcome, json_path, report_path)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run left behind: its result, as far as it came, and what cut it short."""
+
+    result: Result | None
+    cut_short: Stopped | StrategyCrashed | None = None
+
+
+def run(strategy: type[Strategy], bars: Any, params: dict[str, str], **settings: Any) -> Outcome:
+    """`weaver.backtest` with text parameters, a progress bar and Ctrl-C. Raises for everything that is wrong beforehand."""
+    from weaver.glados.backtest import backtest as run_backtest
+    from weaver.glados.progress import Progress
+    from weaver.marvin.loader import parse_params
+
+    values = parse_params(strategy, params)
+    with Progress() as progress, Interrupt() as interrupt:
+        try:
+            result = run_backtest(strategy, bars, params=values, progress=progress, should_stop=interrupt, **settings)
+        except StrategyCrashed as error:
+            return Outcome(error.result, error)
+        except KeyboardInterrupt:
+            return Outcome(None, Stopped(f"interrupted {progress}", ExitCode.INTERRUPTED))
+    if interrupt.happened:
+        return Outcome(result, Stopped(f"interrupted {progress}", ExitCode.INTERRUPTED))
+    return Outcome(result)
+
+
+def show(outcome: Outcome, json_path: str | None, report_path: str | None) -> None:
+    """Print the result and write what was asked for; then raise what cut the run short.
+
+    Of a run that was cut short a person sees what there is, table and report; a program gets no JSON that looks complete.
+    Files appear whole; missing folders are made.
+    """
+    result, cut_short = outcome.result, outcome.cut_short
+    aside = json_path == "-" or isinstance(cut_short, StrategyCrashed)
+    if result is not None:
+        if json_path == "-" and cut_short is None:
+            click.echo(result.to_json())
+        elif not aside:
+            click.echo(repr(result))
+        if json_path not in (None, "-") and cut_short is None:
+            path = _ready(json_path)
+            path.write_text(result.to_json() + "\n", encoding="utf-8")
+            click.echo(f"result: {path}")
+        if report_path is not None:
+            click.echo(f"report: {result.report(_ready(report_path))}", err=aside)
+        if sys.stderr.isatty() and result.elapsed_s > 0:
+            rate = result.bars / result.elapsed_s
+            click.echo(f"{result.bars:,} bars in {result.elapsed_s:.2f} s ({rate:,.0f} bars/s)", err=True)
+    if cut_short is not None:
+        raise cut_short
+
+
+def _ready(text: str | None) -> Path:
+    path = Path(text or "").expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,336 @@
+"""`weaver data`: bars into the catalog, and a look at what is there. Results go to standard output, refusals to error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from weaver.core.errors import DataError, WeaverError
+
+if TYPE_CHECKING:
+    from weaver.core.timeframe import Timeframe
+    from weaver.walle.bars.catalog import Catalog
+    from weaver.walle.bars.importing import ImportReport
+
+__all__ = ["data"]
+
+_CATALOG_HELP = "The catalog's folder.  [default: $WEAVER_HOME/catalog, else the user's data folder]"
+_GAPS_SHOWN = 5
+_ROWS_SHOWN = 3
+
+_catalog_option = click.option("--catalog", "root", metavar="DIR", type=click.Path(file_okay=False), help=_CATALOG_HELP)
+
+
+@click.group(short_help="Import, list, check and show bars.")
+def data() -> None:
+    """Import, list, check and show bars. docs/data.md lists the formats, the repairs and the layout of the catalog."""
+
+
+@data.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
+@click.option("--symbol", "-s", help="What the bars are bars of; may be left out where a column says it.")
+@click.option("--timeframe", "-t", help="The length of a bar, such as 1m, 1h or 1d.  [default: the commonest spacing]")
+@click.option("--tz", metavar="ZONE", help="The zone of times that have none, such as America/New_York or UTC.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@click.option(
+    "--fix",
+    "fixes",
+    multiple=True,
+    metavar="NAME",
+    help="Allow this repair; repeat for several. --list-fixes names them.",
+)
+@click.option("--list-fixes", is_flag=True, is_eager=True, expose_value=False, callback=lambda c, _, v: _list_fixes(c, v),
+              help="List the repairs, and end.")  # fmt: skip
+@click.option("--ambiguous", type=click.Choice(["refuse", "earlier", "later", "infer"]), default="refuse", show_default=True,
+              help="Which one of a local hour that occurs twice; infer goes by the order of the lines.")  # fmt: skip
+@click.option("--dates", type=click.Choice(["day-first", "month-first"]), help="Which comes first in 01/02/2024.")
+@click.option(
+    "--decimal", type=click.Choice(["point", "comma"]), help="The decimal sign, where the file leaves it open."
+)
+@click.option("--columns", metavar="NAMES", help="The columns in their order, with commas, in place of a header.")
+@click.option("--calendar", metavar="NAME", help="The bars follow this exchange's sessions, such as XNYS.")
+@click.option("--on-conflict", type=click.Choice(["refuse", "keep-old", "take-new"]), default="refuse", show_default=True,
+              help="What to do with other values for a bar that is there already.")  # fmt: skip
+@_catalog_option
+def import_(
+    files: tuple[str, ...],
+    symbol: str | None,
+    timeframe: str | None,
+    tz: str | None,
+    dry_run: bool,
+    fixes: tuple[str, ...],
+    ambiguous: str,
+    dates: str | None,
+    decimal: str | None,
+    columns: str | None,
+    calendar: str | None,
+    on_conflict: str,
+    root: str | None,
+) -> None:
+    """Read CSV or Parquet files and add their bars to the catalog.
+
+    A file is understood exactly, mended only by the repairs that --fix names, or refused by line, value and reason.
+    Nothing is written unless every file is accepted; importing the same again changes nothing.
+    """
+    from weaver.core.timeframe import Timeframe
+    from weaver.walle.bars.catalog import Catalog, Conflict
+    from weaver.walle.bars.findings import Refusal
+    from weaver.walle.bars.importing import ImportOptions, import_files
+    from weaver.walle.bars.times import Ambiguous
+
+    sessions = None
+    if calendar is not None:
+        from weaver.glados.clock.calendars import get_calendar
+
+        sessions = get_calendar(calendar)
+    options = ImportOptions(
+        symbol=symbol,
+        timeframe=None if timeframe is None else Timeframe.of(timeframe),
+        tz=tz,
+        fixes=frozenset(fixes),
+        ambiguous=Ambiguous(ambiguous),
+        day_first=None if dates is None else dates == "day-first",
+        decimal=None if decimal is None else {"point": ".", "comma": ","}[decimal],
+        columns=None if columns is None else tuple(name.strip() for name in columns.split(",")),
+        on_conflict=Conflict(on_conflict),
+        calendar=sessions,
+    )
+    paths = [Path(name).expanduser() for name in files]
+    catalog = Catalog(root)
+    try:
+        with _steps(2 * len(paths) + 1) as step:
+            report = import_files(paths, catalog, options, dry_run=dry_run, progress=step)
+    except Refusal as refusal:
+        for line in (refusal.summary, *(f"  {text}" for text in refusal.listing)):
+            click.echo(line, err=True)
+        raise DataError(f"nothing was imported; {'; or '.join(refusal.ways)}") from None
+    _print_report(report, catalog)
+
+
+@data.command("list")
+@_catalog_option
+def list_(root: str | None) -> None:
+    """List the symbols in the catalog, with their timeframe and first and last bar."""
+    from weaver.core.instants import format_ns
+
+    catalog = _open(root)
+    entries = catalog.list()
+    if not entries:
+        click.echo(
+            f"the catalog {catalog.root} is empty; fill it with: weaver data import FILE --symbol S --timeframe 1d"
+        )
+        return
+    rows: list[tuple[str, ...]] = [("symbol", "timeframe", "bars", "first", "last", "")]
+    for entry in entries:
+        first, last = format_ns(entry.first), format_ns(entry.last)
+        rows.append(
+            (
+                entry.symbol,
+                str(entry.timeframe),
+                f"{entry.bars:,}",
+                first,
+                last,
+                entry.origin if entry.synthetic else "",
+            )
+        )
+    _table(rows)
+
+
+@data.command("check")
+@click.argument("symbols", nargs=-1, metavar="[SYMBOL...]")
+@_catalog_option
+def check(symbols: tuple[str, ...], root: str | None) -> None:
+    """Check the bars in the catalog: readable, in order, possible, on the grid; and say where bars are missing."""
+    catalog = _open(root)
+    entries = [entry for entry in catalog.list() if not symbols or entry.symbol in symbols]
+    for symbol in symbols:
+        if not any(entry.symbol == symbol for entry in entries):
+            catalog.select(symbol)  # raises, with the nearest name
+    broken = 0
+    with _steps(len(entries)) as step:
+        for entry in entries:
+            step(f"checking {entry.symbol}")
+            wrong = catalog.check(entry)
+            broken += bool(wrong)
+            click.echo(f"{entry.symbol} {entry.timeframe}: {entry.bars:,} bars, " + ("wrong" if wrong else "right"))
+            for text in wrong or _oddities(catalog, entry.symbol, entry.timeframe):
+                click.echo(f"  {text}")
+    if broken:
+        raise DataError(f"{broken} of {len(entries)} files in the catalog {catalog.root} are wrong; import them again")
+
+
+@data.command("show")
+@click.argument("symbol")
+@click.option("--timeframe", "-t", help="Which bars, where there are several.")
+@click.option("--adjusted", is_flag=True, help="Prices adjusted by adj_close.")
+@_catalog_option
+def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -> None:
+    """Show a symbol's first and last bars, its gaps, and a sparkline of its closes.
+
+    demo:AAPL shows bars that come with Weaver.
+    """
+    from weaver.core.instants import format_ns
+    from weaver.walle.bars.checking import spacing_text
+    from weaver.walle.bars.frames import load_bars
+    from weaver.walle.bars.gaps import find_gaps
+    from weaver.walle.bars.shipped import shipped_bars
+
+    if symbol.startswith("demo:"):
+        selection = shipped_bars(symbol.removeprefix("demo:"), adjusted=adjusted)
+    else:
+        selection = _open(root).select(symbol, timeframe, adjusted=adjusted)
+    (series,) = load_bars(selection, timeframe=selection.timeframe).values()
+    click.echo(f"{series.symbol} {series.timeframe}: {len(series):,} bars from {format_ns(int(series.start[0]))} to "
+               f"{format_ns(int(series.start[-1]))} (starts of bars); {series.source}")  # fmt: skip
+    click.echo(_sparkline(series.close.tolist()))
+    shown = [*range(min(_ROWS_SHOWN, len(series))), *range(max(_ROWS_SHOWN, len(series) - _ROWS_SHOWN), len(series))]
+    names = list(series.columns())
+    rows = [("start", *names)]
+    for place, row in enumerate(shown):
+        if place == _ROWS_SHOWN and row > _ROWS_SHOWN:
+            rows.append(("...", *("" for _ in names)))
+        rows.append(
+            (
+                format_ns(int(series.start[row])),
+                *(f"{float(values[row]):,.10g}" for values in series.columns().values()),
+            )
+        )
+    _table(rows)
+    gaps = find_gaps(series.start, series.end, series.timeframe)
+    for gap in sorted(gaps, key=lambda gap: (-gap.length, gap.start))[:_GAPS_SHOWN]:
+        click.echo(f"gap of {spacing_text(gap.length)} from {format_ns(gap.start)}")
+    if len(gaps) > _GAPS_SHOWN:
+        click.echo(f"and {len(gaps) - _GAPS_SHOWN:,} shorter gaps or as long")
+    for note in (*series.notes, *series.warnings):
+        click.echo(f"note: {note}")
+
+
+@data.command("synth")
+@click.option("--symbol", "-s", default="SYNTH", show_default=True, help="What the bars are called.")
+@click.option("--bars", "count", type=click.IntRange(1, 100_000_000), default=100_000, show_default=True)
+@click.option("--timeframe", "-t", default="1m", show_default=True, help="The length of a bar.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same bars."
+)
+@click.option("--start", default="2020-01-01", show_default=True, help="First bar: a date, or a time with its offset.")
+@click.option("--price", type=float, default=100.0, show_default=True, help="The first open.")
+@click.option("--volatility", type=float, default=0.6, show_default=True, help="Annual; 0.6 is 60 %.")
+@click.option(
+    "--output", "-o", metavar="FILE", type=click.Path(), help="A .parquet or .csv file in place of the catalog."
+)
+@_catalog_option
+def synth(
+    symbol: str,
+    count: int,
+    timeframe: str,
+    seed: int,
+    start: str,
+    price: float,
+    volatility: float,
+    output: str | None,
+    root: str | None,
+) -> None:
+    """Make synthetic bars: a seeded random walk, for size and speed.
+
+    They are no market data, and are labelled so everywhere.
+    """
+    from weaver.core.instants import to_ns
+    from weaver.walle.bars.catalog import Catalog, write_parquet
+    from weaver.walle.bars.synthetic import SYNTHETIC_ORIGIN, synthetic_bars
+
+    bars = synthetic_bars(
+        count, symbol=symbol, timeframe=timeframe, seed=seed, start=to_ns(start), price=price, volatility=volatility
+    )
+    origin = f"{SYNTHETIC_ORIGIN} {seed}"
+    if output is None:
+        catalog = Catalog(root)
+        merge = catalog.write(symbol, timeframe, bars.drop("symbol"), origin=origin)
+        where = f"{catalog.path(symbol, timeframe)}" + ("" if merge.changes else " (it was there already)")
+    elif Path(output).suffix.lower() == ".csv":
+        bars.write_csv(output)
+        where = f"{output} (a CSV file cannot say that its bars are synthetic: its name should)"
+    else:
+        write_parquet(Path(output), bars, {"origin": origin})
+        where = output
+    click.echo(f"{count:,} synthetic {timeframe} bars of {symbol} (no market data): {where}")
+
+
+def _list_fixes(context: click.Context, given: bool) -> None:
+    if given:
+        from weaver.walle.bars.repairs import FIXES
+
+        _table([(name, fix.does) for name, fix in FIXES.items()])
+        context.exit()
+
+
+def _open(root: str | None) -> Catalog:
+    from weaver.walle.bars.catalog import Catalog
+
+    return Catalog(root)
+
+
+def _oddities(catalog: Catalog, symbol: str, timeframe: Timeframe) -> list[str]:
+    from weaver.walle.bars.frames import load_bars
+
+    try:
+        (series,) = load_bars(catalog.select(symbol, timeframe), timeframe=timeframe).values()
+    except WeaverError as error:
+        return [str(error)]
+    return [note for note in (*series.notes, *series.warnings) if not note.startswith("timeframe ")]
+
+
+def _print_report(report: ImportReport, catalog: Catalog) -> None:
+    for file in report.files:
+        click.echo(f"{file.file}: {file.rows:,} bars understood")
+        for text in (*file.notes, *map(str, file.repairs)):
+            click.echo(f"  {text}")
+    for text in report.notes:
+        click.echo(text)
+    for part in report.symbols:
+        done = "" if report.written else "would be "
+        click.echo(f"{part.symbol} {part.timeframe}: {part.merge.added:,} bars {done}added, {part.merge.overlap}; "
+                   f"{part.merge.after:,} bars in {catalog.path(part.symbol, part.timeframe)}")  # fmt: skip
+        for text in part.notes:
+            click.echo(f"  {text}")
+    if not report.written:
+        click.echo("dry run: nothing was written")
+
+
+def _table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _sparkline(values: list[float], width: int = 60) -> str:
+    """The values as one line of bars, each the mean of its share of them."""
+    marks = "▁▂▃▄▅▆▇█" if "utf" in (getattr(sys.stdout, "encoding", None) or "utf-8").lower() else "_.-=+*#@"
+    width = min(width, len(values))
+    edges = [round(place * len(values) / width) for place in range(width + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(marks) - 1) / (high - low) if high > low else 0.0
+    return "".join(marks[round((mean - low) * scale)] for mean in means)
+
+
+@contextmanager
+def _steps(total: int) -> Iterator[Callable[[str], None]]:
+    """A function to be called before each step; on a terminal it draws, from two seconds on."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, delay=2, leave=False, dynamic_ncols=True, file=sys.stderr) as bar:
+
+        def step(what: str) -> None:
+            bar.set_description(what)
+            bar.update()
+
+        yield step

@@ -1,0 +1,27 @@
+"""`weaver demo`: the example strategy on the real prices that come with Weaver. Needs no file and no network."""
+
+from __future__ import annotations
+
+import click
+
+from weaver.cli.backtest import run, show
+from weaver.cli.sources import bars_of
+
+__all__ = ["demo"]
+
+
+@click.command(short_help="Backtest the example strategy on the prices that come with Weaver.")
+@click.option(
+    "--report", "report_path", type=click.Path(), default="demo.html", show_default=True, help="Where the report goes."
+)
+@click.option(
+    "--json", "json_path", type=click.Path(), metavar="FILE|-", help="Write the result as JSON; - is standard output."
+)
+def demo(report_path: str, json_path: str | None) -> None:
+    """Backtest a moving-average cross on AAPL, 2000 to 2013, and write a report.
+
+    The strategy is the one that `weaver new strategy` writes.
+    """
+    from weaver.cli.strategy_template import SmaCross
+
+    show(run(SmaCross, bars_of(["demo:AAPL"], [], None), {}, commission=0.001), json_path, report_path)

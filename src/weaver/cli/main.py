@@ -1,0 +1,142 @@
+"""The command `weaver`: finds the subcommand, runs it, and turns what goes wrong into one line and an exit code.
+
+Nothing but click is imported here. docs/cli.md lists the exit codes; `ExitCode` is their only place in code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from importlib import import_module
+
+import click
+
+from weaver import __version__
+from weaver.core.errors import ConfigError, DataError, StrategyError, WeaverError
+
+__all__ = ["ExitCode", "Stopped", "cli", "main"]
+
+
+class ExitCode(IntEnum):
+    """How a command ended."""
+
+    DONE = 0
+    FAILED = 1  # anything else: a file that cannot be written, an error inside Weaver
+    USAGE = 2  # the call or a setting is wrong
+    STRATEGY = 3  # the strategy cannot be loaded, or it raised
+    DATA = 4  # the bars cannot be read, or are wrong
+    CHECK = 5  # `weaver check` has found something
+    INTERRUPTED = 130  # Ctrl-C
+
+
+class Stopped(Exception):
+    """A command ends here, with a message and an exit code of its own."""
+
+    def __init__(self, message: str, code: ExitCode) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named here and imported when they are used: name -> (module:attribute, help line)."""
+
+    lazy: Mapping[str, tuple[str, str]] = {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.lazy:
+            return None
+        module, _, attribute = self.lazy[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        _offer_debug(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):  # without importing any of them
+            formatter.write_dl([(name, line) for name, (_, line) in self.lazy.items()])
+
+
+def _offer_debug(command: click.Command) -> None:
+    if not any(option.name == "debug" for option in command.params):
+        command.params.append(
+            click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the whole traceback of an error.")
+        )
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            _offer_debug(child)
+
+
+class WeaverCommands(LazyGroup):
+    """The commands in the order in which a newcomer meets them."""
+
+    lazy: Mapping[str, tuple[str, str]] = {
+        "demo": ("weaver.cli.demo:demo", "Backtest the example strategy on the prices that come with Weaver."),
+        "new": ("weaver.cli.new:new", "Write a commented file to start from."),
+        "backtest": ("weaver.cli.backtest:backtest", "Run a strategy on bars, and say what came of it."),
+        "check": ("weaver.cli.check:check", "Prove on data that a strategy does not look ahead."),
+        "data": ("weaver.cli.data:data", "Import, list, check and show bars."),
+        "completion": ("weaver.cli.completion:completion", "Print the shell completion script."),
+    }
+
+
+@click.command(
+    cls=WeaverCommands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong call or setting, 3 strategy, 4 data, 5 check found something, "
+    "130 interrupted.",
+)
+@click.version_option(__version__, prog_name="weaver")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the whole traceback of an error.")
+def cli() -> None:
+    """Write a strategy once, as one Python class, and backtest it bar by bar."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. `arguments` defaults to those of the process."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        ended = cli.main(given, prog_name="weaver", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _complain("interrupted", ExitCode.INTERRUPTED)
+    except click.UsageError as error:
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        return _complain(error.format_message() + hint, ExitCode.USAGE)
+    except click.ClickException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except Stopped as error:
+        return _complain(str(error), error.code)
+    except Exception as error:  # noqa: BLE001 - the supervisor of the command line
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        return _complain(*_explain(error, debug=debug))
+    return ended if isinstance(ended, int) else ExitCode.DONE
+
+
+def _explain(error: Exception, *, debug: bool) -> tuple[str, int]:
+    if isinstance(error, StrategyError):
+        return str(error), ExitCode.STRATEGY
+    if isinstance(error, DataError):
+        return str(error), ExitCode.DATA
+    if isinstance(error, ConfigError):
+        return str(error), ExitCode.USAGE
+    if isinstance(error, WeaverError):
+        return str(error), ExitCode.FAILED
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", ExitCode.FAILED
+    hint = "" if debug else "; --debug shows where"
+    return f"unexpected {type(error).__name__}: {error}{hint}", ExitCode.FAILED
+
+
+def _complain(message: str, code: int) -> int:
+    """One line, whatever the message holds: a log or a shell script reads it as one."""
+    click.echo("error: " + " | ".join(line.strip() for line in message.splitlines() if line.strip()), err=True)
+    return code

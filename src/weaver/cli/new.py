@@ -1,0 +1,48 @@
+"""`weaver new`: writes a commented file to start from. It never overwrites one."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from weaver.cli.main import ExitCode, Stopped
+
+__all__ = ["new", "render"]
+
+TEMPLATE_CLASS, TEMPLATE_FILE = "SmaCross", "sma_cross"
+
+
+@click.group(short_help="Write a commented file to start from.")
+def new() -> None:
+    """Write a commented file to start from."""
+
+
+@new.command("strategy")
+@click.argument("name")
+def new_strategy(name: str) -> None:
+    """Write NAME.py, a strategy that runs as it stands. NAME may be a path: ideas/breakout."""
+    path = Path(name).expanduser()
+    folder, stem = path.parent, path.name.removesuffix(".py")
+    words = [word for word in re.split(r"[^0-9a-zA-Z]+|(?<=[a-z0-9])(?=[A-Z])", stem) if word]
+    class_name = "".join(word[0].upper() + word[1:] for word in words)
+    file_stem = "_".join(word.lower() for word in words)
+    if not class_name.isidentifier() or keyword.iskeyword(class_name):
+        raise click.UsageError(f"{stem!r} cannot be a class name; start with a letter, for example: my_strategy")
+    target = folder / f"{file_stem}.py"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(render(class_name, target.as_posix()))
+    except FileExistsError:
+        raise Stopped(f"{target} exists already; choose another name or move it away", ExitCode.USAGE) from None
+    click.echo(f"wrote {target}; now:  weaver backtest {target} --data demo:AAPL --report report.html")
+
+
+def render(class_name: str, path: str) -> str:
+    """The starting file for a strategy of that name at that path."""
+    text = files("weaver.cli").joinpath("strategy_template.py").read_text(encoding="utf-8")
+    return text.replace(TEMPLATE_CLASS, class_name).replace(f"{TEMPLATE_FILE}.py", path)

@@ -1,0 +1,85 @@
+"""Sources: what `--data` on the command line means, turned into what `weaver.backtest` takes as bars.
+
+    FILE                 a CSV or Parquet file
+    SYMBOL=FILE          the same, with the symbol's name; may be repeated
+    FOLDER               a catalog that `weaver data import` has written
+    catalog              the catalog in its usual place
+    demo:AAPL,MSFT       the real daily prices that come with Weaver, adjusted; demo alone is all five
+
+It reads nothing itself but a catalog's list of symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["DATA_HELP", "bars_of", "pairs_of"]
+
+DATA_HELP = (
+    "Bars: a CSV or Parquet file, SYMBOL=FILE (repeat for several), a catalog's folder, "
+    "'catalog', or demo:AAPL for prices that come with Weaver (AAPL, FB, GOOG, IBM, MSFT)."
+)
+
+
+def bars_of(sources: Sequence[str], symbols: Sequence[str], timeframe: str | None) -> Any:
+    """What `weaver.backtest` takes as bars. Raises `click.UsageError` where sources cannot be combined."""
+    if len(sources) == 1:
+        symbol, path = _named(sources[0])
+        return {symbol: Path(path).expanduser()} if symbol else _one(sources[0], symbols, timeframe)
+    found: dict[str, Any] = {}
+    for source in sources:
+        symbol, path = _named(source)
+        if not symbol and not _is_demo(source):
+            raise click.UsageError(f"--data {source}: with several sources each file needs a name: SYMBOL={source}")
+        more: Mapping[str, Any] = {symbol: Path(path).expanduser()} if symbol else _demo(source)
+        for name, bars in more.items():
+            if name in found:
+                raise click.UsageError(f"--data names {name} twice")
+            found[name] = bars
+    return found
+
+
+def _named(source: str) -> tuple[str, str]:
+    """(symbol, path) of SYMBOL=FILE; ("", source) of anything else, a file with = in its name included."""
+    symbol, equals, path = source.partition("=")
+    return (symbol, path) if equals and not Path(source).exists() else ("", source)
+
+
+def _one(source: str, symbols: Sequence[str], timeframe: str | None) -> Any:
+    if _is_demo(source):
+        return _demo(source)
+    folder = Path(source).expanduser()
+    if folder.is_dir() or source == "catalog":
+        from weaver.walle.bars.catalog import Catalog
+
+        catalog = Catalog(folder) if folder.is_dir() else Catalog()
+        return catalog.select(list(symbols) or None, timeframe=timeframe)
+    return folder
+
+
+def _is_demo(source: str) -> bool:
+    return source == "demo" or source.startswith("demo:")
+
+
+def _demo(source: str) -> Mapping[str, Any]:
+    from weaver.walle.bars.shipped import SHIPPED_SYMBOLS, shipped_bars
+
+    names = [name for name in source.removeprefix("demo").removeprefix(":").split(",") if name]
+    return {name: shipped_bars(name) for name in names or SHIPPED_SYMBOLS}
+
+
+def pairs_of(texts: Sequence[str]) -> dict[str, str]:
+    """`name=value` texts as a mapping. Raises `click.BadParameter` for what is not a pair, and for a name given twice."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE, for example --param fast=10", param_hint="--param")
+        if name.strip() in pairs:
+            raise click.BadParameter(f"{name.strip()!r} is given twice", param_hint="--param")
+        pairs[name.strip()] = value.strip()
+    return pairs
