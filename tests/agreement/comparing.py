@@ -242,12 +242,13 @@ def run_engine(
         settings=settings_of(scenario, by_rates=by_rates),
     )
     broker = engine.broker
-    broker.takes_plain = takes_plain
+    lane = broker.lane
+    lane.open = lane.open and takes_plain
     fast: list[int] = []
-    fill = broker._fill_one_plain
-    broker._fill_one_plain = lambda request, *rest: (fast.append(request.number), fill(request, *rest))[1]
+    book = lane._book
+    lane._book = lambda request, *rest: (fast.append(request.number), book(request, *rest))[1]
     engine.run()
-    columns = equity_columns(series, cash, broker.cash_log, broker.quantity_log, engine.context.now_ns)
+    columns = equity_columns(series, cash, broker.account_log, engine.context.now_ns)
     positions = dict(zip(series, engine.account.lots, strict=True))
     return Ran(broker.fills, engine.context.orders, columns, engine.account.cash, positions, strategy, len(fast))
 

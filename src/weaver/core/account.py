@@ -35,19 +35,26 @@ class Account:
 
     def apply(self, index: int, lots: int, quantity: float, price: float, commission: float) -> None:
         """Book one fill: `lots` is signed, `quantity` its size in units (positive)."""
-        before = self.lots[index]
-        after = before + lots
+        held_lots = self.lots
+        before = held_lots[index]
+        held_lots[index] = after = before + lots
         amount = quantity * price * self.multipliers[index]
         self.cash = self.cash - amount - commission if lots > 0 else self.cash + amount - commission
-        self.lots[index] = after
-        self.shorts += (after < 0) - (before < 0)
-        if after == 0:
-            self.quantity[index] = 0.0
-            self.average[index] = 0.0
+        if not before:
+            self.quantity[index] = quantity if lots > 0 else -quantity
+            self.average[index] = price
+            if lots < 0:
+                self.shorts += 1
+            return
+        if not after:
+            self.quantity[index] = self.average[index] = 0.0
+            if before < 0:
+                self.shorts -= 1
             return
         held = self.quantity[index]
         self.quantity[index] = self.instruments[index].to_quantity(after)
-        if before == 0 or (before > 0) != (after > 0):
+        if (before > 0) != (after > 0):
+            self.shorts += 1 if after < 0 else -1
             self.average[index] = price
         elif abs(after) > abs(before):
             self.average[index] = (self.average[index] * abs(held) + price * quantity) / (abs(held) + quantity)

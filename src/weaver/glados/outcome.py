@@ -26,7 +26,7 @@ __all__ = ["result_of"]
 def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
     """The result of a run that has ended, or of as much of it as there was."""
     broker, context = engine.broker, engine.context
-    columns = equity_columns(engine.series, plan.cash, broker.cash_log, broker.quantity_log, context.now_ns)
+    columns = equity_columns(engine.series, plan.cash, broker.account_log, context.now_ns)
     warnings = list(engine.warnings)
     if not engine.finished:
         warnings.append(f"the run stopped before its end ({engine.stopped_by}) at {format_ns(context.now_ns)}")

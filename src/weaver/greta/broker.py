@@ -25,8 +25,9 @@ from weaver.core.orders import (
 )
 from weaver.greta import matching
 from weaver.greta.drilling import Drill
-from weaver.greta.equity import StepLog
+from weaver.greta.equity import AccountLog
 from weaver.greta.funds import SLACK, Funds
+from weaver.greta.lane import PlainLane
 from weaver.greta.sessions import SessionRows, session_rows
 from weaver.greta.settings import BrokerSettings
 from weaver.greta.working import LIMIT, MARKET, STOP, STOP_LIMIT, Working
@@ -47,12 +48,9 @@ _BUY, _SELL = Side.BUY, Side.SELL
 class SimulatedBroker:
     """The venue and the account of a backtest.
 
-    `updates` collects what the strategy hears at the next tick; `fills` all that was filled; `cash_log` and
-    `quantity_log` (by symbol) the account after each tick that changed it.
+    `updates` collects what the strategy hears at the next tick; `fills` all that was filled; `account_log` the account after
+    each tick that changed it.
     """
-
-    takes_plain = True
-    """Off, every order goes the general way; the results are the same, only slower."""
 
     def __init__(self, context: Context, account: Account, settings: BrokerSettings) -> None:
         self.context = context
@@ -63,19 +61,17 @@ class SimulatedBroker:
         self.funds = Funds(account, self.marks, settings.leverage, settings.cash_only)
         self.books: list[list[Working]] = [[] for _ in context.states]
         self.by_number: dict[int, Working] = {}
-        self.updates: list[OrderUpdate | Fill] = []
-        """What the strategy is told next; a plain order that filled whole is its fill where nobody listens to more."""
+        self.updates: list[OrderUpdate] = []
+        """What the strategy is told next."""
         self.fills: list[Fill] = []
-        self.cash_log = StepLog()
-        self.quantity_log = [StepLog() for _ in context.states]
+        self.account_log = AccountLog()
+        self.lane = PlainLane(self, context, account, settings, self.fills, self.account_log)
         self.holding_costs = 0.0
         self.busy = False
         """Whether the next bar needs the broker: orders at work, news to tell, or a position to watch."""
         self.watching = False
         """Whether positions cost something to hold, or may be called for lack of margin."""
         self.touched: set[int] = set()
-        self.plain: list[OrderRequest] = []
-        """Market orders without further terms that wait for their next open."""
         self.announces = True
         """Whether somebody listens to every step of an order, and not only to how it ends."""
         self.now_ns = 0
@@ -89,12 +85,6 @@ class SimulatedBroker:
         self._commission_rate = settings.commission_rate
         self._slippage_rate = settings.slippage_rate
         self._sessions: list[SessionRows | None] = [None] * len(context.states)
-        self._plain_suits = (
-            self._slippage_rate is not None
-            and self._commission_rate is not None
-            and settings.volume_cap is None
-            and settings.leverage >= 1.0
-        )
         # Who is long with cash in hand pays nothing for it, and no margin asks for more where leverage is at least 1.
         self._always_watch = settings.leverage < 1.0
 
@@ -104,7 +94,7 @@ class SimulatedBroker:
         """Take one tick's commands: cancels and changes first, then orders, reducing ones before increasing ones."""
         self.now_ns = tick_ns
         self.busy = True  # every command has an answer to be told
-        if not self.by_number and not self.plain and self._all_plain(commands):
+        if not self.by_number and not self.lane.waiting and self.lane.takes(commands, tick_ns):
             return
         self.promote()
         first_update = len(self.updates)
@@ -284,107 +274,17 @@ class SimulatedBroker:
     def _has_filled(self, number: int) -> bool:
         return self.context.orders[number - 1].filled_quantity > 0
 
-    # Plain market orders, the commonest case by far. They wait in `plain` and get by without a `Working`, as long as they
-    # are alone and clearly can be paid for; otherwise they are promoted to the general way, which gives the same.
-
-    def _all_plain(self, commands: Sequence[Command]) -> bool:
-        """Take the commands into `plain` if that is what they all are and they can surely be paid for together."""
-        account = self.account
-        slippage, rate = self._slippage_rate, self._commission_rate
-        if account.shorts or not self._plain_suits or not self.takes_plain:
-            return False
-        assert slippage is not None
-        assert rate is not None
-        states, index_of = self.context.states, self.context.index_of
-        spent = 0.0
-        for request in commands:
-            if type(request) is not OrderRequest or not request.plain or request.lots <= 0:
-                return False
-            index = index_of[request.symbol]
-            held = account.lots[index]
-            if request.side is _BUY:
-                state = states[index]
-                row = state.cursor.last
-                if held < 0 or row < 0:
-                    return False
-                quantity = account.instruments[index].to_quantity(request.lots)
-                spent += quantity * state.closes[row] * account.multipliers[index]
-            elif request.lots > held:
-                return False
-        if spent and account.cash - spent * (1.0 + slippage) * (1.0 + rate) < 0.0:
-            return False
-        if len(commands) > 1 and len({request.symbol for request in commands}) < len(commands):  # type: ignore[union-attr]
-            return False
-        self.plain.extend(commands)  # type: ignore[arg-type]
-        if self.announces:
-            first_update = len(self.updates)
-            for request in self.plain:
-                self.updates.append(OrderUpdate(request.number, self.now_ns, _ACCEPTED))
-            self.tell_in_order(first_update, len(self.fills))
-        return True
-
-    def fill_plain(self, bars: Sequence[Bar]) -> bool:
-        """Fill what waits in `plain` at the opens; False (and nothing done) where the general way is needed."""
-        plain, index_of = self.plain, self.context.index_of
-        if len(plain) == 1 and len(bars) == 1 and plain[0].symbol == bars[0].symbol:
-            self.plain = []
-            self._fill_one_plain(plain[0], index_of[plain[0].symbol], bars[0])
-            return True
-        if len(bars) == len(self.books):
-            found = {request.symbol: bars[index_of[request.symbol]] for request in plain}
-        else:
-            there = {bar.symbol: bar for bar in bars}
-            found = {request.symbol: there[request.symbol] for request in plain if request.symbol in there}
-            if len(found) < len(plain):
-                return False
-        self.plain = []
-        if len(plain) == 1:
-            self._fill_one_plain(plain[0], index_of[plain[0].symbol], found[plain[0].symbol])
-            return True
-        first_update, first_fill = len(self.updates), len(self.fills)
-        # Sales of what is held come first, so that what they bring can be spent at the same opens.
-        for side in (_SELL, _BUY):
-            for request in plain:
-                if request.side is side:
-                    self._fill_one_plain(request, index_of[request.symbol], found[request.symbol])
-        self.tell_in_order(first_update, first_fill)
-        return True
-
-    def _fill_one_plain(self, request: OrderRequest, index: int, bar: Bar) -> None:
-        account, lots = self.account, request.lots
-        buy = request.side is _BUY
-        rate, slippage = self._commission_rate, self._slippage_rate
-        assert slippage is not None
-        assert rate is not None
-        price = bar.open * (1.0 + slippage) if buy else bar.open * (1.0 - slippage)
-        quantity = account.instruments[index].to_quantity(lots)
-        notional = quantity * price * account.multipliers[index]
-        commission = notional * rate
-        if buy and account.cash - notional - commission < 0.0:
-            order = self._promoted(request)
-            self.fill(order, bar, bar.open, False)
-            self.log_account()
-            self._mind()
-            return
-        account.apply(index, lots if buy else -lots, quantity, price, commission)
-        now = self.now_ns
-        fill = Fill(
-            request.number, request.symbol, bar.ts_ns, request.side, lots, quantity, price, commission, request.tag
-        )
-        self.fills.append(fill)
-        self.updates.append(OrderUpdate(request.number, now, _FILLED, None, fill) if self.announces else fill)
-        cash_log, quantity_log = self.cash_log, self.quantity_log[index]
-        cash_log.ticks.append(now)
-        cash_log.values.append(account.cash)
-        quantity_log.ticks.append(now)
-        quantity_log.values.append(account.quantity[index])
-
     def promote(self) -> None:
-        """Give every plain order that still waits its place among the others."""
-        if self.plain:
-            waiting, self.plain = self.plain, []
+        """Give every order that still waits in the lane its place among the others."""
+        if self.lane.waiting:
+            waiting, self.lane.waiting = self.lane.waiting, []
             for request in waiting:
                 self._promoted(request)
+
+    def fill_promoted(self, request: OrderRequest, bar: Bar) -> None:
+        """Fill an order of the lane the general way, at the open of `bar`: it may not be what the account can pay."""
+        self.fill(self._promoted(request), bar, bar.open, False)
+        self.log_account()
 
     def _promoted(self, request: OrderRequest) -> Working:
         order = Working(request, self.context.index_of[request.symbol])
@@ -549,7 +449,7 @@ class SimulatedBroker:
                 f"liquidation: equity {equity:.2f} is below {self.settings.maintenance_margin:g} of the gross position "
                 f"{gross:.2f}"
             )
-        self._mind()
+        self.mind()
 
     def liquidate(self, reason: str) -> None:
         """Cancel every open order of every symbol, and close every position at its symbol's next open."""
@@ -607,17 +507,19 @@ class SimulatedBroker:
 
     def log_account(self) -> None:
         """Note cash and positions as they are at this tick."""
-        now = self.now_ns
-        self.cash_log.add(now, self.account.cash)
+        account, add = self.account, self.account_log.add
+        if not self.touched:
+            add((self.now_ns, -1, 0.0, account.cash))
         for index in self.touched:
-            self.quantity_log[index].add(now, self.account.quantity[index])
+            add((self.now_ns, index, account.quantity[index], account.cash))
         self.touched.clear()
 
     def rest(self) -> None:
         """The news has been told: be busy only where orders are at work or a position is watched."""
-        self.busy = bool(self.by_number) or self.watching or bool(self.plain)
+        self.busy = bool(self.by_number) or self.watching or bool(self.lane.waiting)
 
-    def _mind(self) -> None:
+    def mind(self) -> None:
+        """See whether the positions must be watched, after they or the cash have changed."""
         account = self.account
         self.watching = account.shorts > 0 or account.cash < 0.0 or (self._always_watch and any(account.lots))
         self.busy = True

@@ -202,7 +202,7 @@ class Engine:
 
     def _run_several(self) -> bool:
         context, broker, timers = self.context, self.broker, self.context.timers
-        commands = context.commands
+        commands, lane = context.commands, broker.lane
         on_bar = self.strategy.on_bar if "on_bar" in context.overrides else None
         on_bars = self.strategy.on_bars if "on_bars" in context.overrides else None
         all_ready_ns = max(state.ready_ns for state in context.states)
@@ -216,9 +216,9 @@ class Engine:
                 now = self.wait_for(end, now)
                 if now != end:
                     return False
-            if broker.plain or broker.by_number:
-                run_interval(broker, bars, now)
-            if broker.busy:
+            if broker.busy and not lane.fill_quietly(bars, now):
+                if lane.waiting or broker.by_number:
+                    run_interval(broker, bars, now)
                 # News first, then histories: what happened to the orders is told while the views still end a bar earlier.
                 if broker.watching:
                     self._hold_at(states, now)
@@ -332,7 +332,7 @@ class Engine:
         if updates:
             broker.updates = []
             if self._hooks.sink is not None:
-                self._unsunk.extend(update for update in updates if type(update) is OrderUpdate)
+                self._unsunk.extend(updates)
             self.context.deliver(updates)
         broker.rest()
 
@@ -347,7 +347,7 @@ class Engine:
             self._next_sink = now + 1_000_000_000
             fills = self.broker.fills[self._sunk_fills :]
             if force:  # a run that was stopped between two ticks: what nobody will hear any more still happened
-                self._unsunk.extend(update for update in self.broker.updates if type(update) is OrderUpdate)
+                self._unsunk.extend(self.broker.updates)
             if fills or self._unsunk:
                 hooks.sink(tuple(self._unsunk), tuple(fills))
             self._sunk_fills += len(fills)

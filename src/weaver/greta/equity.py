@@ -5,32 +5,35 @@ Row by row it equals `Account.equity` at that tick to the last bit: the same ope
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weaver.core.bars import BarSeries, Floats, Instants
 
-__all__ = ["EquityColumns", "StepLog", "equity_columns"]
+__all__ = ["AccountLog", "EquityColumns", "equity_columns"]
 
 
-class StepLog:
-    """A value over time that changes at ticks: `values[i]` holds from the bar end `ticks[i]` (ns, rising) on.
+class AccountLog:
+    """The account after each change: `add(tick, symbol index, units held, cash)`; index -1 where only the cash changed.
 
-    Two flat lists and not pairs: a pair would be one more object for the garbage collector to visit, for every fill.
+    One flat list of four entries a change, and not tuples: they would be one more object for every fill to make and keep.
     """
 
-    __slots__ = ("ticks", "values")
+    __slots__ = ("add", "entries")
 
     def __init__(self) -> None:
-        self.ticks: list[int] = []
-        self.values: list[float] = []
+        self.entries: list[Any] = []
+        self.add: Callable[[tuple[int, int, float, float]], None] = self.entries.extend
+        """Note a change, as one tuple; of several at one tick the last counts."""
 
-    def add(self, tick_ns: int, value: float) -> None:
-        """Note a change; of several at one tick the last counts."""
-        self.ticks.append(tick_ns)
-        self.values.append(value)
+    def column(self, which: int, dtype: type) -> NDArray[Any]:
+        """Column 0 (ticks), 1 (symbol indices), 2 (units) or 3 (cash)."""
+        return np.fromiter(islice(self.entries, which, None, 4), dtype=dtype, count=len(self.entries) // 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +49,7 @@ class EquityColumns:
 
 
 def equity_columns(
-    series: Mapping[str, BarSeries],
-    initial_cash: float,
-    cash_log: StepLog,
-    quantity_log: Sequence[StepLog],
-    last_tick_ns: int,
+    series: Mapping[str, BarSeries], initial_cash: float, log: AccountLog, last_tick_ns: int
 ) -> EquityColumns:
     """Mark an account at the closes. Rows after `last_tick_ns` are left out, for a run that was stopped."""
     all_series = list(series.values())
@@ -61,15 +60,18 @@ def equity_columns(
         start = np.concatenate([one.start for one in all_series])[first]
     rows = int(np.searchsorted(end, last_tick_ns, side="right"))
     start, end = start[:rows], end[:rows]
-    cash = _steps(cash_log, end, initial_cash)
+    index, units = log.column(1, np.int64), log.column(2, np.float64)
+    edges = np.searchsorted(end, log.column(0, np.int64), side="left")
+    cash = _steps(edges, log.column(3, np.float64), rows, initial_cash)
     # A fresh column of a million rows costs more in page faults than in arithmetic, so equal columns are one: without
     # shorts what is held gross is what is held net.
-    shorts = any(min(log.values) < 0 for log in quantity_log if log.ticks)
+    shorts = bool((units < 0).any())
     equity, net, gross = cash, None, None
-    for one, log in zip(all_series, quantity_log, strict=True):
-        if not log.ticks:
+    for number, one in enumerate(all_series):
+        mine = slice(None) if len(all_series) == 1 and (index == 0).all() else index == number
+        if not len(index[mine]):
             continue
-        value = _steps(log, end, 0.0)
+        value = _steps(edges[mine], units[mine], rows, 0.0)
         value *= _marks(one, end)
         if one.instrument.multiplier != 1.0:
             value *= one.instrument.multiplier
@@ -87,15 +89,11 @@ def equity_columns(
     return EquityColumns(start=start, end=end, equity=equity, cash=cash, gross=gross, net=net)
 
 
-def _steps(log: StepLog, end: Instants, before: float) -> Floats:
-    """The value of a step function at each of `end`."""
-    if not log.ticks:
-        return np.full(len(end), before)
-    ticks = np.array(log.ticks, dtype=np.int64)
-    values = np.array(log.values, dtype=np.float64)
-    edges = np.searchsorted(end, ticks, side="left")
-    lengths = np.diff(np.r_[0, edges, len(end)])
-    return np.repeat(np.r_[before, values], lengths)
+def _steps(edges: NDArray[np.intp], values: Floats, rows: int, before: float) -> Floats:
+    """A step function over `rows` rows: `before`, then `values[i]` from row `edges[i]` (rising) on."""
+    if not len(edges):
+        return np.full(rows, before)
+    return np.repeat(np.r_[before, values], np.diff(edges, prepend=0, append=rows))
 
 
 def _marks(one: BarSeries, end: Instants) -> Floats:

@@ -29,8 +29,8 @@ Bars = Sequence[tuple[int, Bar]]
 def run_interval(broker: SimulatedBroker, bars: Sequence[Bar], now_ns: int) -> None:
     """Let the bars that end at `now_ns`, in the order of the run, meet the orders at work."""
     broker.now_ns = now_ns
-    if broker.plain:
-        if not broker.by_number and broker.fill_plain(bars):
+    if broker.lane.waiting:
+        if not broker.by_number and broker.lane.fill(bars, now_ns):
             return
         broker.promote()
     if broker.timed:
@@ -39,7 +39,7 @@ def run_interval(broker: SimulatedBroker, bars: Sequence[Bar], now_ns: int) -> N
     if broker.by_number:
         index_of = broker.context.index_of
         _let_meet(broker, [(index_of[bar.symbol], bar) for bar in bars])
-    broker._mind()
+    broker.mind()
 
 
 def _let_meet(broker: SimulatedBroker, bars: Bars) -> None:

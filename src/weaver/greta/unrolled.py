@@ -26,14 +26,15 @@ _TEXT = """
 def loop(engine, state, bars, begin, stop, boundaries, handler, run_interval):
     context, broker, timers = engine.context, engine.broker, engine.context.timers
     commands, cursor, ends = context.commands, state.cursor, state.series.end[begin:stop].tolist()
+    lane, fill_alone = broker.lane, broker.lane.fill_alone
     {views} = state.fed_views
     row = begin - 1
     for row, end, bar, {values} now in zip(range(begin, stop), ends, bars, {columns} boundaries):
         if now != end and engine.wait_for(end, now) != end:
             return row
-        if broker.busy:
+        if broker.busy and not fill_alone(bar, end):
             # News first, then histories: what happened to the orders is told while the views still end a bar earlier.
-            if broker.plain or broker.by_number:
+            if lane.waiting or broker.by_number:
                 run_interval(broker, (bar,), end)
             if broker.watching:
                 cursor.last = row

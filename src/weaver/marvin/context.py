@@ -89,6 +89,7 @@ class Context:
         self._by_symbol = {state.symbol: state for state in self.states}
         self.index_of = {state.symbol: state.index for state in self.states}
         self.positions = Positions(self.symbols)
+        self._flat = tuple(self.positions.values())
         self.account = account
         # With on_fill the strategy must see the account grow fill by fill, so while it is told it looks at one of its own.
         self._engine_account = account
@@ -501,8 +502,8 @@ class Context:
         self.phase = "stop"
         self.strategy.on_stop()
 
-    def deliver(self, updates: Sequence[OrderUpdate | Fill]) -> None:
-        """Tell the strategy what happened to its orders, in this order. A bare fill is that of a whole order."""
+    def deliver(self, updates: Sequence[OrderUpdate]) -> None:
+        """Tell the strategy what happened to its orders, in this order."""
         orders = self.orders
         on_order = self.strategy.on_order if "on_order" in self.overrides else None
         on_fill = self.strategy.on_fill if "on_fill" in self.overrides else None
@@ -512,12 +513,6 @@ class Context:
                 told.charge(self._engine_account.charged - told.charged)
             self.account = told
         for update in updates:
-            if isinstance(update, Fill):
-                order = orders[update.number - 1]
-                order._filled_whole(update, self.now_ns)
-                del self._open[update.number]
-                self._tell_position(self.index_of[update.symbol], update.symbol)
-                continue
             if update.number > len(orders):
                 assert update.request is not None
                 self.adopt(update.request)
@@ -539,6 +534,12 @@ class Context:
         if told is not None:
             self._catch_up(told)
 
+    def tell_filled(self, fill: Fill, index: int, now_ns: int) -> None:
+        """An order filled whole at once, and the strategy listens to no news: what it reads is put right, no more."""
+        self.orders[fill.number - 1]._filled_whole(fill, now_ns)
+        del self._open[fill.number]
+        self._tell_position(index, fill.symbol)
+
     def _catch_up(self, told: Account) -> None:
         """All fills have been told: what the strategy sees is the engine's account again, to the last bit."""
         engine = self.account = self._engine_account
@@ -550,9 +551,12 @@ class Context:
 
     def _tell_position(self, index: int, symbol: str) -> None:
         account = self.account
-        position = Position(account.quantity[index])
-        position.symbol = symbol
-        position.average_price = account.average[index]
+        if account.lots[index]:
+            position = Position(account.quantity[index])
+            position.symbol = symbol
+            position.average_price = account.average[index]
+        else:
+            position = self._flat[index]
         dict.__setitem__(self.positions, symbol, position)
         if self._single is not None:
             self.strategy.position = position

@@ -49,7 +49,7 @@ def test_the_last_row_of_equity_is_that_after_finalizing(run: Any, bars: Any, at
         on_bar=at_bar({0: lambda self: self.buy(10)}),
     )
     broker, engine = made.engine.broker, made.engine
-    columns = equity_columns(engine.series, 10_000.0, broker.cash_log, broker.quantity_log, engine.context.now_ns)
+    columns = equity_columns(engine.series, 10_000.0, broker.account_log, engine.context.now_ns)
     assert columns.equity[-1] == engine.account.cash == pytest.approx(10_000 - 1_010 + 1_060 * 0.99)
 
 
