@@ -10,13 +10,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from itertools import cycle, islice, repeat
 from pathlib import Path
 
 import numpy as np
 
 from weaver.core.account import Account
-from weaver.core.bars import Bar, BarSeries
+from weaver.core.bars import PRICE_COLUMNS, Bar, BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import MissedBoundary, NoBars, StrategyCrashed
 from weaver.core.instants import format_ns
@@ -26,17 +26,16 @@ from weaver.greta.collecting import fewer_collections
 from weaver.greta.drilling import Drill
 from weaver.greta.interval import run_interval
 from weaver.greta.settings import BrokerSettings
-from weaver.greta.unrolled import MOST_FED, run_chunk
+from weaver.greta.unrolled import MOST_FED, bar_columns, run_chunk
 from weaver.marvin.context import Context
 from weaver.marvin.state import SymbolState
 from weaver.marvin.strategy import Strategy
-from weaver.marvin.timers import NEVER
 
 __all__ = ["Engine", "Hooks"]
 
 _CLOCK_ENDED = -(2**63)
 _FIRST_CHUNK = 256
-_LONGEST_CHUNK = 4096
+_LONGEST_CHUNK = 2048
 _LONGEST_CHUNK_OF_SEVERAL = 32_768
 _CHUNK_NS = 50_000_000
 """Chunks grow until one takes this long, so that progress and Ctrl-C are prompt however slow the strategy is."""
@@ -157,24 +156,23 @@ class Engine:
         first_tick = self.wait_for(first_end, next(self._boundaries, _CLOCK_ENDED))
         if first_tick != first_end:
             return False
-        boundaries = chain((first_tick,), self._boundaries)
         state.feed(MOST_FED)
         stopwatch = self._hooks.stopwatch
         began = stopwatch()
-        begin, total, size = 0, len(series), _FIRST_CHUNK
+        begin, total, size = 0, len(series), 1
         while begin < total:
             stop = min(begin + size, total)
             if begin < ready_row:
                 stop = min(stop, ready_row)
             handler = call if begin >= ready_row else _nothing
-            bars = _bars(series, state.symbol, slice(begin, stop))
-            if run_chunk(self, state, bars, begin, stop, boundaries, handler) < stop:
+            boundaries = self._boundaries if begin else iter((first_tick,))
+            if run_chunk(self, state, begin, stop, boundaries, handler) < stop:
                 self.stopped_by = "the clock ended before the bars did"
                 return False
             begin = stop
             took = stopwatch()
             if took - began < _CHUNK_NS and size < _LONGEST_CHUNK:
-                size *= 2
+                size = max(_FIRST_CHUNK, 2 * size)
             began = took
             if not self._report():
                 return False
@@ -245,7 +243,7 @@ class Engine:
                         on_bar(bar)
                 if on_bars is not None and ready:
                     on_bars({bar.symbol: bar for bar in ready})
-            if now >= timers.next_due:
+            if timers.armed and now >= timers.next_due:
                 timers.fire(now)
             if commands:
                 broker.send(commands, now)
@@ -281,11 +279,10 @@ class Engine:
                 past = int(np.searchsorted(one.end, chunk[-1], side="right"))
                 rows.append(slice(row[index], past))
                 row[index] = past
-            columns = [_bars(one, one.symbol, where) for one, where in zip(all_series, rows, strict=True)]
             if all(where.stop - where.start == len(ends) for where in rows):
-                for end, bars in zip(ends, zip(*columns, strict=True), strict=True):
-                    yield end, states, bars
+                yield from zip(ends, repeat(states), _in_step(all_series, rows), strict=False)
                 continue
+            columns = [_bars(one, where) for one, where in zip(all_series, rows, strict=True)]
             found: dict[int, tuple[list[SymbolState], list[Bar]]] = {end: ([], []) for end in ends}
             for state, where, column in zip(states, rows, columns, strict=True):
                 for end, bar in zip(state.series.end[where].tolist(), column, strict=True):
@@ -305,7 +302,7 @@ class Engine:
             if now == _CLOCK_ENDED:
                 self.stopped_by = "the clock ended before the bars did"
                 return now
-            if now >= timers.next_due != NEVER:
+            if timers.armed and now >= timers.next_due:
                 self.context.now_ns = now
                 if self.broker.busy:
                     self.broker.promote()
@@ -463,15 +460,27 @@ def _nothing(bar: Bar) -> None:
     """Stands in for `on_bar` while indicators have no value yet."""
 
 
-def _bars(series: BarSeries, symbol: str, rows: slice) -> Iterator[Bar]:
+def _bars(series: BarSeries, rows: slice) -> Iterator[Bar]:
     """The bars of some rows, made one by one in C from whole columns."""
-    return map(
-        Bar,
-        repeat(symbol),
-        series.start[rows].tolist(),
-        series.open[rows].tolist(),
-        series.high[rows].tolist(),
-        series.low[rows].tolist(),
-        series.close[rows].tolist(),
-        series.volume[rows].tolist(),
-    )
+    return map(Bar, repeat(series.symbol), *bar_columns(series, rows)[:-1])
+
+
+def _in_step(all_series: Sequence[BarSeries], rows: Sequence[slice]) -> Iterator[Sequence[Bar]]:
+    """Tick by tick the bars of symbols that all have one at each tick, in the order of the run.
+
+    The columns are turned tick by tick first, so that bars are made from numbers that lie side by side in memory: with a
+    hundred symbols that is twice as fast as taking one number from each of their columns in turn.
+    """
+    starts = np.stack([one.start[where] for one, where in zip(all_series, rows, strict=True)], axis=1)
+    prices = [
+        np.stack([getattr(one, name)[where] for one, where in zip(all_series, rows, strict=True)], axis=1)
+        for name in PRICE_COLUMNS
+    ]
+    symbols = [one.symbol for one in all_series]
+    step = max(1, _LONGEST_CHUNK // len(symbols))
+    for begin in range(0, len(starts), step):
+        part = slice(begin, begin + step)
+        columns = [column[part].ravel().tolist() for column in (starts, *prices)]
+        bars = map(Bar, cycle(symbols), *columns)
+        for _ in range(len(starts[part])):
+            yield tuple(islice(bars, len(symbols)))

@@ -60,16 +60,20 @@ def equity_columns(
         start = np.concatenate([one.start for one in all_series])[first]
     rows = int(np.searchsorted(end, last_tick_ns, side="right"))
     start, end = start[:rows], end[:rows]
-    index, units = log.column(1, np.int64), log.column(2, np.float64)
     edges = np.searchsorted(end, log.column(0, np.int64), side="left")
     cash = _steps(edges, log.column(3, np.float64), rows, initial_cash)
+    index, units = log.column(1, np.int64), log.column(2, np.float64)
+    if len(all_series) > 1 or index.min(initial=0) < 0:
+        by_symbol = np.argsort(index, kind="stable")
+        index, units, edges = index[by_symbol], units[by_symbol], edges[by_symbol]
+    first_of = np.searchsorted(index, np.arange(len(all_series) + 1))
     # A fresh column of a million rows costs more in page faults than in arithmetic, so equal columns are one: without
     # shorts what is held gross is what is held net.
     shorts = bool((units < 0).any())
     equity, net, gross = cash, None, None
     for number, one in enumerate(all_series):
-        mine = slice(None) if len(all_series) == 1 and (index == 0).all() else index == number
-        if not len(index[mine]):
+        mine = slice(first_of[number], first_of[number + 1])
+        if mine.start == mine.stop:
             continue
         value = _steps(edges[mine], units[mine], rows, 0.0)
         value *= _marks(one, end)

@@ -46,7 +46,7 @@ class PlainLane:
         self._broker = broker
         self._context = context
         self._account = account
-        self._orders = context.orders
+        self._orders, self._states, self._index_of = context.orders, context.states, context.index_of
         self._fills = fills
         self._log = log.add
         self._multipliers = account.multipliers
@@ -61,19 +61,19 @@ class PlainLane:
         account = self._account
         if not self.open or account.shorts:
             return False
-        context = self._context
         left = account.cash
         for request in commands:
-            if type(request) is not OrderRequest or not request.plain or request.lots <= 0:
+            if type(request) is not OrderRequest or not request.plain:
                 return False
-            index = context.index_of[request.symbol]
+            lots, index = request.lots, self._index_of[request.symbol]
             if request.side is _BUY:
-                state = context.states[index]
-                row = state.cursor.last
-                if row < 0:
+                close = self._states[index].last_close
+                if close is None:
                     return False
-                left -= request.lots * state.closes[row] * self._dearest[index]
-            elif request.lots > account.lots[index]:
+                left -= lots * close * self._dearest[index]
+            elif lots > account.lots[index]:
+                return False
+            if lots <= 0:
                 return False
         if left < 0.0:
             return False
@@ -118,8 +118,8 @@ class PlainLane:
         What happened becomes news of the broker, or is told at once (`quietly`).
         """
         context, broker = self._context, self._broker
-        waiting, index_of = self.waiting, context.index_of
-        if len(bars) == len(context.states):
+        waiting, index_of = self.waiting, self._index_of
+        if len(bars) == len(self._states):
             found = {request.symbol: bars[index_of[request.symbol]] for request in waiting}
         else:
             there = {bar.symbol: bar for bar in bars}

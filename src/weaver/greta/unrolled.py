@@ -11,27 +11,32 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from weaver.core.bars import Bar, BarSeries
+from weaver.greta.interval import run_interval
+
 if TYPE_CHECKING:
-    from weaver.core.bars import Bar
     from weaver.greta.engine import Engine
     from weaver.marvin.state import SymbolState
 
-__all__ = ["MOST_FED", "run_chunk"]
+__all__ = ["MOST_FED", "bar_columns", "run_chunk"]
 
 MOST_FED = 8
 """Views beyond these are read from their columns: a loop that feeds more costs more than it saves."""
 
 # The finite columns come first: zip asks them first, so that a chunk's end takes no boundary from the next chunk.
 _TEXT = """
-def loop(engine, state, bars, begin, stop, boundaries, handler, run_interval):
+def loop(engine, state, begin, stop, columns, boundaries, handler):
     context, broker, timers = engine.context, engine.broker, engine.context.timers
-    commands, cursor, ends = context.commands, state.cursor, state.series.end[begin:stop].tolist()
     lane, fill_alone = broker.lane, broker.lane.fill_alone
+    commands, cursor, symbol = context.commands, state.cursor, state.symbol
     {views} = state.fed_views
     row = begin - 1
-    for row, end, bar, {values} now in zip(range(begin, stop), ends, bars, {columns} boundaries):
+    for row, start, o, h, l, c, v, end, {values}now in zip(range(begin, stop), *columns, {columns}boundaries):
         if now != end and engine.wait_for(end, now) != end:
             return row
+        bar = Bar(symbol, start, o, h, l, c, v)
         if broker.busy and not fill_alone(bar, end):
             # News first, then histories: what happened to the orders is told while the views still end a bar earlier.
             if lane.waiting or broker.by_number:
@@ -45,10 +50,9 @@ def loop(engine, state, bars, begin, stop, boundaries, handler, run_interval):
         cursor.last = row
         context.now_ns = end
         {feed}
-        if not row:
-            context.begin(state)
+        {begin}
         handler(bar)
-        if end >= timers.next_due:
+        if timers.armed and end >= timers.next_due:
             timers.fire(end)
         if commands:
             broker.send(commands, end)
@@ -58,15 +62,16 @@ def loop(engine, state, bars, begin, stop, boundaries, handler, run_interval):
 
 
 @cache
-def _loop(fed: int) -> Callable[..., int]:
+def _loop(fed: int, first: bool) -> Callable[..., int]:
     numbers = range(fed)
     text = _TEXT.format(
         views="[" + ", ".join(f"view{i}" for i in numbers) + "]",
         values="".join(f"value{i}, " for i in numbers),
         columns="".join(f"view{i}._array[begin:stop].tolist(), " for i in numbers),
         feed="; ".join(f"view{i}._last = value{i}" for i in numbers) or "pass",
+        begin="context.begin(state)" if first else "pass",
     )
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = {"Bar": Bar, "run_interval": run_interval}
     exec(compile(text, f"<{__name__}: {fed} views>", "exec"), made)
     loop: Callable[..., int] = made["loop"]
     return loop
@@ -75,13 +80,31 @@ def _loop(fed: int) -> Callable[..., int]:
 def run_chunk(
     engine: Engine,
     state: SymbolState,
-    bars: Iterator[Bar],
     begin: int,
     stop: int,
     boundaries: Iterator[int],
     handler: Callable[[Bar], object],
 ) -> int:
-    """Run rows `begin` to `stop` (exclusive); gives the row to go on from, which is less than `stop` if the clock ended."""
-    from weaver.greta.interval import run_interval
+    """Run rows `begin` to `stop` (exclusive); gives the row to go on from, which is less than `stop` if the clock ended.
 
-    return _loop(len(state.fed_views))(engine, state, bars, begin, stop, boundaries, handler, run_interval)
+    The symbol's first bar is a chunk of its own.
+    """
+    columns = bar_columns(state.series, slice(begin, stop))
+    return _loop(len(state.fed_views), not begin)(engine, state, begin, stop, columns, boundaries, handler)
+
+
+def bar_columns(series: BarSeries, rows: slice) -> tuple[list[Any], ...]:
+    """Start, open, high, low, close, volume and end of some rows, each as a list of Python numbers."""
+    starts, ends = series.start[rows], series.end[rows]
+    end_list = ends.tolist()
+    # Where no bar is missing each one starts where the one before ended, and the same number serves twice.
+    follows = len(ends) > 0 and bool(np.array_equal(starts[1:], ends[:-1]))
+    return (
+        [int(starts[0]), *end_list[:-1]] if follows else starts.tolist(),
+        series.open[rows].tolist(),
+        series.high[rows].tolist(),
+        series.low[rows].tolist(),
+        series.close[rows].tolist(),
+        series.volume[rows].tolist(),
+        end_list,
+    )

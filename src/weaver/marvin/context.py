@@ -46,6 +46,7 @@ __all__ = ["Context", "SymbolState"]
 _DONE = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
 # A member of an Enum is looked up through a descriptor on CPython 3.11; a module's constant is not.
 _BUY, _SELL = Side.BUY, Side.SELL
+_FILLED = OrderStatus.FILLED
 _MANY = 10**15  # units; a float holds every whole number up to there
 
 
@@ -82,6 +83,7 @@ class Context:
         self.timers = Timers(self.show_derived)
         self.indicators: list[IndicatorInfo] = []
         self.phase = "start"
+        self.over = False
         self.states: list[SymbolState] = []
         for index, one in enumerate(series.values()):
             track = Track(symbols=(one.symbol,), label=one.symbol, start=one.start, end=one.end)
@@ -210,9 +212,9 @@ class Context:
         if state is None or symbol is not None:
             state = self.state(symbol, side.value)
         if type(quantity) is int and 0 < quantity < _MANY and state.unit_lots:
-            lots = quantity * state.unit_lots
+            lots, units = quantity * state.unit_lots, float(quantity)
         else:
-            lots = self._lots(state, quantity, side.value)
+            lots, units = self._lots(state, quantity, side.value), None
         if (
             limit is None
             and stop is None
@@ -221,12 +223,10 @@ class Context:
             and tif is None
             and good_till is None
         ):
-            if self.phase == "stop":
-                raise OrderError(f"{side.value}: orders from on_stop are refused; the run is over")
             request = OrderRequest(
                 number=len(self.orders) + 1, symbol=state.symbol, side=side, lots=lots, plain=True, tag=tag
             )
-            return self._keep(state, request, quantity)
+            return self._keep(state, request, quantity, units)
         return self._place_with_terms(
             state, side, lots, quantity, limit, stop, stop_loss, take_profit, tif, good_till, tag
         )
@@ -290,7 +290,7 @@ class Context:
                 parent=number,
                 tag="stop_loss" if tag is None else tag,
             )
-            order.stop_loss = self._keep(state, leg, None)
+            order.stop_loss = self._keep(state, leg)
         if profit is not None:
             leg = OrderRequest(
                 number=len(self.orders) + 1,
@@ -302,7 +302,7 @@ class Context:
                 parent=number,
                 tag="take_profit" if tag is None else tag,
             )
-            order.take_profit = self._keep(state, leg, None)
+            order.take_profit = self._keep(state, leg)
         return order
 
     def close(
@@ -358,7 +358,7 @@ class Context:
     def _keep_part(self, state: SymbolState, request: OrderRequest, quantity: float | None, asked: int | None) -> Order:
         if asked is None or asked <= request.lots:
             return self._keep(state, request, quantity)
-        order = self._keep(state, request, None)
+        order = self._keep(state, request)
         order.note = f"quantity {quantity!r} cut to {order.quantity:g}: the position"
         return order
 
@@ -397,7 +397,7 @@ class Context:
             shrink=weight is not None,
             tag=tag,
         )
-        order = self._keep(state, request, None)
+        order = self._keep(state, request)
         self._targets[state.index] = [order]
         return order
 
@@ -468,16 +468,17 @@ class Context:
         self._open[order.id] = order
         return order
 
-    def _keep(self, state: SymbolState, request: OrderRequest, asked: float | None) -> Order:
-        if self.phase == "stop":
+    def _keep(
+        self, state: SymbolState, request: OrderRequest, asked: float | None = None, units: float | None = None
+    ) -> Order:
+        """Keep the handle of a request and queue it. `units` is its size where that is known; `asked` what was wanted."""
+        if self.over:
             raise OrderError(f"{request.side.value}: orders from on_stop are refused; the run is over")
-        if type(asked) is int and asked < _MANY and state.unit_lots:
-            quantity = float(asked)
-        else:
-            quantity = state.instrument.to_quantity(request.lots)
-        order = Order(self, request, quantity, self.now_ns)
-        if asked is not None and asked != quantity:
-            order.note = f"quantity {asked!r} cut to {order.quantity:g}: whole lots of {state.instrument.lot}"
+        if units is None:
+            units = state.instrument.to_quantity(request.lots)
+        order = Order(self, request, units, self.now_ns)
+        if asked is not None and asked != units:
+            order.note = f"quantity {asked!r} cut to {units:g}: whole lots of {state.instrument.lot}"
         self.orders.append(order)
         self._open[request.number] = order
         self.commands.append(request)
@@ -500,6 +501,7 @@ class Context:
     def stop(self) -> None:
         """Run `on_stop`."""
         self.phase = "stop"
+        self.over = True
         self.strategy.on_stop()
 
     def deliver(self, updates: Sequence[OrderUpdate]) -> None:
@@ -536,8 +538,14 @@ class Context:
 
     def tell_filled(self, fill: Fill, index: int, now_ns: int) -> None:
         """An order filled whole at once, and the strategy listens to no news: what it reads is put right, no more."""
-        self.orders[fill.number - 1]._filled_whole(fill, now_ns)
-        del self._open[fill.number]
+        number = fill.number
+        order = self.orders[number - 1]
+        order.status = _FILLED
+        order.updated_ns = now_ns
+        order.filled_quantity = fill.quantity
+        order.average_price = fill.price
+        order._filled_lots = fill.lots
+        del self._open[number]
         self._tell_position(index, fill.symbol)
 
     def _catch_up(self, told: Account) -> None:

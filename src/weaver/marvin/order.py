@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weaver.core.errors import WeaverError
-from weaver.core.orders import ALLOWED, Fill, OrderRequest, OrderStatus, OrderUpdate, Side, TimeInForce, Trail
+from weaver.core.orders import ALLOWED, OrderRequest, OrderStatus, OrderUpdate, Side, TimeInForce, Trail
 
 if TYPE_CHECKING:
     from weaver.marvin.context import Context
@@ -40,11 +40,14 @@ class Order:
     def __init__(self, context: Context, request: OrderRequest, quantity: float, tick_ns: int) -> None:
         self._context = context
         self.request = request
-        self.id = request.number
         self.quantity = quantity
         self.status = _SUBMITTED
-        self.submitted_ns = tick_ns
-        self.updated_ns = tick_ns
+        self.submitted_ns = self.updated_ns = tick_ns
+
+    @property
+    def id(self) -> int:
+        """The count of the order within its run, from 1."""
+        return self.request.number
 
     @property
     def symbol(self) -> str:
@@ -88,14 +91,6 @@ class Order:
     def modify(self, *, limit: float | None = None, stop: float | None = None, quantity: float | None = None) -> None:
         """Ask to change what is given; `quantity` is the new total, what has filled included. Its number stays."""
         self._context.modify(self, limit=limit, stop=stop, quantity=quantity)
-
-    def _filled_whole(self, fill: Fill, tick_ns: int) -> None:
-        """The one move that nearly every market order makes: from submitted to filled, at once and in full."""
-        self.status = _FILLED
-        self.updated_ns = tick_ns
-        self.filled_quantity = fill.quantity
-        self.average_price = fill.price
-        self._filled_lots = fill.lots
 
     def _move(self, update: OrderUpdate) -> None:
         status = update.status

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from weaver.core.bars import Bar
 from weaver.core.errors import StrategyError, SymbolRequired
@@ -28,6 +28,16 @@ __all__ = ["Strategy"]
 _BUY, _SELL = Side.BUY, Side.SELL
 
 
+class _NotRunning:
+    """Stands in for the context of a strategy that no run has: whatever is asked of it, says so."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise StrategyError("this strategy is not running; pass the class itself to backtest(...)")
+
+
+_NOT_RUNNING: Any = _NotRunning()
+
+
 class _PositionOfOneSymbol:
     """Answers `self.position` where the instance has none of its own: a run with several symbols, or no run at all.
 
@@ -38,7 +48,7 @@ class _PositionOfOneSymbol:
     def __get__(self, strategy: Strategy | None, owner: type) -> Position:
         if strategy is None:
             return self  # type: ignore[return-value]
-        symbols = strategy._ctx.symbols
+        symbols = strategy._context.symbols
         raise SymbolRequired(
             f"self.position: this run has {len(symbols)} symbols; say which one, for example "
             f"self.positions[{symbols[0]!r}]"
@@ -49,7 +59,7 @@ class _PositionsOfARun:
     """Answers `self.positions` outside a run; within one the context has put them into the instance."""
 
     def __get__(self, strategy: Strategy | None, owner: type) -> Mapping[str, Position]:
-        return self if strategy is None else strategy._ctx.positions  # type: ignore[return-value]
+        return self if strategy is None else strategy._context.positions  # type: ignore[return-value]
 
 
 class Strategy:
@@ -68,8 +78,14 @@ class Strategy:
     """The position as a signed number of units, with one symbol; 0.0 is flat and false."""
     positions: Mapping[str, Position] = _PositionsOfARun()  # type: ignore[assignment]
     """Every symbol's position."""
-    _context: Context | None = None
+    _context: Context
     _reserved: ClassVar[frozenset[str]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Set here and not as a default of the class: CPython reads what only the instance has several times faster.
+        self = super().__new__(cls)
+        self._context = _NOT_RUNNING
+        return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -99,40 +115,34 @@ class Strategy:
     # What it knows.
 
     @property
-    def _ctx(self) -> Context:
-        if self._context is None:
-            raise StrategyError(f"{type(self).__name__} is not running; pass the class itself to backtest(...)")
-        return self._context
-
-    @property
     def now(self) -> datetime:
         """This tick, an aware UTC datetime: the end of the bar that just closed."""
-        return self._ctx.now
+        return self._context.now
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """The symbols in the order of the run."""
-        return self._ctx.symbols
+        return self._context.symbols
 
     @property
     def cash(self) -> float:
         """Cash in the account; short proceeds are in it, but not spendable."""
-        return self._ctx.account.cash
+        return self._context.account.cash
 
     @property
     def equity(self) -> float:
         """Cash plus all positions at their last closes."""
-        return self._ctx.equity()
+        return self._context.equity()
 
     @property
     def orders(self) -> tuple[Order, ...]:
         """The open orders, oldest first."""
-        return self._ctx.open_orders()
+        return self._context.open_orders()
 
     @property
     def random(self) -> np.random.Generator:
         """A generator seeded by the run: the same run draws the same numbers."""
-        return self._ctx.random()
+        return self._context.random()
 
     # What it can do.
 
@@ -154,7 +164,7 @@ class Strategy:
         `stop_loss` and `take_profit` attach exits that live from the entry's fill. `tif` is gtc (default), day, gtd (with
         `good_till`), ioc, fok, at_open or at_close. Raises OrderError for what can never be an order.
         """
-        return self._ctx.place(_BUY, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
+        return self._context.place(_BUY, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
 
     def sell(
         self,
@@ -170,7 +180,7 @@ class Strategy:
         tag: str | None = None,
     ) -> Order:
         """Sell `quantity` units; see `buy`. Selling more than is held goes short."""
-        return self._ctx.place(_SELL, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
+        return self._context.place(_SELL, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
 
     def close(
         self,
@@ -189,7 +199,7 @@ class Strategy:
         there is at the next open, cancels the other exits first; one of a part, with a price or with a time in force leaves
         them at work, so that the position stays protected.
         """
-        return self._ctx.close(quantity, symbol, limit, stop, tif, good_till, tag)
+        return self._context.close(quantity, symbol, limit, stop, tif, good_till, tag)
 
     def target(
         self,
@@ -203,15 +213,15 @@ class Strategy:
 
         Replaces its own earlier open orders. None where nothing needs to be traded.
         """
-        return self._ctx.target(symbol, weight, quantity, tag)
+        return self._context.target(symbol, weight, quantity, tag)
 
     def target_weights(self, weights: Mapping[str, float], *, tag: str | None = None) -> tuple[Order, ...]:
         """Trade towards these weights; symbols of the run that are not named go to 0."""
-        return self._ctx.target_weights(weights, tag)
+        return self._context.target_weights(weights, tag)
 
     def oco(self, *orders: Order) -> None:
         """One cancels the other: when any of `orders` fills, the rest is cancelled."""
-        self._ctx.link(orders)
+        self._context.link(orders)
 
     def indicator(
         self, function: Callable[..., Any], *inputs: Any, plot: Any = None, name: str | None = None, **kwargs: Any
@@ -222,15 +232,15 @@ class Strategy:
         length, and its value at bar i may depend on bars 0..i only (`weaver check` proves it). `on_bar` waits until it has
         a value. `plot` says how the report draws it: True or "overlay" (on the prices), "panel" (below them), False.
         """
-        return self._ctx.indicator(function, inputs, kwargs, plot, name)
+        return self._context.indicator(function, inputs, kwargs, plot, name)
 
     def at(self, when: datetime | str, callback: Callable[[], object]) -> None:
         """Call `callback` at the first tick at or after `when`."""
-        self._ctx.timers.at(when, callback)
+        self._context.timers.at(when, callback)
 
     def every(self, period: str | Timeframe, callback: Callable[[], object]) -> None:
         """Call `callback` at the first tick at or after each boundary of `period`: "1h", "day", "month", ... (UTC)."""
-        self._ctx.timers.every(period, callback, self._ctx.now_ns)
+        self._context.timers.every(period, callback, self._context.now_ns)
 
 
 Strategy._reserved = frozenset(

@@ -20,17 +20,18 @@ _WORDS = {"minute": "1m", "hour": "1h", "day": "1d", "week": "1w"}
 
 
 class Timers:
-    """A run's timers, due in the order (instant, order of setting). `next_due` is the earliest, NEVER if there is none.
+    """A run's timers, due in the order (instant, order of setting). `next_due` is the earliest where any is set (`armed`).
 
     `before` is called before what is due, to show the callbacks what is known by then.
     """
 
-    __slots__ = ("_before", "_heap", "_set", "next_due")
+    __slots__ = ("_before", "_heap", "_set", "armed", "next_due")
 
     def __init__(self, before: Callable[[], object] = lambda: None) -> None:
         self._before = before
         self._heap: list[tuple[int, int, Callable[[], object], Callable[[int], int] | None]] = []
         self._set = 0
+        self.armed = False
         self.next_due = NEVER
 
     def at(self, when: datetime | str | int, callback: Callable[[], object]) -> None:
@@ -61,11 +62,13 @@ class Timers:
                 self._add(following(now_ns), callback, following)
         for _, _, callback, _ in due:
             callback()
+        self.armed = bool(heap)
         self.next_due = heap[0][0] if heap else NEVER
 
     def _add(self, due: int, callback: Callable[[], object], following: Callable[[int], int] | None) -> None:
         self._set += 1
         heapq.heappush(self._heap, (due, self._set, callback, following))
+        self.armed = True
         self.next_due = self._heap[0][0]
 
 
