@@ -469,6 +469,8 @@ class SimulatedBroker:
                     exit=True,
                     tag="liquidation",
                 )
+                # It takes its number at once: on the way to hearing of it, a strategy may give orders of its own.
+                self.context.adopt(request, self.now_ns)
                 order = Working(request, index)
                 order.liquidation = True
                 book.append(order)

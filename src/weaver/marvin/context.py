@@ -461,9 +461,9 @@ class Context:
         """The number of the run's next order."""
         return len(self.orders) + 1
 
-    def adopt(self, request: OrderRequest) -> Order:
-        """Keep the handle of an order that the broker made itself (a liquidation)."""
-        order = Order(self, request, self.quantity_of(request), self.now_ns)
+    def adopt(self, request: OrderRequest, tick_ns: int) -> Order:
+        """Keep the handle of an order that the broker made itself at that tick (a liquidation)."""
+        order = Order(self, request, self.quantity_of(request), tick_ns)
         self.orders.append(order)
         self._open[order.id] = order
         return order
@@ -517,7 +517,7 @@ class Context:
         for update in updates:
             if update.number > len(orders):
                 assert update.request is not None
-                self.adopt(update.request)
+                self.adopt(update.request, self.now_ns)
             order = orders[update.number - 1]
             order._move(update)
             fill = update.fill
