@@ -115,8 +115,10 @@ class Planned(Strategy):
                 its = self.numbers.get(order.id)
                 if its in self.exits and order.symbol == asked.symbol:
                     entry = self.exits[its]
-                    if entry is None or entry.filled_quantity:
+                    if order.side == side and (entry is None or entry.filled_quantity):
                         self._note(tick, reference.Cancel(its))
+                        if entry is not None:
+                            self._note(tick, reference.Cancel(self.numbers[entry.id]))
         order = self.close(
             asked.lots,
             symbol=symbol,

@@ -272,7 +272,7 @@ class Simulation:
         if order.alive:
             order.status, order.reason = status, reason
             for leg in order.legs:
-                if leg.status == "dormant" and not order.filled:
+                if leg.status == "dormant" and status != "filled":
                     self.end(leg, "cancelled", "entry")
 
     def against(self, order: Live) -> int:
@@ -599,13 +599,19 @@ class Simulation:
         for number in order.partners:
             self.end(self.orders[number], "cancelled", "oco")
         if any(leg.status == "dormant" for leg in order.legs):
-            self.wake_legs(order, before, how, bar)
+            if sign * self.positions[symbol] > 0:
+                self.wake_legs(order, before, how, bar)
+            elif order.remaining == 0:
+                for leg in order.legs:
+                    self.end(leg, "cancelled", "exit")
         for other in self.live(symbol):
             if other.exit and other.status == "open" and not self.against(other):
                 self.end(other, "cancelled", "exit")
+                if other.entry:
+                    self.end(other.entry, "cancelled", "leg")
 
     def wake_legs(self, entry: Live, before: Decimal, how: str, bar: Bar) -> None:
-        """The entry has filled for the first time; after a fill inside, judge its legs for the rest of this bar."""
+        """The entry has opened a position; after a fill inside, judge its legs for the rest of this bar."""
         for leg in entry.legs:
             if leg.status == "dormant":
                 leg.status, leg.born, leg.best = "open", how, before

@@ -340,6 +340,19 @@ def test_when_a_leg_fills_the_rest_of_the_entry_is_cancelled() -> None:
     assert result.orders[1].status == "cancelled"
 
 
+def test_when_another_order_closes_the_position_the_rest_of_the_entry_is_cancelled_with_the_legs() -> None:
+    rows = [FLAT, (100, 100, 100, 100, 10), (100, 100, 100, 100, 10), FLAT]
+    result = run(rows, order("buy", 8, limit=100, stop_loss=95), (2, order("sell", 5)), volume_cap=0.5)
+    assert [(f.start, f.number, f.lots) for f in result.fills] == [(1, 1, 5), (2, 3, 5)]
+    assert [result.orders[n].reason for n in (1, 2)] == ["leg", "exit"]
+
+
+def test_an_entry_that_turns_a_position_wakes_its_legs_once_it_has_opened_one() -> None:
+    rows = [FLAT, FLAT, (100, 100, 100, 100, 8), (100, 100, 100, 100, 8), (100, 100, 94, 100, 100)]
+    result = run(rows, order("sell", 5), (2, order("buy", 8, stop_loss=95)), volume_cap=0.5)
+    assert [(f.start, f.number, f.lots) for f in result.fills] == [(1, 1, 5), (2, 2, 4), (3, 2, 4), (4, 3, 3)]
+
+
 def test_the_legs_of_an_entry_that_never_filled_are_cancelled_with_it() -> None:
     result = run([FLAT, FLAT], order("buy", limit=90, tif="day", stop_loss=85, take_profit=99))
     assert [result.orders[n].status for n in (1, 2, 3)] == ["expired", "cancelled", "cancelled"]

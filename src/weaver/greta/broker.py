@@ -327,8 +327,8 @@ class SimulatedBroker:
         self._remove(order)
         order.status = status
         self._report(order.number, status, reason)
-        if order.legs and order.uncovered == 0:
-            for leg in order.legs:
+        for leg in order.legs or ():
+            if leg.waiting or order.uncovered == 0:
                 self.end(leg, OrderStatus.CANCELLED, "its entry has ended")
 
     def fill(self, order: Working, bar: Bar, price: float, maker: bool) -> None:
@@ -403,17 +403,21 @@ class SimulatedBroker:
                     if leg is not order:
                         self.end(leg, OrderStatus.CANCELLED, "the other leg has closed the bracket")
         book = self.books[order.index]
+        held = self.account.lots[order.index]
         for leg in order.legs or ():
             if leg.waiting and not leg.done:
-                leg.waiting = False
-                leg.best = price
-                book.append(leg)
-                self.newborn.append(leg)
-        if book:
-            held = self.account.lots[order.index]
-            for other in tuple(book):
-                if other.exit and (held == 0 or (held > 0) == other.buy):
-                    self.end(other, OrderStatus.CANCELLED, _POSITION_GONE)
+                if held and (held > 0) == order.buy:
+                    leg.waiting = False
+                    leg.best = price
+                    book.append(leg)
+                    self.newborn.append(leg)
+                elif order.done:
+                    self.end(leg, OrderStatus.CANCELLED, _POSITION_GONE)
+        for other in tuple(book):
+            if other.exit and (held == 0 or (held > 0) == other.buy):
+                self.end(other, OrderStatus.CANCELLED, _POSITION_GONE)
+                if other.parent is not None:  # the rest of it would open what nothing protects any more
+                    self.end(other.parent, OrderStatus.CANCELLED, "its legs have ended with their position")
 
     def reduces(self, order: Working) -> bool:
         """Whether an order is one of those that go first: an exit, or against the position and not larger than it."""

@@ -326,7 +326,7 @@ class Context:
         if limit is None and stop is None and tif is None and good_till is None:
             # A part leaves the other exits at work, so that what stays is as protected as it was.
             if lots == abs(held) and self._open:
-                self._cancel_exits(state.symbol)
+                self._cancel_exits(state.symbol, _BUY if buy else _SELL)
             request = OrderRequest(
                 number=len(self.orders) + 1,
                 symbol=state.symbol,
@@ -362,13 +362,16 @@ class Context:
         order.note = f"quantity {quantity!r} cut to {order.quantity:g}: the position"
         return order
 
-    def _cancel_exits(self, symbol: str) -> None:
-        """Cancel the symbol's exits, but not the legs of an entry that has not filled yet."""
+    def _cancel_exits(self, symbol: str, side: Side) -> None:
+        """Cancel the position's exits, with the rest of their entries; an entry that has not filled yet keeps its legs."""
         for order in self._open.values():
             request = order.request
-            if request.exit and request.symbol == symbol:
-                if request.parent is None or self.orders[request.parent - 1].filled_quantity > 0:
+            if request.exit and request.symbol == symbol and request.side is side:
+                entry = None if request.parent is None else self.orders[request.parent - 1]
+                if entry is None or entry.filled_quantity > 0:
                     self.commands.append(Cancel(order.id))
+                    if entry is not None:
+                        self.cancel(entry)
 
     def target(self, symbol: str | None, weight: float | None, quantity: float | None, tag: str | None) -> Order | None:
         """See `Strategy.target`."""

@@ -196,8 +196,8 @@ class Strategy:
         """Reduce the position by `quantity`, or end it; never more than that. None where there is no position.
 
         It shrinks with the position, ends with it, and shares one allowance with the other exits. A plain `close()`, of all
-        there is at the next open, cancels the other exits first; one of a part, with a price or with a time in force leaves
-        them at work, so that the position stays protected.
+        there is at the next open, cancels the other exits first, with what is left of the entries they belong to; one of a
+        part, with a price or with a time in force leaves them at work, so that the position stays protected.
         """
         return self._context.close(quantity, symbol, limit, stop, tif, good_till, tag)
 
