@@ -11,7 +11,7 @@ from typing import Any
 
 from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
-from weaver.core.errors import StrategyCrashed, StrategyError
+from weaver.core.errors import ConfigError, StrategyCrashed, StrategyError
 from weaver.core.instrument import Instrument
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.backtest import BacktestClock
@@ -72,6 +72,12 @@ def backtest(
     Raises DataError for bars that cannot be right, ParameterError and ConfigError for settings, and StrategyCrashed when the
     strategy raises; what was done by then is its `result`.
     """
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise ConfigError(
+            f"progress={progress!r}: give True for a progress bar, or a function of (bars done, bars in all)"
+        )
+    if not (should_stop is None or callable(should_stop)):
+        raise ConfigError(f"should_stop={should_stop!r}: give a function that says whether to stop")
     plan = plan_run(
         strategy,
         bars,

@@ -101,17 +101,21 @@ def plan_run(
         instance = isinstance(strategy, Strategy)
         hint = "pass the class itself, not an instance" if instance else "derive it from weaver.Strategy"
         raise StrategyError(f"{strategy!r} is not a strategy class; {hint}")
+    if not (params is None or isinstance(params, Mapping)):
+        raise ConfigError(f'params={params!r}: give a mapping of names to values, such as {{"fast": 10}}')
     values = resolve_values(strategy, params)
     if not (_is_number(cash) and math.isfinite(cash) and cash > 0):
         raise ConfigError(f"cash={cash!r}: must be a number greater than zero")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ConfigError(f"seed={seed!r}: must be a whole number, zero or greater")
+    if not isinstance(finalize, bool):
+        raise ConfigError(f"finalize={finalize!r}: must be True or False")
     if intrabar == "drill" and finer is None:
         raise ConfigError('intrabar="drill" needs the smaller bars: backtest(..., finer=bars_of_a_smaller_timeframe)')
     settings = BrokerSettings(
         commission=commission_of(commission),
         slippage=slippage_of(slippage),
-        spread=spread or 0.0,
+        spread=0.0 if spread is None else spread,
         leverage=leverage,
         cash_only=cash_only,
         maintenance=maintenance,
@@ -122,6 +126,8 @@ def plan_run(
         limit_fill=limit_fill,
     )
     sessions = get_calendar(calendar) if isinstance(calendar, str) else calendar
+    if not (sessions is None or isinstance(sessions, SessionCalendar)):
+        raise ConfigError(f'calendar={calendar!r}: give the name of an exchange, such as "XNYS", or a SessionCalendar')
     series = load_bars(
         bars,
         symbols=[symbols] if isinstance(symbols, str) else symbols,

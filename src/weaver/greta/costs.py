@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Protocol
 
 from weaver.core.errors import ConfigError
@@ -58,12 +59,14 @@ class _Checked:
     def __post_init__(self) -> None:
         for item in fields(self):  # type: ignore[arg-type]
             value = getattr(self, item.name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                wrong_sign = value < 0 and item.name not in self._allows_negative
-                if not math.isfinite(value) or wrong_sign:
-                    raise ConfigError(
-                        f"{type(self).__name__}({item.name}={value!r}): must be a number, zero or greater"
-                    )
+            if item.type not in ("float", "float | None") or (value is None and item.type == "float | None"):
+                continue
+            is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+            signed = item.name in self._allows_negative
+            if not is_number or (value < 0 and not signed):
+                raise ConfigError(
+                    f"{type(self).__name__}({item.name}={value!r}): must be a number{'' if signed else ', zero or greater'}"
+                )
 
 
 class _AddsCommission(_Checked):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 from weaver.core.errors import ConfigError
 from weaver.greta.costs import Commission, CommissionBps, Slippage, SlippageBps
@@ -31,6 +32,19 @@ class BrokerSettings:
     limit_fill: str = "touch"
 
     def __post_init__(self) -> None:
+        for name, value in (
+            ("leverage", self.leverage),
+            ("spread", self.spread),
+            ("maintenance", self.maintenance),
+            ("borrow", self.borrow_rate),
+            ("financing", self.financing_rate),
+            ("volume_cap", self.volume_cap),
+        ):
+            may_be_none = name in ("maintenance", "volume_cap")
+            if not (value is None and may_be_none) and (isinstance(value, bool) or not isinstance(value, Real)):
+                raise ConfigError(f"{name}={value!r}: must be a number{', or None' if may_be_none else ''}")
+        if not isinstance(self.cash_only, bool):
+            raise ConfigError(f"cash_only={self.cash_only!r}: must be True or False")
         if self.intrabar not in INTRABAR_RULES:
             raise ConfigError(f"intrabar={self.intrabar!r}: must be one of {', '.join(INTRABAR_RULES)}")
         if self.limit_fill not in LIMIT_RULES:

@@ -144,7 +144,11 @@ def test_a_seed_is_a_whole_number(seed: Any) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"intrabar": "middle"}, {"limit_fill": "maybe"}, {"leverage": 0}, {"leverage": float("nan")}, {"spread": -0.1},
-     {"volume_cap": 0}, {"volume_cap": 2}, {"maintenance": 1.5}, {"borrow": -1}, {"financing": float("nan")}],
+     {"volume_cap": 0}, {"volume_cap": 2}, {"maintenance": 1.5}, {"borrow": -1}, {"financing": float("nan")},
+     {"leverage": "2"}, {"leverage": None}, {"leverage": True}, {"spread": "x"}, {"volume_cap": "x"}, {"volume_cap": True},
+     {"maintenance": "x"}, {"borrow": "0.03"}, {"financing": None}, {"cash_only": "no"}, {"finalize": "no"},
+     {"progress": "yes"}, {"should_stop": 5}, {"params": [("size", 1)]}, {"calendar": 5}, {"instrument": 5}, {"symbols": 5},
+     {"symbols": [5]}, {"symbols": {"ASSET"}}],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_refused_by_name(wrong: dict[str, Any]) -> None:
     (name,) = wrong

@@ -8,7 +8,7 @@ to any of these. It guarantees that nothing is repaired or dropped in silence; w
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -118,7 +118,12 @@ class _How:
 def _wanted(symbols: Sequence[str] | None) -> list[str] | None:
     if symbols is None:
         return None
+    if not isinstance(symbols, Iterable) or isinstance(symbols, Set):  # a set has no order, and the run's needs one
+        raise ConfigError(f"symbols={symbols!r}: give a list, whose order is the run's, such as ['AAPL', 'IBM']")
     wanted = [symbols] if isinstance(symbols, str) else list(symbols)
+    for symbol in wanted:
+        if not isinstance(symbol, str):
+            raise ConfigError(f"symbols={wanted!r}: {symbol!r} is no text")
     if not wanted:
         raise ConfigError("symbols is empty; leave it out to take all symbols")
     twice = {symbol for symbol in wanted if wanted.count(symbol) > 1}
@@ -278,9 +283,15 @@ def _instruments(given: Instrument | Mapping[str, Instrument] | None, symbols: l
         return {}
     if isinstance(given, Instrument):
         return dict.fromkeys(symbols, given)
-    for symbol in given:
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"instrument={given!r}: give an Instrument for all symbols, or a mapping of symbols to theirs"
+        )
+    for symbol, one in given.items():
         if symbol not in symbols:
             raise UnknownSymbol(f"instrument: {unknown(symbol, symbols, 'the data')}")
+        if not isinstance(one, Instrument):
+            raise ConfigError(f"instrument: what {symbol!r} is given is no Instrument, but {one!r}")
     return dict(given)
 
 
