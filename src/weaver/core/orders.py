@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from numbers import Real
 from types import MappingProxyType
 
 import msgspec
@@ -85,7 +86,8 @@ class Trail(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         given = [value for value in (self.percent, self.amount) if value is not None]
-        if len(given) != 1 or not 0 < given[0] < float("inf") or (self.percent is not None and self.percent >= 100):
+        is_one_number = len(given) == 1 and isinstance(given[0], Real) and not isinstance(given[0], bool)
+        if not is_one_number or not 0 < given[0] < float("inf") or (self.percent is not None and self.percent >= 100):
             raise OrderError(
                 f"Trail(percent={self.percent!r}, amount={self.amount!r}): give exactly one, greater than zero "
                 "(and percent below 100); for example Trail(percent=5)"

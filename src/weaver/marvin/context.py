@@ -135,7 +135,7 @@ class Context:
             return self._single
         try:
             return self._by_symbol[symbol]
-        except KeyError:
+        except (KeyError, TypeError):  # TypeError: a list, for example
             raise unknown_symbol(symbol, self._by_symbol) from None
 
     def open_orders(self) -> tuple[Order, ...]:
@@ -378,9 +378,10 @@ class Context:
         if (weight is None) == (quantity is None):
             raise OrderError("target: give exactly one of weight= and quantity=")
         state = self.state(symbol, "target")
-        for earlier in self._targets.pop(state.index, ()):
-            if earlier.is_open:
-                self.commands.append(Cancel(earlier.id))
+        return self._trade_towards(state, self._target_lots(state, weight, quantity), weight is not None, tag)
+
+    def _target_lots(self, state: SymbolState, weight: float | None, quantity: float | None) -> int:
+        """The position, in lots, that a weight or a quantity means now. Raises OrderError, and has done nothing then."""
         if weight is not None:
             share = number_of(weight, "target: weight")
             close = state.last_close
@@ -389,7 +390,13 @@ class Context:
             wanted = share * self.equity() / (close * state.instrument.multiplier) if close is not None else 0.0
         else:
             wanted = number_of(quantity, "target: quantity")
-        lots = lots_of(state, wanted, "target") - self.account.lots[state.index]
+        return lots_of(state, wanted, "target")
+
+    def _trade_towards(self, state: SymbolState, wanted: int, shrink: bool, tag: str | None) -> Order | None:
+        for earlier in self._targets.pop(state.index, ()):
+            if earlier.is_open:
+                self.commands.append(Cancel(earlier.id))
+        lots = wanted - self.account.lots[state.index]
         if lots == 0:
             return None
         request = OrderRequest(
@@ -397,7 +404,7 @@ class Context:
             symbol=state.symbol,
             side=_BUY if lots > 0 else _SELL,
             lots=abs(lots),
-            shrink=weight is not None,
+            shrink=shrink,
             tag=tag,
         )
         order = self._keep(state, request)
@@ -406,16 +413,20 @@ class Context:
 
     def target_weights(self, weights: Mapping[str, float], tag: str | None) -> tuple[Order, ...]:
         """See `Strategy.target_weights`."""
+        if not isinstance(weights, Mapping):
+            raise OrderError(
+                f"target_weights: {weights!r} is no mapping of symbols to weights, such as {{{self.symbols[0]!r}: 0.5}}"
+            )
         for symbol in weights:
             self.state(symbol, "target_weights")
-        placed = []
-        for state in self.states:
-            busy = self.account.lots[state.index] or self._targets.get(state.index)
-            if state.symbol in weights or busy:
-                order = self.target(state.symbol, weights.get(state.symbol, 0.0), None, tag)
-                if order is not None:
-                    placed.append(order)
-        return tuple(placed)
+        # All are understood before the first is placed: one that is refused leaves nothing half done.
+        wanted = [
+            (state, self._target_lots(state, weights.get(state.symbol, 0.0), None))
+            for state in self.states
+            if state.symbol in weights or self.account.lots[state.index] or self._targets.get(state.index)
+        ]
+        placed = [self._trade_towards(state, lots, True, tag) for state, lots in wanted]
+        return tuple(order for order in placed if order is not None)
 
     def link(self, orders: Sequence[Order]) -> None:
         """See `Strategy.oco`."""
@@ -477,10 +488,12 @@ class Context:
         """Keep the handle of a request and queue it. `units` is its size where that is known; `asked` what was wanted."""
         if self.over:
             raise OrderError(f"{request.side.value}: orders from on_stop are refused; the run is over")
+        if request.tag is not None and not isinstance(request.tag, str):
+            raise OrderError(f"{request.side.value}: tag={request.tag!r} is no text; give tag={str(request.tag)!r}")
         if units is None:
             units = state.instrument.to_quantity(request.lots)
         order = Order(self, request, units, self.now_ns)
-        if asked is not None and asked != units:
+        if asked is not None and float(asked) != units:
             order.note = f"quantity {asked!r} cut to {units:g}: whole lots of {state.instrument.lot}"
         self.orders.append(order)
         self._open[request.number] = order

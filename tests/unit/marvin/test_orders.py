@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,22 @@ def test_an_order_has_all_its_attributes_from_the_start(play: Play, flat: pl.Dat
                       "<Order 1 buy 2 ASSET limit=95 submitted>"]  # fmt: skip
     assert (order.status, order.is_open, order.filled_quantity, order.average_price) == ("filled", False, 2.0, 95.0)
     assert isinstance(order, Order)
+
+
+def test_a_decimal_that_is_whole_lots_is_cut_by_nothing(play: Play, flat: pl.DataFrame) -> None:
+    _, strategy = play(flat, {0: lambda self: self.buy(Decimal("0.3"))})
+    assert (strategy.out[0].quantity, strategy.out[0].note) == (0.3, None)
+
+
+@pytest.mark.parametrize("tag", [5, ["a"], 1.5, b"a"])
+def test_a_tag_is_text(play: Play, flat: pl.DataFrame, tag: Any) -> None:
+    for act in (
+        lambda self: self.buy(1, tag=tag),
+        lambda self: self.sell(1, limit=5, stop_loss=9, tag=tag),
+        lambda self: self.target(weight=0.5, tag=tag),
+        lambda self: self.close(tag=tag),
+    ):
+        assert f"tag={tag!r} is no text" in refused(play, flat, act)
 
 
 def test_the_side_compares_equal_to_its_word(play: Play, flat: pl.DataFrame) -> None:
@@ -204,6 +221,8 @@ def test_in_a_run_with_several_symbols_orders_need_theirs(play: Play, make_bars:
             self.buy(1, symbol="APPL")
         with pytest.raises(UnknownSymbol, match=r"'MFST' is not in this run; did you mean 'MSFT'\?"):
             self.target_weights({"MFST": 1})
+        with pytest.raises(UnknownSymbol, match=r"\['MSFT'\] is not in this run"):
+            self.buy(1, symbol=["MSFT"])
         with pytest.raises(UnknownSymbol, match=r"'MFST' is not in this run"):
             _ = self.positions["MFST"]
         self.buy(2, symbol="MSFT")
@@ -239,7 +258,7 @@ def test_a_quantity_that_is_none_is_refused_by_name(play: Play, flat: pl.DataFra
     assert told in refused(play, flat, lambda self: self.buy(quantity, limit=95))
 
 
-@pytest.mark.parametrize("quantity", [2, 2.0, np.float64(2), np.int64(2), np.float32(2)])
+@pytest.mark.parametrize("quantity", [2, 2.0, np.float64(2), np.int64(2), np.float32(2), Decimal(2)])
 def test_a_quantity_may_be_any_kind_of_number(play: Play, flat: pl.DataFrame, quantity: Any) -> None:
     result, strategy = play(flat, {0: lambda self: self.buy(quantity)})
     assert fills(result) == [("buy", 2, 100)]
@@ -309,7 +328,8 @@ def test_a_close_is_held_to_the_same_terms(play: Play, flat: pl.DataFrame, terms
 
 
 @pytest.mark.parametrize("terms", [{}, {"percent": 5, "amount": 1}, {"percent": 0}, {"percent": 100}, {"amount": -1},
-                                   {"amount": float("nan")}, {"amount": float("inf")}])  # fmt: skip
+                                   {"amount": float("nan")}, {"amount": float("inf")}, {"percent": "5"},
+                                   {"percent": True}, {"amount": [1]}])  # fmt: skip
 def test_a_trail_is_one_distance(terms: dict[str, float]) -> None:
     with pytest.raises(OrderError, match=r"give exactly one, greater than zero"):
         Trail(**terms)
@@ -746,6 +766,35 @@ def test_target_weights_sends_the_others_to_zero(play: Play, make_bars: Make) ->
         ("A", "sell", 5), ("B", "sell", 2.5), ("C", "buy", 5),
     ]  # fmt: skip
     assert result.fills["tag"].to_list() == [None, None, "rebalance", "rebalance", "rebalance"]
+
+
+@pytest.mark.parametrize("weights", [None, [("A", 1)], 5])
+def test_target_weights_takes_a_mapping(play: Play, flat: pl.DataFrame, weights: Any) -> None:
+    assert "is no mapping of symbols to weights, such as {'ASSET': 0.5}" in refused(
+        play, flat, lambda self: self.target_weights(weights)
+    )
+
+
+def test_target_weights_that_are_refused_leave_nothing_half_done(play: Play, make_bars: Make) -> None:
+    def rest(self: Any) -> None:
+        self.target(symbol="B", quantity=5)
+        self.target(symbol="LATE", quantity=1)
+
+    def wrong(self: Any) -> Any:
+        with pytest.raises(OrderError, match="LATE has no close yet"):
+            self.target_weights({"A": 0.5, "B": 0.1, "LATE": 0.4})
+        with pytest.raises(OrderError, match="target: weight=nan is not a number"):
+            self.target(symbol="LATE", weight=float("nan"))
+        return self.orders
+
+    bars = {
+        "A": make_bars([100] * 6),
+        "B": make_bars([100] * 6, rows=[0, 1, 4, 5, 6, 7]),
+        "LATE": make_bars([50] * 2, rows=[4, 5]),
+    }
+    result, strategy = play(bars, {1: rest, 2: wrong})
+    assert [(order.symbol, order.quantity) for order in strategy.out[2]] == [("B", 5.0), ("LATE", 1.0)]
+    assert sorted(result.fills["symbol"].to_list()) == ["B", "LATE"]
 
 
 def test_target_weights_replaces_what_it_left_open(play: Play, make_bars: Make) -> None:
