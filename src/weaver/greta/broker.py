@@ -24,6 +24,7 @@ from weaver.core.orders import (
     TimeInForce,
 )
 from weaver.greta import matching
+from weaver.greta.costs import cost_of, distance_of
 from weaver.greta.drilling import Drill
 from weaver.greta.equity import AccountLog
 from weaver.greta.funds import SLACK, Funds
@@ -586,7 +587,7 @@ class SimulatedBroker:
                 slippage = self.settings.slippage
                 assert slippage is not None
                 step = account.instruments[order.index].price_step
-                distance = slippage.distance(price, quantity, volume, None if step is None else float(step))
+                distance = distance_of(slippage, price, quantity, volume, None if step is None else float(step))
                 distance += price * self.settings.spread / 2
                 price = price + distance if order.buy else price - distance
             elif rate:
@@ -596,7 +597,7 @@ class SimulatedBroker:
             return price, notional * self._commission_rate, quantity
         commission = self.settings.commission
         assert commission is not None
-        return price, commission.cost(price, quantity, notional, maker), quantity
+        return price, cost_of(commission, price, quantity, notional, maker), quantity
 
     def _expected(self, order: Working, close: float, lots: int) -> tuple[float, float]:
         """The price and commission that acceptance reckons with, before any bar is known."""

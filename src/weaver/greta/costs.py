@@ -27,6 +27,8 @@ __all__ = [
     "SlippageSteps",
     "SlippageVolumeShare",
     "commission_of",
+    "cost_of",
+    "distance_of",
     "slippage_of",
 ]
 
@@ -142,7 +144,7 @@ class CommissionFunction(_Checked):
     function: Callable[[float, float, float, bool], float]
 
     def cost(self, price: float, quantity: float, notional: float, maker: bool) -> float:
-        return float(self.function(price, quantity, notional, maker))
+        return self.function(price, quantity, notional, maker)
 
     def describe(self) -> str:
         return f"function {getattr(self.function, '__qualname__', 'of the user')}"
@@ -258,8 +260,8 @@ def commission_of(value: float | Commission | Callable[[float, float, float, boo
                 "for money per share or per fill use weaver.costs.CommissionPerShare or CommissionFixed"
             )
         return CommissionBps(value * 10_000.0) if value else None
-    if hasattr(value, "cost"):
-        return value  # type: ignore[return-value]
+    if callable(getattr(value, "cost", None)):
+        return _described(value, "commission")  # type: ignore[return-value]
     if callable(value):
         return CommissionFunction(value)
     raise ConfigError(f"commission={value!r}: give a fraction of the notional or an object of weaver.costs")
@@ -273,6 +275,42 @@ def slippage_of(value: float | Slippage | None) -> Slippage | None:
         if not 0 <= value < 1:
             raise ConfigError(f"slippage={value!r}: a number is a fraction of the price, so 0.0005 is 5 bps")
         return SlippageBps(value * 10_000.0) if value else None
-    if hasattr(value, "distance"):
-        return value
+    if callable(getattr(value, "distance", None)):
+        return _described(value, "slippage")  # type: ignore[return-value]
     raise ConfigError(f"slippage={value!r}: give a fraction of the price or an object of weaver.costs")
+
+
+def _described(value: object, name: str) -> object:
+    if isinstance(value, type) or not callable(getattr(value, "describe", None)):
+        raise ConfigError(
+            f"{name}={value!r}: give an object, not a class, with a method describe() that says in one line what it charges"
+        )
+    return value
+
+
+def cost_of(commission: Commission, price: float, quantity: float, notional: float, maker: bool) -> float:
+    """What a commission comes to. Raises ConfigError where one of the user's own gives what is no money."""
+    cost = commission.cost(price, quantity, notional, maker)
+    if not _is_finite(cost):
+        raise ConfigError(
+            f"commission ({commission.describe()}) of {quantity:g} at {price:g} is {cost!r}: it must be a finite number"
+        )
+    return float(cost)
+
+
+def distance_of(slippage: Slippage, price: float, quantity: float, volume: float, price_step: float | None) -> float:
+    """The distance of a slippage. Raises ConfigError where one of the user's own gives none, or one below zero."""
+    distance = slippage.distance(price, quantity, volume, price_step)
+    if not _is_finite(distance) or distance < 0:
+        raise ConfigError(
+            f"slippage ({slippage.describe()}) of {quantity:g} at {price:g} is {distance!r}: it must be a finite "
+            "distance in price, zero or greater"
+        )
+    return float(distance)
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    except TypeError:
+        return False

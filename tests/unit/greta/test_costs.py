@@ -1,12 +1,15 @@
-"""Costs are refused where they are made, by class, field and value."""
+"""Costs are refused where they are made, by class, field and value, and those of the user's own where they give no money."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
+from weaver import Strategy, backtest
 from weaver.core.errors import ConfigError
 from weaver.costs import (
     Borrow,
@@ -44,3 +47,62 @@ def test_a_rebate_may_be_negative_and_what_may_be_none_may_be() -> None:
     assert CommissionBps(np.float32(10)).cost(1, 1, 10_000, True) == 10
     with pytest.raises(ConfigError, match=r"^CommissionBps\(maker='x'\): must be a number$"):
         CommissionBps(10, maker="x")  # type: ignore[arg-type]
+
+
+class Own:
+    """A cost of the user's own that comes to `value`."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def cost(self, *_: Any) -> Any:
+        return self.value
+
+    distance = cost
+
+    def describe(self) -> str:
+        return "mine"
+
+
+class Buys(Strategy):
+    def on_bar(self, bar: Any) -> None:
+        if not self.position and not self.orders:
+            self.buy(1)
+
+
+def flat() -> pl.DataFrame:
+    day = [datetime(2024, 1, at, tzinfo=UTC) for at in (1, 2, 3)]
+    return pl.DataFrame({"ts": day, **{name: [100.0] * 3 for name in ("open", "high", "low", "close", "volume")}})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "x", None])
+def test_a_commission_of_ones_own_that_gives_no_money_stops_the_run(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^commission \(mine\) of 1 at 100 is .*: it must be a finite number"):
+        backtest(Buys, flat(), commission=Own(value))
+    with pytest.raises(ConfigError, match=r"^commission \(function .*\) of 1 at 100 is .*: it must be a finite number"):
+        backtest(Buys, flat(), commission=lambda *_: value)
+
+
+@pytest.mark.parametrize("value", [-5.0, float("nan"), float("inf"), "x", None])
+def test_a_slippage_of_ones_own_never_favours_the_trader(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^slippage \(mine\) of 1 at 100 is .*: it must be a finite distance"):
+        backtest(Buys, flat(), slippage=Own(value))
+
+
+def test_a_rebate_of_ones_own_is_money_too() -> None:
+    assert backtest(Buys, flat(), commission=Own(np.float64(-2))).final_equity == 100_002.0
+    assert backtest(Buys, flat(), slippage=Own(2)).fills["price"].to_list() == [102.0]
+
+
+class Unnamed:
+    def cost(self, *_: Any) -> float:
+        return 1.0
+
+    distance = cost
+
+
+@pytest.mark.parametrize("name", ["commission", "slippage"])
+@pytest.mark.parametrize("given", [Unnamed(), Own])
+def test_a_cost_of_ones_own_says_what_it_is(name: str, given: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}=.*: give an object, not a class, with a method describe\(\)"):
+        backtest(Buys, flat(), **{name: given})
