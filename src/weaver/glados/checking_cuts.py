@@ -8,7 +8,7 @@ from the column's own values, so that an honest function is never handed what it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,8 +122,14 @@ def cut_off(series: Mapping[str, BarSeries], tick: int, generator: np.random.Gen
     kept = {}
     for symbol, one in series.items():
         rows = int(np.searchsorted(one.end, tick, side="right"))
-        kept[symbol] = one.rows(0, rows) if rows else scrambled_rows(one.rows(0, 1), 0, generator)
+        kept[symbol] = _owned(one.rows(0, rows)) if rows else scrambled_rows(_owned(one.rows(0, 1)), 0, generator)
     return kept
+
+
+def _owned(series: BarSeries) -> BarSeries:
+    """The same bars in memory of their own: what a slice is a part of (`slice.base`) is as cut as the slice."""
+    columns = {name: getattr(series, name).copy() for name in ("start", "end", *PRICE_COLUMNS)}
+    return replace(series, extra={name: column.copy() for name, column in series.extra.items()}, **columns)
 
 
 def scrambled(series: Mapping[str, BarSeries], tick: int, generator: np.random.Generator) -> dict[str, BarSeries]:

@@ -101,6 +101,7 @@ def test_an_honest_indicator_beside_a_cheating_one_is_not_accused_but_one_fed_by
         ("cheat_peeking_bluntly", bars_of, 0),
         ("cheat_global_frame", bars_of, 0),
         ("cheat_gap_timer", nightly, 8),
+        ("cheat_base", nightly, 0),
     ],
 )
 def test_a_strategy_that_peeks_without_an_indicator_is_caught_by_its_orders(name, bars, earliest):
