@@ -30,10 +30,12 @@ from weaver.greta.unrolled import MOST_FED, bar_columns, run_chunk
 from weaver.marvin.context import Context
 from weaver.marvin.state import SymbolState
 from weaver.marvin.strategy import Strategy
+from weaver.marvin.timers import Timers
 
 __all__ = ["Engine", "Hooks"]
 
 _CLOCK_ENDED = -(2**63)
+_FIRE = Timers.fire.__code__
 _FIRST_CHUNK = 256
 _LONGEST_CHUNK = 2048
 _LONGEST_CHUNK_OF_SEVERAL = 32_768
@@ -414,7 +416,7 @@ class Engine:
         modules -= {"builtins"}
         trace = error.__traceback__
         while trace is not None:
-            if trace.tb_frame.f_globals.get("__name__") in modules:
+            if trace.tb_frame.f_globals.get("__name__") in modules or trace.tb_frame.f_code is _FIRE:
                 return True
             trace = trace.tb_next
         return False
@@ -443,6 +445,9 @@ class Engine:
                 summary = traceback.extract_tb(trace, limit=1)[0]
                 where = f"{Path(summary.filename).name}:{summary.lineno}: {summary.line}"
             trace = trace.tb_next
+        if not where:  # what a timer called need not be of the strategy's module
+            summary = traceback.extract_tb(error.__traceback__)[-1]
+            callback, where = "timer", f"{Path(summary.filename).name}:{summary.lineno}: {summary.line}"
         state, row = self._at(error)
         at = (
             f"bar {row} of {state.symbol} at {format_ns(int(state.series.start[row]))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -93,3 +94,13 @@ def test_what_was_done_by_then_is_the_errors_result() -> None:
     assert result.params == {"after": 5}
     assert "after=5" in str(caught.value)
     assert "Crashes.on_bar raised RuntimeError: enough" in str(caught.value)
+
+
+def test_what_a_timer_calls_is_the_strategys_also_where_it_is_of_another_module(run: Any, bars: Any) -> None:
+    def start(self: Any) -> None:
+        self.every("day", partial(int, "x"))
+
+    with pytest.raises(
+        StrategyCrashed, match=r"Small\.timer raised ValueError: invalid literal .*bar 0 of A at 2024-01-01"
+    ):
+        run(bars(FLAT, FLAT), on_start=start)
