@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from weaver.core.errors import ConfigError
 from weaver.results import sections
 from weaver.results.datasets import datasets
 from weaver.results.summary import period_text
@@ -29,6 +30,8 @@ def write_report(result: Result, path: Path) -> Path:
     """Write the page to `path`, whose folder is made if need be, and return its absolute path. An existing file is
     replaced whole or not at all."""
     path = path.expanduser().resolve()
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; name the file to write, for example {path / 'report.html'}")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(render(result), encoding="utf-8")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from weaver.core.bars import BarSeries
-from weaver.core.errors import UnknownSymbol
+from weaver.core.errors import ConfigError, UnknownSymbol
 from weaver.results import PlotSeries, Result, RunRecord, datasets, sections
 from weaver.results.report import render
 
@@ -84,6 +84,14 @@ def test_writing_makes_the_folder_and_replaces_the_file_whole(run: RunRecord, tm
     assert Result(run).report(str(target)) == target
     assert [path.name for path in target.parent.iterdir()] == ["out.html"]
     assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_folder_is_no_file_to_write_and_nothing_is_left_beside_it(run: RunRecord, tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=r"reports is a folder; name the file to write, for example .*report\.html"):
+        Result(run).report(folder)
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_monthly_returns_chain_to_the_whole_return(run: RunRecord) -> None:
