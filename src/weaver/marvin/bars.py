@@ -11,7 +11,7 @@ import numpy as np
 
 from weaver.core.bars import BarSeries, Instants
 from weaver.core.calendar import SessionCalendar
-from weaver.core.errors import StrategyError, SymbolRequired, UnknownSymbol
+from weaver.core.errors import DataError, StrategyError, SymbolRequired, UnknownSymbol
 from weaver.core.timeframe import Timeframe
 from weaver.marvin.resampling import resample
 from weaver.marvin.views import Cursor, TimeView, View
@@ -69,6 +69,9 @@ class SymbolBars:
         self.symbol = series.symbol
         self.timeframe = series.timeframe
         self.ts = TimeView(track.start, track.cursor)
+        for name in series.extra:
+            if name in self.__dict__ or hasattr(type(self), name):
+                raise DataError(f"{series.symbol}: self.bars.{name} is something else; rename the column {name!r}")
 
     def __getattr__(self, name: str) -> View:
         # Only reached for a column that nobody asked for before: the view is kept as an attribute from then on.

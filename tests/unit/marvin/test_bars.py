@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from weaver import Strategy, StrategyError, SymbolRequired, UnknownSymbol, backtest
+from weaver import DataError, Strategy, StrategyError, SymbolRequired, UnknownSymbol, backtest
 from weaver.core.errors import StrategyCrashed
 
 Make = Callable[..., pl.DataFrame]
@@ -111,6 +111,12 @@ def test_further_numeric_columns_are_views_by_their_lower_case_name(make_bars: M
     backtest(Signal, make_bars([1, 2, 3], Signal=[7, 8, None], **{"Big One": [True, False, True]}))
     assert seen[:2] == [(7.0, 1.0), (8.0, 0.0)]
     assert np.isnan(seen[2][0])
+
+
+@pytest.mark.parametrize("name", ["ts", "timeframe", "resample", "join"])
+def test_a_column_that_no_view_could_have_the_name_of_is_refused(make_bars: Make, name: str) -> None:
+    with pytest.raises(DataError, match=rf"^ASSET: self\.bars\.{name} is something else; rename the column '{name}'$"):
+        backtest(type("Idle", (Strategy,), {}), make_bars([1, 2], **{name: [3.0, 4.0]}))
 
 
 def test_an_unknown_column_names_the_nearest(make_bars: Make) -> None:
