@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from weaver.core.bars import Floats
+from weaver.core.bars import BarSeries, Floats
 from weaver.glados.checking_differences import values_agree
 from weaver.glados.checking_report import Memory
 from weaver.glados.checking_runs import Runner
@@ -34,30 +34,38 @@ def measure_memory(runner: Runner, made: list[IndicatorInfo], history: int | Non
             short=bars is None or (history is not None and bars > history),
             symbol=" and ".join(info.track.symbols) if several else None,
         )
-        for info, bars in zip(made, _least(runner, len(made)), strict=True)
+        for info, bars in zip(made, _least(runner, made), strict=True)
     )
 
 
-def _least(runner: Runner, count: int) -> list[int | None]:
+def _least(runner: Runner, made: list[IndicatorInfo]) -> list[int | None]:
     total = max(len(one) for one in runner.series.values())
-    values = max(1, min(_VALUES, total // 4))
     ends = sorted({max(1, round(total * place)) for place in _PLACES})
-    most = ends[0] - values + 1
-    full = [_values(runner, end, end, values) for end in ends]
+    full = [_values(runner, end, end) for end in ends]
     seen: dict[int, list[bool]] = {}
 
     def enough(bars: int) -> list[bool]:
         """By indicator: whether `bars` bars before each value, itself included, give what all of them do."""
         if bars not in seen:
-            found = [True] * count
+            found = [True] * len(made)
             for end, expected in zip(ends, full, strict=True):
-                given = _values(runner, end, bars + values - 1, values)
-                for at in range(count):
+                given = _values(runner, end, bars)
+                for at in range(len(made)):
                     found[at] &= expected is not None and given is not None and _same(expected[at], given[at])
             seen[bars] = found
         return seen[bars]
 
-    return [_first_enough(most, lambda bars, at=at: enough(bars)[at]) for at in range(count)]  # type: ignore[misc]
+    least = []
+    for at, info in enumerate(made):
+        # From here on nothing would be left out of the shortest of its symbols.
+        own = [runner.series[symbol] for symbol in info.track.symbols]
+        most = min(min(ends[0], len(one)) - _looked_at(one) + 1 for one in own)
+        least.append(_first_enough(most, lambda bars, at=at: enough(bars)[at]))  # type: ignore[misc]
+    return least
+
+
+def _looked_at(one: BarSeries) -> int:
+    return max(1, min(_VALUES, len(one) // 4))
 
 
 def _first_enough(most: int, enough: Callable[[int], bool]) -> int | None:
@@ -74,26 +82,27 @@ def _first_enough(most: int, enough: Callable[[int], bool]) -> int | None:
     return high if high < most else None
 
 
-def _values(runner: Runner, end: int, bars: int, values: int) -> list[tuple[Floats, ...]] | None:
-    """Every indicator's values of the last `values` bars before row `end` of each symbol, made from `bars` bars."""
-    part = {
-        symbol: one.rows(max(0, min(end, len(one)) - bars), min(end, len(one))) for symbol, one in runner.series.items()
-    }
+def _values(runner: Runner, end: int, bars: int) -> list[tuple[Floats, ...]] | None:
+    """Every indicator's last values before row `end` of its symbols, each made from `bars` bars."""
+    part, since = {}, {}
+    for symbol, one in runner.series.items():
+        stop = min(end, len(one))
+        first = max(0, stop - _looked_at(one))
+        part[symbol] = one.rows(max(0, first + 1 - bars), stop)
+        since[symbol] = int(one.end[first])
     made = runner.indicators(part)
     if made is None:
         return None
-    longest = max(runner.series.values(), key=len)
-    now = max(int(one.end[-1]) for one in part.values())
-    since = int(longest.end[end - values])
     found = []
     for info in made:
-        first = int(np.searchsorted(info.track.end, since, side="left"))
+        now = max(int(part[symbol].end[-1]) for symbol in info.track.symbols)
+        first = int(np.searchsorted(info.track.end, max(since[symbol] for symbol in info.track.symbols), side="left"))
         last = int(np.searchsorted(info.track.end, now, side="right"))
         found.append(tuple(output[first:last] for output in info.outputs))
     return found
 
 
 def _same(one: tuple[Floats, ...], two: tuple[Floats, ...]) -> bool:
-    if [len(values) for values in one] != [len(values) for values in two]:
-        return False
+    if [len(values) for values in one] != [len(values) for values in two] or not one[0].size:
+        return False  # what has no values there (a join of symbols that no longer meet) shows nothing
     return all(bool(values_agree(a, b).all()) for a, b in zip(one, two, strict=True))

@@ -482,6 +482,20 @@ def test_what_remembers_longer_than_the_history_given_is_named():
     assert "longer than the 20 bars of history given: ema(5)" in str(report)
 
 
+def test_what_a_symbol_that_ends_early_or_is_short_needs_is_measured_where_it_has_bars():
+    class Own(Strategy):
+        def on_start(self):
+            for symbol in self.symbols:
+                self.indicator(sma, self.bars[symbol].close, 7, name=f"sma {symbol}")
+                self.indicator(np.cumsum, self.bars[symbol].close, name=f"sum {symbol}")
+
+    bars = {"LONG": bars_of(200), "ENDS": bars_of(200)[:120], "STARTS": bars_of(200)[90:], "SHORT": bars_of(200)[20:28]}
+    needs = {memory.indicator: memory.bars for memory in check(Own, bars, cuts=5).memory}
+    for symbol in ("LONG", "ENDS", "STARTS"):
+        assert (needs[f"sma {symbol}"], needs[f"sum {symbol}"]) == (7, None)
+    assert needs["sma SHORT"] is None, "eight bars, the last two of which need all that is before them"
+
+
 def test_a_signal_that_is_mostly_zero_is_not_thought_to_need_no_history():
     def crossed(close):
         above = np.nan_to_num(sma(close, 30), nan=np.inf) < close
