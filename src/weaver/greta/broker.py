@@ -475,7 +475,7 @@ class SimulatedBroker:
                     tag="liquidation",
                 )
                 # It takes its number at once: on the way to hearing of it, a strategy may give orders of its own.
-                self.context.adopt(request, self.now_ns)
+                self.context.desk.adopt(request, self.now_ns)
                 order = Working(request, index)
                 order.liquidation = True
                 book.append(order)

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import msgspec
 
-from weaver.core.errors import WeaverError
-from weaver.core.orders import ALLOWED, OrderRequest, OrderStatus, OrderUpdate, Side, TimeInForce, Trail
-
-if TYPE_CHECKING:
-    from weaver.marvin.context import Context
+from weaver.core.errors import OrderError, WeaverError
+from weaver.core.instrument import Instrument
+from weaver.core.orders import (
+    ALLOWED,
+    Cancel,
+    Command,
+    Modify,
+    OrderRequest,
+    OrderStatus,
+    OrderUpdate,
+    Side,
+    TimeInForce,
+    Trail,
+)
+from weaver.marvin.terms import positive_lots, price_of
 
 __all__ = ["Order", "Position"]
 
-_SUBMITTED, _FILLED = OrderStatus.SUBMITTED, OrderStatus.FILLED
+_FILLED = OrderStatus.FILLED
 _UNFILLED_ENDS = frozenset({OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
 _OPEN = frozenset({OrderStatus.SUBMITTED, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
 
 
-class Order:
+class Order(msgspec.Struct, eq=False, gc=False):
     """An order as its strategy sees it. Its status moves only when a tick delivers the news.
 
     `id` counts the run's orders from 1; `quantity` is in units, cut to whole lots; `reason` says why it ended other than
     by filling, or what was cut; `stop_loss` and `take_profit` are the handles of a bracket's legs.
     """
 
-    # Most orders never need most of these, so they are defaults of the class and not work for every order.
-    average_price: float | None = None
-    """Average price of what has filled, None while nothing has."""
+    # A run keeps every order. A struct is made at half the price of a class; it holds nothing that leads back to it (so not
+    # its run either), and the garbage collector need not look at it.
+    _commands: list[Command]
+    _instrument: Instrument
+    request: OrderRequest
+    quantity: float
+    submitted_ns: int
+    updated_ns: int
+    status: OrderStatus = OrderStatus.SUBMITTED
     filled_quantity: float = 0.0
     """How many units have filled."""
+    average_price: float | None = None
+    """Average price of what has filled, None while nothing has."""
     reason: str | None = None
     """Why it ended without filling."""
     note: str | None = None
@@ -36,13 +54,6 @@ class Order:
     stop_loss: Order | None = None
     take_profit: Order | None = None
     _filled_lots: int = 0
-
-    def __init__(self, context: Context, request: OrderRequest, quantity: float, tick_ns: int) -> None:
-        self._context = context
-        self.request = request
-        self.quantity = quantity
-        self.status = _SUBMITTED
-        self.submitted_ns = self.updated_ns = tick_ns
 
     @property
     def id(self) -> int:
@@ -86,11 +97,34 @@ class Order:
 
     def cancel(self) -> None:
         """Ask to cancel it, before this tick's new orders; one that is done stays as it is."""
-        self._context.cancel(self)
+        if self.is_open:
+            self._commands.append(Cancel(self.id))
 
-    def modify(self, *, limit: float | None = None, stop: float | None = None, quantity: float | None = None) -> None:
+    def modify(
+        self, *, limit: float | None = None, stop: float | Trail | None = None, quantity: float | None = None
+    ) -> None:
         """Ask to change what is given; `quantity` is the new total, what has filled included. Its number stays."""
-        self._context.modify(self, limit=limit, stop=stop, quantity=quantity)
+        if not self.is_open:
+            return
+        request, buy = self.request, self.side is Side.BUY
+        if limit is None and stop is None and quantity is None:
+            raise OrderError(f"modify: say what to change of order {self.id}: limit=, stop= or quantity=")
+        if quantity is not None and request.parent is not None:
+            raise OrderError(f"modify: order {self.id} is a bracket's leg; its quantity is what its entry has filled")
+        if limit is not None and request.limit is None:
+            raise OrderError(f"modify: order {self.id} has no limit to change; cancel it and place another")
+        if stop is not None and request.stop is None:
+            raise OrderError(f"modify: order {self.id} has no stop price to change; cancel it and place another")
+        if isinstance(stop, Trail):
+            raise OrderError(f"modify: the stop of order {self.id} is a price; it cannot become a trail")
+        self._commands.append(
+            Modify(
+                number=self.id,
+                limit=price_of(self._instrument, limit, "limit", up=not buy),
+                stop=price_of(self._instrument, stop, "stop", up=buy),
+                lots=None if quantity is None else positive_lots(self._instrument, quantity, "modify"),
+            )
+        )
 
     def _move(self, update: OrderUpdate) -> None:
         status = update.status
@@ -106,7 +140,7 @@ class Order:
                 self.note = update.reason
         if update.request is not None:
             self.request = update.request
-            self.quantity = self._context.quantity_of(update.request)
+            self.quantity = self._instrument.to_quantity(update.request.lots)
         fill = update.fill
         if fill is not None:
             if self._filled_lots == 0:

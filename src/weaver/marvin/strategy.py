@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from weaver.marvin.context import Context
+    from weaver.marvin.desk import OrderDesk
 
 __all__ = ["Strategy"]
 
@@ -79,12 +80,13 @@ class Strategy:
     positions: Mapping[str, Position] = _PositionsOfARun()  # type: ignore[assignment]
     """Every symbol's position."""
     _context: Context
+    _desk: OrderDesk
     _reserved: ClassVar[frozenset[str]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Set here and not as a default of the class: CPython reads what only the instance has several times faster.
         self = super().__new__(cls)
-        self._context = _NOT_RUNNING
+        self._context = self._desk = _NOT_RUNNING
         return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -164,7 +166,7 @@ class Strategy:
         `stop_loss` and `take_profit` attach exits that live from the entry's fill. `tif` is gtc (default), day, gtd (with
         `good_till`), ioc, fok, at_open or at_close. Raises OrderError for what can never be an order.
         """
-        return self._context.place(_BUY, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
+        return self._desk.place(_BUY, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
 
     def sell(
         self,
@@ -180,7 +182,7 @@ class Strategy:
         tag: str | None = None,
     ) -> Order:
         """Sell `quantity` units; see `buy`. Selling more than is held goes short."""
-        return self._context.place(_SELL, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
+        return self._desk.place(_SELL, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
 
     def close(
         self,
@@ -199,7 +201,7 @@ class Strategy:
         there is at the next open, cancels the other exits first, with what is left of the entries they belong to; one of a
         part, with a price or with a time in force leaves them at work, so that the position stays protected.
         """
-        return self._context.close(quantity, symbol, limit, stop, tif, good_till, tag)
+        return self._desk.close(quantity, symbol, limit, stop, tif, good_till, tag)
 
     def target(
         self,
@@ -213,15 +215,15 @@ class Strategy:
 
         Replaces its own earlier open orders. None where nothing needs to be traded.
         """
-        return self._context.target(symbol, weight, quantity, tag)
+        return self._desk.target(symbol, weight, quantity, tag)
 
     def target_weights(self, weights: Mapping[str, float], *, tag: str | None = None) -> tuple[Order, ...]:
         """Trade towards these weights; symbols of the run that are not named go to 0."""
-        return self._context.target_weights(weights, tag)
+        return self._desk.target_weights(weights, tag)
 
     def oco(self, *orders: Order) -> None:
         """One cancels the other: when any of `orders` fills, the rest is cancelled."""
-        self._context.link(orders)
+        self._desk.link(orders)
 
     def indicator(
         self, function: Callable[..., Any], *inputs: Any, plot: Any = None, name: str | None = None, **kwargs: Any

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from weaver.core.errors import OrderError
 from weaver.core.instants import to_ns
+from weaver.core.instrument import Instrument
 from weaver.core.orders import TimeInForce, Trail
 
-if TYPE_CHECKING:
-    from weaver.marvin.state import SymbolState
-
-__all__ = ["check_terms", "lots_of", "number_of", "price_of", "stop_of", "time_in_force"]
+__all__ = ["check_terms", "lots_of", "number_of", "positive_lots", "price_of", "stop_of", "time_in_force"]
 
 _TIFS = {tif.value: tif for tif in TimeInForce}
 
@@ -47,12 +44,20 @@ def number_of(value: object, name: str) -> float:
     return number
 
 
-def lots_of(state: SymbolState, quantity: float, what: str) -> int:
+def lots_of(instrument: Instrument, quantity: float, what: str) -> int:
     """Whole lots in a quantity of units, cut down."""
     try:
-        return state.instrument.to_lots(quantity)
+        return instrument.to_lots(quantity)
     except OverflowError:
         raise OrderError(f"{what}: quantity={quantity!r} is beyond all numbers of lots") from None
+
+
+def positive_lots(instrument: Instrument, quantity: float, what: str) -> int:
+    """Whole lots in a quantity that must be a number greater than zero."""
+    value = number_of(quantity, f"{what}: quantity")
+    if value <= 0:
+        raise OrderError(f"{what}: quantity={quantity!r} must be greater than zero")
+    return lots_of(instrument, value, what)
 
 
 def check_terms(what: str, force: TimeInForce, limit: float | None, stop: float | None, trail: Trail | None) -> None:
@@ -63,22 +68,22 @@ def check_terms(what: str, force: TimeInForce, limit: float | None, stop: float 
         raise OrderError(f"{what}: tif={force.value!r} goes with a market or a limit order, not with a stop")
 
 
-def price_of(state: SymbolState, price: float | None, name: str, *, up: bool) -> float | None:
+def price_of(instrument: Instrument, price: float | None, name: str, *, up: bool) -> float | None:
     """A price on the instrument's price step, moved up or down to it; None stays None."""
     if price is None:
         return None
     value = number_of(price, name)
-    rounded = state.instrument.round_price(value, up=up)
+    rounded = instrument.round_price(value, up=up)
     if value <= 0 or rounded <= 0:
-        step = f"; its price step is {state.instrument.price_step}" if value > 0 else ""
+        step = f"; its price step is {instrument.price_step}" if value > 0 else ""
         raise OrderError(f"{name}={price!r}: must be a price greater than zero, or None{step}")
     return rounded
 
 
 def stop_of(
-    state: SymbolState, stop: float | Trail | None, name: str, *, up: bool
+    instrument: Instrument, stop: float | Trail | None, name: str, *, up: bool
 ) -> tuple[float | None, Trail | None]:
     """A stop as a price on the price step, or as a trail."""
     if isinstance(stop, Trail):
         return None, stop
-    return price_of(state, stop, name, up=up), None
+    return price_of(instrument, stop, name, up=up), None
