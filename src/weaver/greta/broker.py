@@ -1,12 +1,14 @@
 """SimulatedBroker: accepts a strategy's commands, fills them from bars, and reports what happened. Knows no time of its own.
 
-The rules are docs/fills.md: what an order may do is in `matching`, in which order a bar's events go is in `interval`, money
-is in `funds`; here is what an order goes through, from its request to its end, and the one place where a fill is booked.
+The rules are docs/fills.md: what an order may do is in `matching`, in which order a bar's events go in `interval`, what a
+fill costs in `pricing`, whether it can be paid for in `funds`, what holding costs in `holding`. Here is what an order goes
+through, from its request to its end, and the one place where a fill is booked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from weaver.core.account import Account
@@ -23,12 +25,11 @@ from weaver.core.orders import (
     Side,
     TimeInForce,
 )
-from weaver.greta import matching
-from weaver.greta.costs import cost_of, distance_of
 from weaver.greta.drilling import Drill
 from weaver.greta.equity import AccountLog
-from weaver.greta.funds import SLACK, Funds
+from weaver.greta.funds import Funds
 from weaver.greta.lane import PlainLane
+from weaver.greta.pricing import Pricing
 from weaver.greta.sessions import SessionRows, session_rows
 from weaver.greta.settings import BrokerSettings
 from weaver.greta.working import LIMIT, MARKET, STOP, STOP_LIMIT, Working
@@ -59,6 +60,7 @@ class SimulatedBroker:
         self.settings = settings
         self.drills: dict[int, Drill] = {}
         """By symbol, the smaller bars that tell which of two rivals a bar reached first."""
+        self.pricing = Pricing(account, settings)
         self.funds = Funds(account, self.marks, settings.leverage, settings.cash_only)
         self.books: list[list[Working]] = [[] for _ in context.states]
         self.by_number: dict[int, Working] = {}
@@ -83,8 +85,6 @@ class SimulatedBroker:
         self.timed: list[Working] = []
         """The open orders that are good till an instant."""
         self.through = settings.limit_fill == "through"
-        self._commission_rate = settings.commission_rate
-        self._slippage_rate = settings.slippage_rate
         self._sessions: list[SessionRows | None] = [None] * len(context.states)
         # Who is long with cash in hand pays nothing for it, and no margin asks for more where leverage is at least 1.
         self._always_watch = settings.leverage < 1.0
@@ -156,21 +156,25 @@ class SimulatedBroker:
             return
         index = order.index
         reduces = order.exit or _reduces(expected, order, order.lots)
-        close = self.context.states[index].last_close
+        state = self.context.states[index]
+        close = state.last_close
         note = None
         if close is not None and (book or not reduces):
             if order.trail is not None:
                 order.best = close
-            price, commission = self._expected(order, close, order.lots)
+            volume = float(state.series.volume[state.cursor.last])
+            price, commission = self.pricing.expected(order, close, volume, order.lots)
             if not reduces:
                 lots = order.lots if order.buy else -order.lots
                 if not self.funds.allows(expected, index, lots, price, commission, 0.0):
                     if order.request.shrink:
-                        lots = self.funds.most(expected, index, lots, lambda n: self._expected(order, close, n), 0.0)
+                        price_of = partial(self.pricing.expected, order, close, volume)
+                        lots = self.funds.most(expected, index, lots, price_of, 0.0)
                     if not order.request.shrink or lots == 0:
-                        self._report(order.number, OrderStatus.REJECTED, self._cannot_pay(order, price, commission))
+                        reason = self.pricing.cannot_pay(order, price, commission, self.marks())
+                        self._report(order.number, OrderStatus.REJECTED, reason)
                         return
-                    note = self._shrunk(order, abs(lots))
+                    note = self.pricing.shrunk(order, abs(lots))
                     order.lots = abs(lots)
             if book and order.kind == MARKET:
                 lots = order.lots
@@ -178,7 +182,7 @@ class SimulatedBroker:
                     held = expected.lots[index]
                     lots = min(lots, max(0, -held if order.buy else held))
                 if lots:
-                    price, commission = self._expected(order, close, lots)
+                    price, commission = self.pricing.expected(order, close, volume, lots)
                     quantity = expected.instruments[index].to_quantity(lots)
                     expected.apply(index, lots if order.buy else -lots, quantity, price, commission)
         if order.trail is not None:
@@ -349,21 +353,25 @@ class SimulatedBroker:
             if lots == 0:
                 return
         reduces = held != 0 and (held > 0) != order.buy and lots <= abs(held)
-        final, commission, quantity = self._priced(order, bar.volume, price, lots, maker)
+        final, commission, quantity = self.pricing.priced(order, bar.volume, price, lots, maker)
         signed = lots if order.buy else -lots
         if not reduces and not self.funds.allows(account, index, signed, final, commission, self.freed):
             if not order.request.shrink:
-                self.end(order, OrderStatus.REJECTED, self._cannot_pay(order, final, commission))
+                self.end(order, OrderStatus.REJECTED, self.pricing.cannot_pay(order, final, commission, self.marks()))
                 return
             signed = self.funds.most(
-                account, index, signed, lambda n: self._priced(order, bar.volume, price, n, maker)[:2], self.freed
+                account,
+                index,
+                signed,
+                lambda n: self.pricing.priced(order, bar.volume, price, n, maker)[:2],
+                self.freed,
             )
             lots = abs(signed)
             if lots == 0:
-                self.end(order, OrderStatus.REJECTED, self._cannot_pay(order, final, commission))
+                self.end(order, OrderStatus.REJECTED, self.pricing.cannot_pay(order, final, commission, self.marks()))
                 return
-            note: str | None = self._shrunk(order, lots)
-            final, commission, quantity = self._priced(order, bar.volume, price, lots, maker)
+            note: str | None = self.pricing.shrunk(order, lots)
+            final, commission, quantity = self.pricing.priced(order, bar.volume, price, lots, maker)
             order.lots = lots
         else:
             note = None
@@ -432,57 +440,6 @@ class SimulatedBroker:
             return max(0, min(open_lots, order.parent.uncovered))
         return max(0, min(open_lots, order.lots))
 
-    def hold(self, now_ns: int, elapsed_ns: int) -> None:
-        """At a bar's end: charge what holding costs for `elapsed_ns`, and call a position that lacks margin."""
-        account = self.account
-        marks = self.context.marks()
-        self.now_ns = now_ns
-        years = elapsed_ns / (365 * 86_400 * 1_000_000_000)
-        short_value = account.short_value(marks)
-        cost = short_value * self.settings.borrow_rate * years
-        borrowed = short_value - account.cash
-        if borrowed > 0:
-            cost += borrowed * self.settings.financing_rate * years
-        if cost:
-            account.charge(cost)
-            self.holding_costs += cost
-            self.log_account()
-        equity, gross = account.equity(marks), account.gross(marks)
-        needed = self.settings.maintenance_margin * gross
-        if gross > 0 and needed - equity > SLACK * max(needed, abs(equity)):
-            self.liquidate(
-                f"liquidation: equity {equity:.2f} is below {self.settings.maintenance_margin:g} of the gross position "
-                f"{gross:.2f}"
-            )
-        self.mind()
-
-    def liquidate(self, reason: str) -> None:
-        """Cancel every open order of every symbol, and close every position at its symbol's next open."""
-        self.promote()
-        first_update = len(self.updates)
-        for order in list(self.by_number.values()):
-            if not order.liquidation:
-                self.end(order, OrderStatus.CANCELLED, reason)
-        for index, book in enumerate(self.books):
-            held = self.account.lots[index]
-            if held and not book:  # what is in the book now is an earlier liquidation, still waiting for a bar
-                request = OrderRequest(
-                    number=self._next_number(),
-                    symbol=self.context.symbols[index],
-                    side=Side.SELL if held > 0 else Side.BUY,
-                    lots=abs(held),
-                    exit=True,
-                    tag="liquidation",
-                )
-                # It takes its number at once: on the way to hearing of it, a strategy may give orders of its own.
-                self.context.desk.adopt(request, self.now_ns)
-                order = Working(request, index)
-                order.liquidation = True
-                book.append(order)
-                self.by_number[order.number] = order
-                self.updates.append(OrderUpdate(order.number, self.now_ns, _ACCEPTED, reason, None, request))
-        self.tell_in_order(first_update, len(self.fills))
-
     def expire_timed(self, now_ns: int) -> None:
         """End the orders whose `good_till` has come, of all symbols."""
         for order in tuple(self.timed):
@@ -508,7 +465,7 @@ class SimulatedBroker:
         self.allowance[index] = request.lots  # the volume cap is for what could have waited for another bar
         self.fill(order, bar, bar.close, False)
 
-    def _next_number(self) -> int:
+    def next_number(self) -> int:
         known = len(self.context.orders)
         return known + 1 + len({update.number for update in self.updates if update.number > known})
 
@@ -543,6 +500,12 @@ class SimulatedBroker:
     def _report(self, number: int, status: OrderStatus, reason: str) -> None:
         self.updates.append(OrderUpdate(number, self.now_ns, status, reason))
 
+    def lots_in_reach(self, order: Working, bar: Bar) -> int:
+        """How many lots of `order` this bar could fill now."""
+        lots = self.exit_lots(order) if order.exit else order.lots
+        cap = self.settings.volume_cap
+        return lots if cap is None else min(lots, self.room(order.index, bar, cap))
+
     def room(self, index: int, bar: Bar, cap: float) -> int:
         """How many lots of a symbol the volume cap still leaves in this bar."""
         if index not in self.allowance:
@@ -564,75 +527,6 @@ class SimulatedBroker:
         elif order.kind == STOP_LIMIT:
             order.kind = LIMIT
         return left
-
-    def gain_at_close(self, order: Working, bar: Bar, price: float, maker: bool) -> tuple[float, float]:
-        """What filling `order` now at `price` would be worth at the bar's close, costs included; and the amount traded."""
-        lots = self.exit_lots(order) if order.exit else order.lots
-        if self.settings.volume_cap is not None:
-            lots = min(lots, self.room(order.index, bar, self.settings.volume_cap))
-        final, commission, quantity = self._priced(order, bar.volume, price, lots, maker)
-        multiplier = self.account.multipliers[order.index]
-        gain = matching.mark_gain(order.buy, final, quantity, bar.close) * multiplier - commission
-        return gain, abs(price) * quantity * multiplier
-
-    def _priced(
-        self, order: Working, volume: float, price: float, lots: int, maker: bool
-    ) -> tuple[float, float, float]:
-        """Price after slippage, commission, and quantity of a fill of `lots`."""
-        account = self.account
-        quantity = account.instruments[order.index].to_quantity(lots)
-        if order.kind == MARKET or order.kind == STOP:
-            rate = self._slippage_rate
-            if rate is None:
-                slippage = self.settings.slippage
-                assert slippage is not None
-                step = account.instruments[order.index].price_step
-                distance = distance_of(slippage, price, quantity, volume, None if step is None else float(step))
-                distance += price * self.settings.spread / 2
-                price = price + distance if order.buy else price - distance
-            elif rate:
-                price = price * (1.0 + rate) if order.buy else price * (1.0 - rate)
-        notional = quantity * price * account.multipliers[order.index]
-        if self._commission_rate is not None:
-            return price, notional * self._commission_rate, quantity
-        commission = self.settings.commission
-        assert commission is not None
-        return price, cost_of(commission, price, quantity, notional, maker), quantity
-
-    def _expected(self, order: Working, close: float, lots: int) -> tuple[float, float]:
-        """The price and commission that acceptance reckons with, before any bar is known."""
-        price = close
-        pick, other = (min, max) if order.buy else (max, min)
-        stop = order.level
-        if stop is not None:
-            price = other(stop, price)
-        if order.limit is not None:
-            price = pick(order.limit, price)
-        volume = 0.0
-        if self._slippage_rate is None:
-            state = self.context.states[order.index]
-            volume = float(state.series.volume[state.cursor.last])
-        final, commission, _ = self._priced(order, volume, price, lots, False)
-        return final, commission
-
-    def _cannot_pay(self, order: Working, price: float, commission: float) -> str:
-        account = self.account
-        quantity = account.instruments[order.index].to_quantity(order.lots)
-        notional = quantity * price * account.multipliers[order.index]
-        what = f"{quantity:g} {order.request.symbol} at {price:g} is {notional:.2f} and costs {commission:.2f}"
-        if self.settings.cash_only:
-            return f"cannot be paid for: {what}; there is {account.cash:.2f} in cash, and no borrowing and no shorts"
-        marks = self.marks()
-        equity, gross = account.equity(marks), account.gross(marks)
-        limit = self.settings.leverage * equity
-        return (
-            f"cannot be paid for: {what}; equity {equity:.2f} bears positions of {limit:.2f} at leverage "
-            f"{self.settings.leverage:g}, and {gross:.2f} are held"
-        )
-
-    def _shrunk(self, order: Working, lots: int) -> str:
-        to_quantity = self.account.instruments[order.index].to_quantity
-        return f"quantity {to_quantity(order.lots):g} cut to {to_quantity(lots):g}: what can be paid for"
 
 
 def _reduces(account: Account, order: Working, lots: int) -> bool:

@@ -24,6 +24,7 @@ from weaver.core.orders import Fill, OrderRequest, OrderStatus, OrderUpdate, Sid
 from weaver.greta.broker import SimulatedBroker
 from weaver.greta.collecting import fewer_collections
 from weaver.greta.drilling import Drill
+from weaver.greta.holding import hold
 from weaver.greta.interval import run_interval
 from weaver.greta.settings import BrokerSettings
 from weaver.greta.unrolled import MOST_FED, bar_columns, run_chunk
@@ -258,7 +259,7 @@ class Engine:
         """Charge and check what is held at the closes of the bars that end now, which the strategy does not see yet."""
         for state in states:
             state.cursor.last += 1
-        self.broker.hold(now, now - self.context.now_ns)
+        hold(self.broker, now, now - self.context.now_ns)
         for state in states:
             state.cursor.last -= 1
 
@@ -370,7 +371,7 @@ class Engine:
             for order in tuple(broker.books[index]):
                 broker.end(order, OrderStatus.CANCELLED, "finalize: the position is closed at the last close")
             request = OrderRequest(
-                number=broker._next_number(),
+                number=broker.next_number(),
                 symbol=state.symbol,
                 side=Side.SELL if held > 0 else Side.BUY,
                 lots=abs(held),

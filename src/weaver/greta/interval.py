@@ -207,7 +207,13 @@ def _first_of(broker: SimulatedBroker, falling: _Candidate, rising: _Candidate, 
             return falling if fell else rising
     gains, amounts = zip(
         *(
-            broker.gain_at_close(one.order, bar, one.price, one.order.kind in (LIMIT, STOP_LIMIT))
+            broker.pricing.gain_at_close(
+                one.order,
+                bar,
+                one.price,
+                broker.lots_in_reach(one.order, bar),
+                one.order.kind in (LIMIT, STOP_LIMIT),
+            )
             for one in (falling, rising)
         ),
         strict=True,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weaver.core.bars import Bar, BarSeries
+from weaver.greta.holding import hold
 from weaver.greta.interval import run_interval
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def loop(engine, state, begin, stop, columns, boundaries, handler):
                 run_interval(broker, (bar,), end)
             if broker.watching:
                 cursor.last = row
-                broker.hold(end, end - context.now_ns)
+                hold(broker, end, end - context.now_ns)
                 cursor.last = row - 1
             context.now_ns = end
             engine.deliver()
@@ -71,7 +72,7 @@ def _loop(fed: int, first: bool) -> Callable[..., int]:
         feed="; ".join(f"view{i}._last = value{i}" for i in numbers) or "pass",
         begin="context.begin(state)" if first else "pass",
     )
-    made: dict[str, Any] = {"Bar": Bar, "run_interval": run_interval}
+    made: dict[str, Any] = {"Bar": Bar, "hold": hold, "run_interval": run_interval}
     exec(compile(text, f"<{__name__}: {fed} views>", "exec"), made)
     loop: Callable[..., int] = made["loop"]
     return loop

@@ -1,0 +1,84 @@
+"""Pricing: what a fill comes to after slippage and commission, in numbers and words. It decides and books nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weaver.core.account import Account
+from weaver.core.bars import Bar
+from weaver.greta import matching
+from weaver.greta.costs import cost_of, distance_of
+from weaver.greta.settings import BrokerSettings
+from weaver.greta.working import MARKET, STOP, Working
+
+__all__ = ["Pricing"]
+
+
+class Pricing:
+    """The costs in force for the instruments of one account."""
+
+    def __init__(self, account: Account, settings: BrokerSettings) -> None:
+        self._account = account
+        self._settings = settings
+        self._commission_rate = settings.commission_rate
+        self._slippage_rate = settings.slippage_rate
+
+    def priced(self, order: Working, volume: float, price: float, lots: int, maker: bool) -> tuple[float, float, float]:
+        """Price after slippage, commission, and quantity of a fill of `lots` at `price` in a bar of `volume`."""
+        account = self._account
+        quantity = account.instruments[order.index].to_quantity(lots)
+        if order.kind == MARKET or order.kind == STOP:
+            rate = self._slippage_rate
+            if rate is None:
+                slippage = self._settings.slippage
+                assert slippage is not None
+                step = account.instruments[order.index].price_step
+                distance = distance_of(slippage, price, quantity, volume, None if step is None else float(step))
+                distance += price * self._settings.spread / 2
+                price = price + distance if order.buy else price - distance
+            elif rate:
+                price = price * (1.0 + rate) if order.buy else price * (1.0 - rate)
+        notional = quantity * price * account.multipliers[order.index]
+        if self._commission_rate is not None:
+            return price, notional * self._commission_rate, quantity
+        commission = self._settings.commission
+        assert commission is not None
+        return price, cost_of(commission, price, quantity, notional, maker), quantity
+
+    def expected(self, order: Working, close: float, volume: float, lots: int) -> tuple[float, float]:
+        """The price and commission that acceptance reckons with: the last bar is known, and none after it."""
+        price = close
+        pick, other = (min, max) if order.buy else (max, min)
+        stop = order.level
+        if stop is not None:
+            price = other(stop, price)
+        if order.limit is not None:
+            price = pick(order.limit, price)
+        final, commission, _ = self.priced(order, volume, price, lots, False)
+        return final, commission
+
+    def gain_at_close(self, order: Working, bar: Bar, price: float, lots: int, maker: bool) -> tuple[float, float]:
+        """What filling `lots` of `order` now would be worth at the bar's close, costs included; and the amount traded."""
+        final, commission, quantity = self.priced(order, bar.volume, price, lots, maker)
+        multiplier = self._account.multipliers[order.index]
+        gain = matching.mark_gain(order.buy, final, quantity, bar.close) * multiplier - commission
+        return gain, abs(price) * quantity * multiplier
+
+    def cannot_pay(self, order: Working, price: float, commission: float, marks: Sequence[float]) -> str:
+        """Why an order is rejected for want of money."""
+        account, settings = self._account, self._settings
+        quantity = account.instruments[order.index].to_quantity(order.lots)
+        notional = quantity * price * account.multipliers[order.index]
+        what = f"{quantity:g} {order.request.symbol} at {price:g} is {notional:.2f} and costs {commission:.2f}"
+        if settings.cash_only:
+            return f"cannot be paid for: {what}; there is {account.cash:.2f} in cash, and no borrowing and no shorts"
+        equity, gross = account.equity(marks), account.gross(marks)
+        return (
+            f"cannot be paid for: {what}; equity {equity:.2f} bears positions of {settings.leverage * equity:.2f} at "
+            f"leverage {settings.leverage:g}, and {gross:.2f} are held"
+        )
+
+    def shrunk(self, order: Working, lots: int) -> str:
+        """What is said of an order whose size came from a weight and was cut."""
+        to_quantity = self._account.instruments[order.index].to_quantity
+        return f"quantity {to_quantity(order.lots):g} cut to {to_quantity(lots):g}: what can be paid for"
