@@ -64,6 +64,8 @@ def check(
     fewer of them, that is a finding. The arguments that are not named here are `backtest`'s.
     """
     for name, value in (("cuts", cuts), ("history", history)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise ConfigError(f"{name}={value!r}: must be a whole number")
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value!r}: must be at least 1")
     plan = plan_run(

@@ -112,6 +112,11 @@ def plan_run(
         raise ConfigError(f"finalize={finalize!r}: must be True or False")
     if intrabar == "drill" and finer is None:
         raise ConfigError('intrabar="drill" needs the smaller bars: backtest(..., finer=bars_of_a_smaller_timeframe)')
+    if finer is not None and intrabar == "best":
+        raise ConfigError(
+            'intrabar="best" and finer= contradict each other: where the smaller bars do not tell, the worse order fills; '
+            "leave one of them out"
+        )
     settings = BrokerSettings(
         commission=commission_of(commission),
         slippage=slippage_of(slippage),
@@ -122,7 +127,7 @@ def plan_run(
         borrow_rate=borrow.annual_rate if isinstance(borrow, Borrow) else borrow,
         financing_rate=financing.annual_rate if isinstance(financing, Financing) else financing,
         volume_cap=volume_cap,
-        intrabar="drill" if finer is not None else intrabar,
+        intrabar="drill" if finer is not None and intrabar == "worst" else intrabar,
         limit_fill=limit_fill,
     )
     sessions = get_calendar(calendar) if isinstance(calendar, str) else calendar

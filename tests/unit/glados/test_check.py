@@ -378,6 +378,9 @@ def test_wrong_calls_are_refused_by_name():
         check(3, bars_of(20))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="cuts=0"):
         checked("honest_cross", cuts=0)
+    for name, value in (("cuts", "9"), ("cuts", 2.5), ("history", True)):
+        with pytest.raises(ConfigError, match=rf"^{name}={value!r}: must be a whole number$"):
+            checked("honest_cross", **{name: value})
     with pytest.raises(ConfigError, match="cash=-1"):
         checked("honest_cross", cash=-1)
 

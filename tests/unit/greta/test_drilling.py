@@ -58,3 +58,12 @@ def test_bars_that_are_not_smaller_are_refused_and_so_is_drilling_without_any() 
         backtest(Bracketed, HOURS, finer=HOURS)
     with pytest.raises(ConfigError, match="finer="):
         backtest(Bracketed, HOURS, intrabar="drill")
+
+
+def test_a_rule_that_smaller_bars_would_overrule_is_refused() -> None:
+    finer = bars(QUIET, timedelta(minutes=30))
+    with pytest.raises(ConfigError, match='intrabar="best" and finer= contradict each other'):
+        backtest(Bracketed, HOURS, finer=finer, intrabar="best")
+    with pytest.raises(ConfigError, match="intrabar='middle': must be one of worst, best, drill"):
+        backtest(Bracketed, HOURS, finer=finer, intrabar="middle")
+    assert backtest(Bracketed, HOURS, finer=finer, intrabar="drill").settings["intrabar"].startswith("drill")
