@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from weaver.marvin.strategy import Strategy
     from weaver.results.result import Result
 
-__all__ = ["Outcome", "backtest", "run", "show"]
+__all__ = ["Outcome", "backtest", "check_target", "run", "show"]
 
 
 @click.command(short_help="Run a strategy on bars, and say what came of it.")
@@ -77,6 +78,8 @@ def backtest(
     """
     from weaver.marvin.loader import load_strategy
 
+    for path in (json_path, report_path):
+        check_target(path)
     texts = pairs_of(params)
     bars = bars_of(data, symbols, timeframe)
     if slippage_bps:
@@ -131,15 +134,44 @@ def show(outcome: Outcome, json_path: str | None, report_path: str | None) -> No
             click.echo(repr(result))
         if json_path not in (None, "-") and cut_short is None:
             path = _ready(json_path)
-            path.write_text(result.to_json() + "\n", encoding="utf-8")
+            _write_whole(path, result.to_json() + "\n")
             click.echo(f"result: {path}")
         if report_path is not None:
             click.echo(f"report: {result.report(_ready(report_path))}", err=aside)
-        if sys.stderr.isatty() and result.elapsed_s > 0:
+        if sys.stderr is not None and sys.stderr.isatty() and result.elapsed_s > 0:
             rate = result.bars / result.elapsed_s
             click.echo(f"{result.bars:,} bars in {result.elapsed_s:.2f} s ({rate:,.0f} bars/s)", err=True)
     if cut_short is not None:
         raise cut_short
+
+
+def check_target(text: str | None) -> None:
+    """Raise `Stopped` where a file can never be written: better before a long run than after it."""
+    if text in (None, "-"):
+        return
+    path = Path(text or "").expanduser()
+    if not text or path.is_dir():
+        raise Stopped(f"{text!r} is a folder; name a file in it", ExitCode.FAILED)
+    there = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if not there.is_dir():
+        raise Stopped(f"{path} cannot be written: {there} is a file, not a folder", ExitCode.FAILED)
+    if not os.access(path if path.exists() else there, os.W_OK):
+        raise Stopped(f"{path} cannot be written: no permission in {there}; name another place", ExitCode.FAILED)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """The old file or the new one, never half of either; but what cannot be replaced (a pipe, a device) is written to."""
+    target = path.resolve()  # a link stays a link
+    if target.exists() and not (target.is_file() and os.access(target.parent, os.W_OK)):
+        target.write_text(text, encoding="utf-8")
+        return
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _ready(text: str | None) -> Path:

@@ -322,7 +322,7 @@ def _sparkline(values: list[float], width: int = 60) -> str:
 @contextmanager
 def _steps(total: int) -> Iterator[Callable[[str], None]]:
     """A function to be called before each step; on a terminal it draws, from two seconds on."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # None in a process without one (2>&-, a service)
         yield lambda _: None
         return
     from tqdm import tqdm

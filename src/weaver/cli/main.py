@@ -5,6 +5,7 @@ Nothing but click is imported here. docs/cli.md lists the exit codes; `ExitCode`
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
@@ -53,6 +54,14 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         _offer_debug(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        near = difflib.get_close_matches(args[0], self.lazy, n=1)
+        if near and args[0] not in self.lazy:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):  # without importing any of them
@@ -105,6 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _complain("interrupted", ExitCode.INTERRUPTED)
     except click.UsageError as error:
+        if error.ctx and error.message == error.ctx.get_help():  # a group without its command: the help is the answer
+            click.echo(error.message, err=True)
+            return ExitCode.USAGE
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         return _complain(error.format_message() + hint, ExitCode.USAGE)
     except click.ClickException as error:

@@ -16,7 +16,8 @@ class Progress:
         self.done = 0
         self.total = 0
         self._unit = unit
-        self._draw = sys.stderr.isatty() if draw is None else draw
+        # A process without a standard error (2>&-, a service) has None there.
+        self._draw = sys.stderr is not None and sys.stderr.isatty() if draw is None else draw
         self._bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:

@@ -138,6 +138,73 @@ def test_a_strategy_that_raises_ends_with_its_bar_line_and_parameters(weaver, ba
     assert (tmp_path / "r.html").exists()
 
 
+@pytest.mark.parametrize("option", ["--json", "--report"])
+@pytest.mark.parametrize(("target", "said"), [(".", "is a folder"), ("{bars}/r", "is a file, not a folder"), ("", "folder")])
+def test_a_place_that_cannot_be_written_is_refused_before_the_run(
+    weaver, buy_once, bars_csv, tmp_path, monkeypatch, option: str, target: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = weaver("backtest", buy_once, "--data", bars_csv, option, target.format(bars=bars_csv))
+    assert (ended.code, ended.out) == (ExitCode.FAILED, "")
+    assert said in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_a_folder_without_permission_is_named_before_the_run(weaver, buy_once, bars_csv, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "locked")  # root may write anywhere
+    (tmp_path / "locked").mkdir()
+    ended = weaver("backtest", buy_once, "--data", bars_csv, "--json", tmp_path / "locked" / "deep" / "r.json")
+    assert (ended.code, ended.out) == (ExitCode.FAILED, "")
+    assert f"no permission in {tmp_path / 'locked'}" in ended.err
+    assert not list((tmp_path / "locked").iterdir())
+
+
+def test_json_that_cannot_be_written_to_its_end_leaves_the_old_file(
+    weaver, buy_once, bars_csv, tmp_path, monkeypatch
+) -> None:
+    out = tmp_path / "r.json"
+    out.write_text("old", encoding="utf-8")
+    write_text = Path.write_text
+
+    def full(path: Path, text: str, **options: str) -> int:
+        write_text(path, text[:100], **options)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    ended = weaver("backtest", buy_once, "--data", bars_csv, "--json", out)
+    assert ended.code == ExitCode.FAILED
+    assert ended.err == f"error: {out}: No space left on device\n"
+    assert out.read_text(encoding="utf-8") == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["buy_once.py", "r.json", "rising.csv"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX devices and links")
+def test_json_is_written_through_links_and_into_pipes_and_devices(weaver, buy_once, bars_csv, tmp_path) -> None:
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    assert weaver("backtest", buy_once, "--data", bars_csv, "--json", tmp_path / "link.json").code == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert tuple(json.loads((tmp_path / "real.json").read_text(encoding="utf-8"))) == JSON_KEYS
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert weaver("backtest", buy_once, "--data", bars_csv, "--json", tmp_path / "pipe").code == 0
+        assert json.loads(os.read(reader, 100_000))["bars"] == 40
+    finally:
+        os.close(reader)
+    assert not (tmp_path / "pipe").is_file()
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_process_without_a_standard_stream_runs_all_the_same(
+    weaver, buy_once, bars_csv, tmp_path, monkeypatch, closed: str
+) -> None:
+    monkeypatch.setattr(sys, closed, None)
+    for command in (["backtest", buy_once], ["check", buy_once]):
+        assert weaver(*command, "--data", bars_csv).code == 0
+    imported = ("data", "import", bars_csv, "-s", "UP", "--catalog", tmp_path / "catalog")
+    assert weaver(*imported).code == 0
+
+
 def run_child(tmp_path: Path, body: str, *arguments: str, **options) -> subprocess.Popen:
     (tmp_path / "child.py").write_text(body, encoding="utf-8")
     command = [sys.executable, "-m", "weaver", "backtest", "child.py", *arguments]

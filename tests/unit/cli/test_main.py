@@ -140,3 +140,17 @@ def test_an_exit_code_that_a_command_returns_is_the_commands(monkeypatch: pytest
     monkeypatch.setattr(module.WeaverCommands, "get_command", lambda self, ctx, name: command)
     assert main(["check"]) == ExitCode.CHECK
     assert cli.name is not None
+
+
+@pytest.mark.parametrize("arguments", [(), ("data",), ("new",)])
+def test_without_a_command_the_help_is_shown_as_it_is(weaver, arguments: tuple[str, ...]) -> None:
+    ended = weaver(*arguments)
+    shown = ended.err or ended.out  # older versions of click print it to standard output
+    assert shown.startswith("Usage: weaver ")
+    assert shown.count("\n") > 5
+    assert "error" not in shown.splitlines()[0]
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest_one(weaver) -> None:
+    assert "Did you mean 'backtest'?" in weaver("backtset").err
+    assert "Did you mean" not in weaver("qqq").err
