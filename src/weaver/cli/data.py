@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +14,8 @@ import click
 from weaver.core.errors import DataError, WeaverError
 
 if TYPE_CHECKING:
-    from weaver.core.timeframe import Timeframe
-    from weaver.walle.bars.catalog import Catalog
+    from weaver.core.calendar import SessionCalendar
+    from weaver.walle.bars.catalog import Catalog, Entry
     from weaver.walle.bars.importing import ImportReport
 
 __all__ = ["data"]
@@ -120,8 +120,8 @@ def list_(root: str | None) -> None:
     from weaver.core.instants import format_ns
 
     catalog = _open(root)
-    entries = catalog.list()
-    if not entries:
+    entries, broken = catalog.survey()
+    if not entries and not broken:
         click.echo(
             f"the catalog {catalog.root} is empty; fill it with: weaver data import FILE --symbol S --timeframe 1d"
         )
@@ -140,6 +140,7 @@ def list_(root: str | None) -> None:
             )
         )
     _table(rows)
+    _say_broken(broken)
 
 
 @data.command("check")
@@ -148,21 +149,28 @@ def list_(root: str | None) -> None:
 def check(symbols: tuple[str, ...], root: str | None) -> None:
     """Check the bars in the catalog: readable, in order, possible, on the grid; and say where bars are missing."""
     catalog = _open(root)
-    entries = [entry for entry in catalog.list() if not symbols or entry.symbol in symbols]
+    everything, broken = catalog.survey()
+    entries = [entry for entry in everything if not symbols or entry.symbol in symbols]
     for symbol in symbols:
         if not any(entry.symbol == symbol for entry in entries):
             catalog.select(symbol)  # raises, with the nearest name
-    broken = 0
+    faults = 0
     with _steps(len(entries)) as step:
         for entry in entries:
             step(f"checking {entry.symbol}")
-            wrong = catalog.check(entry)
-            broken += bool(wrong)
+            wrong = catalog.check(entry, _calendar_of(entry))
+            faults += bool(wrong)
             click.echo(f"{entry.symbol} {entry.timeframe}: {entry.bars:,} bars, " + ("wrong" if wrong else "right"))
-            for text in wrong or _oddities(catalog, entry.symbol, entry.timeframe):
+            for text in wrong or _oddities(catalog, entry):
                 click.echo(f"  {text}")
-    if broken:
-        raise DataError(f"{broken} of {len(entries)} files in the catalog {catalog.root} are wrong; import them again")
+    if not symbols:
+        _say_broken(broken)
+    if faults:
+        are = "is" if faults == 1 else "are"
+        raise DataError(
+            f"{faults} of {len(entries)} files in the catalog {catalog.root} {are} wrong; remove what is wrong, and "
+            "import it again"
+        )
 
 
 @data.command("show")
@@ -181,11 +189,14 @@ def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -
     from weaver.walle.bars.gaps import find_gaps
     from weaver.walle.bars.shipped import shipped_bars
 
+    calendar = None
     if symbol.startswith("demo:"):
         selection = shipped_bars(symbol.removeprefix("demo:"), adjusted=adjusted)
     else:
-        selection = _open(root).select(symbol, timeframe, adjusted=adjusted)
-    (series,) = load_bars(selection, timeframe=selection.timeframe).values()
+        catalog = _open(root)
+        selection = catalog.select(symbol, timeframe, adjusted=adjusted)
+        calendar = _calendar_of(catalog.entry(symbol, selection.timeframe))
+    (series,) = load_bars(selection, timeframe=selection.timeframe, calendar=calendar).values()
     click.echo(f"{series.symbol} {series.timeframe}: {len(series):,} bars from {format_ns(int(series.start[0]))} to "
                f"{format_ns(int(series.start[-1]))} (starts of bars); {series.source}")  # fmt: skip
     click.echo(_sparkline(series.close.tolist()))
@@ -202,7 +213,7 @@ def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -
             )
         )
     _table(rows)
-    gaps = find_gaps(series.start, series.end, series.timeframe)
+    gaps = find_gaps(series.start, series.end, series.timeframe, calendar)
     for gap in sorted(gaps, key=lambda gap: (-gap.length, gap.start))[:_GAPS_SHOWN]:
         click.echo(f"gap of {spacing_text(gap.length)} from {format_ns(gap.start)}")
     if len(gaps) > _GAPS_SHOWN:
@@ -275,11 +286,29 @@ def _open(root: str | None) -> Catalog:
     return Catalog(root)
 
 
-def _oddities(catalog: Catalog, symbol: str, timeframe: Timeframe) -> list[str]:
+def _calendar_of(entry: Entry) -> SessionCalendar | None:
+    """The calendar that the bars were imported with."""
+    if entry.calendar is None:
+        return None
+    from weaver.glados.clock.calendars import get_calendar
+
+    return get_calendar(entry.calendar)
+
+
+def _say_broken(broken: Sequence[str]) -> None:
+    """Raise for files of the catalog that cannot be read, when all the others have been told."""
+    for text in broken[1:]:
+        click.echo(text, err=True)
+    if broken:
+        raise DataError(broken[0])
+
+
+def _oddities(catalog: Catalog, entry: Entry) -> list[str]:
     from weaver.walle.bars.frames import load_bars
 
+    bars = catalog.select(entry.symbol, entry.timeframe)
     try:
-        (series,) = load_bars(catalog.select(symbol, timeframe), timeframe=timeframe).values()
+        (series,) = load_bars(bars, timeframe=entry.timeframe, calendar=_calendar_of(entry)).values()
     except WeaverError as error:
         return [str(error)]
     return [note for note in (*series.notes, *series.warnings) if not note.startswith("timeframe ")]

@@ -139,7 +139,9 @@ def test_a_strategy_that_raises_ends_with_its_bar_line_and_parameters(weaver, ba
 
 
 @pytest.mark.parametrize("option", ["--json", "--report"])
-@pytest.mark.parametrize(("target", "said"), [(".", "is a folder"), ("{bars}/r", "is a file, not a folder"), ("", "folder")])
+@pytest.mark.parametrize(
+    ("target", "said"), [(".", "is a folder"), ("{bars}/r", "is a file, not a folder"), ("", "folder")]
+)
 def test_a_place_that_cannot_be_written_is_refused_before_the_run(
     weaver, buy_once, bars_csv, tmp_path, monkeypatch, option: str, target: str, said: str
 ) -> None:

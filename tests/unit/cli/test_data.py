@@ -170,6 +170,39 @@ def test_check_says_what_is_right_and_ends_with_an_error_where_something_is_wron
     assert "error: 1 of 2 files in the catalog" in said.err
 
 
+def test_a_broken_file_is_told_after_all_the_others(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("import", "bars.csv", "-s", "A")
+    run("import", "bars.csv", "-s", "B")
+    Catalog(root).path("A", "1m").write_bytes(b"PAR1 and no more")
+    capsys.readouterr()
+    for command in ("list", "check"):
+        assert run(command) == ExitCode.DATA
+        said = capsys.readouterr()
+        assert "B" in said.out
+        assert "remove this file, and import its bars again" in said.err
+    assert run("check", "B") == ExitCode.DONE
+    assert run("check", "A") == ExitCode.DATA
+
+
+def test_bars_that_follow_sessions_are_checked_and_shown_by_their_calendar(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"2024-01-{day:02d}T{hour}:30:00Z,10,12,9,11,5" for day in (2, 3) for hour in range(14, 21)]
+    del rows[3]
+    (tmp_path / "ny.csv").write_text("\n".join([CLEAN.splitlines()[0], *rows]) + "\n")
+    assert run("import", "ny.csv", "-s", "NY") == ExitCode.DATA
+    assert "if they follow the sessions of an exchange, name it: --calendar XNYS" in capsys.readouterr().err
+    assert run("import", "ny.csv", "-s", "NY", "--calendar", "XLON") == ExitCode.DATA
+    assert "name it" not in capsys.readouterr().err
+    assert run("import", "ny.csv", "-s", "NY", "--calendar", "XNYS") == ExitCode.DONE
+    capsys.readouterr()
+    assert run("check") == ExitCode.DONE
+    assert "NY 1h: 13 bars, right" in capsys.readouterr().out
+    assert run("show", "NY") == ExitCode.DONE
+    shown = capsys.readouterr().out
+    assert [line for line in shown.splitlines() if line.startswith("gap")] == ["gap of 1h from 2024-01-02T17:30:00Z"]
+
+
 def test_show_prints_first_and_last_bars_gaps_and_a_sparkline(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,8 @@ from urllib.parse import quote, unquote
 
 import polars as pl
 
-from weaver.core.errors import DataError, UnknownSymbol
+from weaver.core.calendar import SessionCalendar
+from weaver.core.errors import DataError, OffGridError, TimeframeError, UnknownSymbol
 from weaver.core.timeframe import Timeframe
 from weaver.walle.bars.checking import explain_bar, impossible_bars, unordered_rows
 from weaver.walle.bars.merging import Conflict, Merge, merge_bars
@@ -89,6 +90,8 @@ class Entry:
     columns: tuple[str, ...]
     sources: tuple[str, ...]
     origin: str
+    calendar: str | None = None
+    """The exchange whose sessions the bars follow, by the name that they were imported with."""
 
     @property
     def synthetic(self) -> bool:
@@ -111,8 +114,25 @@ class Catalog:
 
     def list(self) -> Sequence[Entry]:
         """Everything that is there, by symbol and length of the timeframe. Raises DataError for a file that is broken."""
-        found = [self._entry(path) for path in sorted(self.root.glob(f"*/*/{_FILE}"))]
-        return sorted(found, key=lambda entry: (entry.symbol, entry.timeframe.ns))
+        entries, broken = self.survey()
+        if broken:
+            raise DataError(broken[0])
+        return entries
+
+    def survey(self) -> tuple[Sequence[Entry], Sequence[str]]:
+        """What `list` gives, of the files that can be read, and a sentence for each one that cannot."""
+        entries, broken = [], []
+        for path in self._files():
+            try:
+                entries.append(self._entry(path))
+            except (DataError, TimeframeError) as error:
+                broken.append(str(error) if isinstance(error, DataError) else f"{path}: {error}")
+        return sorted(entries, key=lambda entry: (entry.symbol, entry.timeframe.ns)), broken
+
+    def _files(self) -> Sequence[Path]:
+        if self.root.is_dir() and not os.access(self.root, os.R_OK | os.X_OK):  # which globbing takes for an empty one
+            raise DataError(f"the catalog {self.root} cannot be read: no permission")
+        return sorted(self.root.glob(f"*/*/{_FILE}"))
 
     def read(self, symbol: str, timeframe: str | Timeframe) -> pl.DataFrame:
         """The bars of one symbol. Raises UnknownSymbol."""
@@ -141,7 +161,7 @@ class Catalog:
         The timeframe may be left out where the symbols have one in common and no other. Raises UnknownSymbol,
         DataError.
         """
-        there = sorted(symbol_of(path.name) for path in self.root.glob("*") if any(path.glob(f"*/{_FILE}")))
+        there = sorted({symbol_of(path.parent.parent.name) for path in self._files()})
         wanted = [symbols] if isinstance(symbols, str) else there if symbols is None else list(symbols)
         if not there or not wanted:
             raise DataError(
@@ -185,10 +205,12 @@ class Catalog:
         *,
         sources: Sequence[str] = (),
         origin: str = "imported",
+        calendar: str | None = None,
         on_conflict: Conflict = Conflict.REFUSE,
     ) -> Merge:
         """Adds bars: timestamp (Datetime UTC), open, high, low, close, volume, further columns; the same twice is once.
 
+        `calendar` names the exchange whose sessions they follow; without it, what is known of older bars stays.
         Raises DataError for bars that are not right and for other values than those that are there.
         """
         frame = Timeframe.of(timeframe)
@@ -208,15 +230,19 @@ class Catalog:
                         "timeframe": str(frame),
                         "sources": names,
                         "origin": origin,
+                        "calendar": calendar or known.get("calendar"),
                         "version": 1,
                     }
                     _replace(path, merged, about, self._at_step)
         except OSError as error:
-            raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
+            raise _unwritable(path, error) from None
         return merge
 
-    def check(self, entry: Entry) -> Sequence[str]:
-        """What is wrong with the stored bars of one entry, in sentences; empty where all is right."""
+    def check(self, entry: Entry, calendar: SessionCalendar | None = None) -> Sequence[str]:
+        """What is wrong with the stored bars of one entry, in sentences; empty where all is right.
+
+        `calendar` is the one that the entry names: its sessions are the grid, and not UTC.
+        """
         try:
             bars = _read(entry.path)
         except DataError as error:
@@ -225,13 +251,18 @@ class Catalog:
             _check(entry.symbol, bars)
         except DataError as error:
             return [str(error)]
-        off = int((entry.timeframe.offsets(bars["timestamp"].to_physical().to_numpy() * 1_000) != 0).sum())
-        # With a session calendar bars may well be off the UTC grid, so this is said and not refused.
-        return (
-            [f"{entry.symbol}: {off:,} bars are off the {entry.timeframe} grid of UTC (right only with a calendar)"]
-            if off
-            else []
-        )
+        starts = bars["timestamp"].to_physical().to_numpy() * 1_000
+        if calendar is not None:
+            try:
+                calendar.bar_ends(starts, entry.timeframe)
+            except OffGridError as error:
+                return [f"{entry.symbol}: {error}"]
+            return []
+        off = int((entry.timeframe.offsets(starts) != 0).sum())
+        if not off:
+            return []
+        way = "if they follow the sessions of an exchange, remove them and import them with its --calendar"
+        return [f"{entry.symbol}: {off:,} bars are off the {entry.timeframe} grid of UTC; {way}"]
 
     def _merged(
         self, symbol: str, path: Path, bars: pl.DataFrame, on_conflict: Conflict, origin: str
@@ -259,7 +290,7 @@ class Catalog:
             raise DataError(
                 f"{symbol} has no {Timeframe.of(timeframe)} bars in the catalog {self.root}; there are {others}"
             )
-        there = sorted({symbol_of(path.parent.parent.name) for path in self.root.glob(f"*/*/{_FILE}")})
+        there = sorted({symbol_of(path.parent.parent.name) for path in self._files()})
         raise UnknownSymbol(unknown(symbol, there, f"the catalog {self.root}"))
 
     def _common(self, symbols: Sequence[str]) -> Timeframe:
@@ -279,7 +310,7 @@ class Catalog:
             stamp = pl.col("timestamp")
             row = lazy.select(pl.len().alias("n"), stamp.min().alias("first"), stamp.max().alias("last")).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(f"{path}: cannot be read: {error}") from None
+            raise _unreadable(path, error) from None
         first, last = (int(row[name].to_physical()[0] or 0) * 1_000 for name in ("first", "last"))
         return Entry(
             symbol=str(about.get("symbol", symbol_of(path.parent.parent.name))),
@@ -291,10 +322,13 @@ class Catalog:
             columns=tuple(name for name in names if name != "timestamp"),
             sources=tuple(about.get("sources", ())),
             origin=str(about.get("origin", "imported")),
+            calendar=str(about["calendar"]) if about.get("calendar") else None,
         )
 
 
 def _check(symbol: str, bars: pl.DataFrame) -> None:
+    if symbol != symbol.strip() or not symbol.isprintable():
+        raise DataError(f"symbol {symbol!r}: a symbol is a name, without spaces around it, tabs or line ends in it")
     if not bars.height:
         raise DataError(f"{symbol}: there are no bars")
     if bars.schema.get("timestamp") != pl.Datetime("us", "UTC"):
@@ -318,26 +352,36 @@ def _read(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: the bars cannot be read: {error}; import them again") from None
+        raise _unreadable(path, error) from None
 
 
 def _metadata(path: Path) -> Mapping[str, list[str] | str]:
     try:
         return about(path)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise DataError(f"{path}: the bars cannot be read: {error}; import them again") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: the bars cannot be read: {error}; remove this file, and import its bars again")
 
 
 def _replace(path: Path, bars: pl.DataFrame, about: Mapping[str, object], at_step: Callable[[str], None]) -> None:
     """The one step after which the new bars are there is os.replace; whatever stops before it leaves the old ones."""
-    temporary = path.with_suffix(".new")  # under the lock there is one writer; a rest of a killed one is overwritten
-    with temporary.open("wb") as file:
-        bars.write_parquet(file, compression="zstd", metadata={METADATA_KEY: json.dumps(about)})
-        at_step("written")
-        file.flush()
-        os.fsync(file.fileno())
-    at_step("flushed")
-    os.replace(temporary, path)
+    # Under the lock there is one writer; the rest of a killed one is overwritten. Hidden, so that no user has such a file.
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        with temporary.open("wb") as file:
+            bars.write_parquet(file, compression="zstd", metadata={METADATA_KEY: json.dumps(about)})
+            at_step("written")
+            file.flush()
+            os.fsync(file.fileno())
+        at_step("flushed")
+        os.replace(temporary, path)
+    except (OSError, pl.exceptions.PolarsError) as error:  # a full disk has no room for half a file
+        temporary.unlink(missing_ok=True)
+        # The writer wraps what the system said; it is the system's error all the same.
+        raise error if isinstance(error, OSError) else OSError(str(error)) from None
     at_step("replaced")
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
@@ -352,7 +396,11 @@ def write_parquet(path: Path, bars: pl.DataFrame, about: Mapping[str, object]) -
     try:
         _replace(path, bars, about, lambda _: None)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: cannot be written: {error.strerror or error}")
 
 
 @contextlib.contextmanager

@@ -144,7 +144,15 @@ def import_files(
     if not dry_run:
         for (symbol, text), frame in gathered.items():
             progress(f"writing {symbol}")
-            catalog.write(symbol, Timeframe.of(text), frame, sources=sources, on_conflict=options.on_conflict)
+            calendar = None if options.calendar is None else options.calendar.name
+            catalog.write(
+                symbol,
+                Timeframe.of(text),
+                frame,
+                sources=sources,
+                calendar=calendar,
+                on_conflict=options.on_conflict,
+            )
     return ImportReport(tuple(files), tuple(reports), written=not dry_run, notes=tuple(notes))
 
 

@@ -169,7 +169,7 @@ def _on_grid(
             )
             return f"{format_ns(start)} is off the {timeframe} {where}{late}"
 
-        findings.append(Finding("grid", rows.lines[off], describe))
+        findings.append(Finding("grid" if calendar is None else "session", rows.lines[off], describe))
         mask[off] = False
     return mask
 

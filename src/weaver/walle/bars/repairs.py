@@ -33,7 +33,7 @@ FIXES: dict[str, Fix] = {
     "zero-volume": Fix(frozenset({"volume"}), "sets a volume that is missing or below zero to 0"),
     "swap-high-low": Fix(frozenset({"swapped"}), "exchanges high and low where that makes a possible bar"),
     "drop-invalid": Fix(
-        frozenset({"line", "value", "thousands", "time", "bar", "swapped", "volume", "grid"}),
+        frozenset({"line", "value", "thousands", "time", "bar", "swapped", "volume", "grid", "session"}),
         "drops every line that is no possible bar",
     ),
 }

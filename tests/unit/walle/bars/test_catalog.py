@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from weaver.core.errors import DataError, UnknownSymbol
 from weaver.core.instants import to_ns
+from weaver.glados.clock.calendars import get_calendar
 from weaver.walle.bars.catalog import Catalog, Conflict, default_root, folder_name, symbol_of, write_parquet
 from weaver.walle.bars.frames import load_bars
 from weaver.walle.bars.shipped import shipped_bars
@@ -241,6 +244,88 @@ def test_a_broken_file_is_named_and_not_hidden(catalog: Catalog) -> None:
     for attempt in (catalog.list, lambda: catalog.read("X", "1m"), lambda: load_bars(catalog.select("X", "1m"))):
         with pytest.raises(DataError, match="cannot be read"):
             attempt()
+
+
+def test_a_broken_file_hides_none_of_the_others(catalog: Catalog) -> None:
+    for symbol in ("A", "B", "C"):
+        catalog.write(symbol, "1m", BARS)
+    catalog.path("B", "1m").write_bytes(b"PAR1 and no more")
+    catalog.path("C", "1m").parent.rename(catalog.root / "C" / "ages")
+    entries, broken = catalog.survey()
+    assert [entry.symbol for entry in entries] == ["A"]
+    assert len(broken) == 2
+    assert f"{catalog.path('B', '1m')}: the bars cannot be read" in broken[0]
+    assert "'ages' is not a timeframe" in broken[1]
+    assert len(load_bars(catalog.select("A", "1m"))["A"]) == 100
+
+
+def test_what_a_broken_file_says_is_what_mends_it(catalog: Catalog) -> None:
+    catalog.write("X", "1m", BARS)
+    catalog.path("X", "1m").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match="remove this file, and import its bars again"):
+        catalog.write("X", "1m", BARS)
+    catalog.path("X", "1m").unlink()
+    assert catalog.write("X", "1m", BARS).added == 100
+
+
+def test_a_catalog_that_may_not_be_read_is_not_taken_for_an_empty_one(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.write("X", "1m", BARS)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != catalog.root)  # root may read anything
+    for attempt in (catalog.list, catalog.select):
+        with pytest.raises(DataError, match=r"catalog .* cannot be read: no permission"):
+            attempt()
+
+
+def test_bars_of_sessions_remember_their_calendar(catalog: Catalog) -> None:
+    calendar = get_calendar("XNYS")
+    opens = calendar.sessions(to_ns("2024-01-02"), to_ns("2024-01-31")).open
+    stamps = pl.Series("timestamp", opens // 1_000).cast(pl.Datetime("us", "UTC"))
+    bars = BARS.head(len(opens)).with_columns(stamps)
+    catalog.write("X", "1h", bars.head(10), calendar="XNYS")
+    catalog.write("X", "1h", bars)  # said once is enough
+    (entry,) = catalog.list()
+    assert entry.calendar == "XNYS"
+    assert not catalog.check(entry, calendar)
+    assert "off the 1h grid of UTC" in catalog.check(entry)[0]
+    write_parquet(entry.path, bars.with_columns(pl.col("timestamp").dt.offset_by("17s")), {})
+    assert "17s after the bar start" in catalog.check(entry, calendar)[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+def test_a_write_that_runs_out_of_room_leaves_the_old_bars_and_no_rest(tmp_path: Path) -> None:
+    root = tmp_path / "catalog"
+    Catalog(root).write("X", "1m", BARS.head(60))
+    script = (
+        "import resource, signal\n"
+        "from weaver.core.errors import DataError\n"
+        "from weaver.walle.bars.catalog import Catalog\n"
+        "from weaver.walle.bars.synthetic import synthetic_bars\n"
+        "bars = synthetic_bars(50_000).drop('symbol')\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        f"try:\n    Catalog({str(root)!r}).write('X', '1m', bars)\n"
+        "except DataError as error:\n    print(error)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert re.search("bars.parquet: cannot be written: .*File too large", found.stdout), found
+    assert Catalog(root).read("X", "1m").equals(BARS.head(60))
+    assert sorted(path.name for path in (root / "X" / "1m").iterdir()) == [".lock", "bars.parquet"]
+
+
+def test_a_parquet_file_is_written_beside_nobody_elses(tmp_path: Path) -> None:
+    (tmp_path / "x.new").write_text("precious")
+    write_parquet(tmp_path / "x.parquet", BARS, {})
+    assert (tmp_path / "x.new").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.new", "x.parquet"]
+
+
+@pytest.mark.parametrize("symbol", [" A", "A ", "A\nB", "A\tB", "\0"])
+def test_a_symbol_that_would_break_a_line_or_a_name_does_not_enter(catalog: Catalog, symbol: str) -> None:
+    for attempt in (catalog.write, catalog.try_write):
+        with pytest.raises(DataError, match="a symbol is a name"):
+            attempt(symbol, "1m", BARS)
 
 
 def test_a_check_finds_what_a_stranger_has_written(catalog: Catalog) -> None:
