@@ -19,7 +19,7 @@ from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.backtest import BacktestClock
 from weaver.glados.clock.base import BaseClock
 from weaver.glados.clock.grid import SessionGrid
-from weaver.glados.clock.realtime import RealtimeClock
+from weaver.glados.clock.realtime import RealtimeClock, check_spin
 
 __all__ = ["ClockConfig", "create_clock"]
 
@@ -55,8 +55,17 @@ class ClockConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"{name}={value!r} means nothing to a {mode} clock, which starts now; leave it out")
             if value is not None:
                 msgspec.structs.force_setattr(self, name, to_ns(value))
+        if self.start_time is not None and self.end_time is not None:
+            first, last = to_ns(self.start_time), to_ns(self.end_time)
+            if first > last:
+                raise ConfigError(f"start_time={format_ns(first)} is after end_time={format_ns(last)}; swap them")
+        if not isinstance(self.backpressure, bool):
+            raise ConfigError(f"backpressure={self.backpressure!r}: must be True or False")
+        if self.calendar is not None and not (isinstance(self.calendar, str) and self.calendar.strip()):
+            raise ConfigError(f"calendar={self.calendar!r}: must be the name of an exchange, such as 'XNYS', or None")
         if mode is RunMode.BACKTEST and self.spin:
             raise ConfigError(f"spin={self.spin!r} means nothing to a backtest's clock; leave it out")
+        check_spin(self.spin)
         if mode is not RunMode.BACKTEST and self.backpressure:
             raise ConfigError(
                 f"backpressure=True means nothing to a {mode} clock, for time does not wait; leave it out"

@@ -21,7 +21,7 @@ from weaver.glados.clock.drift import Drift, DriftMeter
 from weaver.glados.clock.source import Reading, SystemTime, TimeSource
 from weaver.glados.clock.tracking import Tracker
 
-__all__ = ["RealtimeClock"]
+__all__ = ["RealtimeClock", "check_spin"]
 
 # Where slewing moves wall time against running time (0.05 % at most), a look at least this often keeps it below what
 # counts as a step, however long the bars are.
@@ -30,6 +30,12 @@ _LOG_EVERY_NS = 300 * NS_PER_SECOND
 # Without an event loop nobody wakes the sleeper when the clock is set, so it looks every second.
 _NAP_NS = NS_PER_SECOND
 _LONGEST_SPIN = 0.005
+
+
+def check_spin(spin: float) -> None:
+    """Raise `ConfigError` where `spin` is no length of time that a clock may wait busily, in seconds."""
+    if isinstance(spin, bool) or not isinstance(spin, int | float) or not 0.0 <= spin <= _LONGEST_SPIN:
+        raise ConfigError(f"spin={spin!r}: must lie between 0 and {_LONGEST_SPIN} seconds; 0.0003 is a good value")
 
 
 class RealtimeClock(DeliveringClock):
@@ -50,8 +56,7 @@ class RealtimeClock(DeliveringClock):
         alarm: AlarmFactory | None = None,
     ) -> None:
         super().__init__(timeframe, calendar)
-        if not 0.0 <= spin <= _LONGEST_SPIN:
-            raise ConfigError(f"spin={spin!r}: must lie between 0 and {_LONGEST_SPIN} seconds; 0.0003 is a good value")
+        check_spin(spin)
         self._spin_ns = round(spin * 1e9)
         self._source = source or SystemTime()
         self._make_alarm = alarm or default_alarm
