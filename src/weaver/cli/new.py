@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from weaver.cli.main import ExitCode, Stopped
 __all__ = ["new", "render"]
 
 TEMPLATE_CLASS, TEMPLATE_FILE = "SmaCross", "sma_cross"
+# Python looks for modules in the folder that it is started in, so a random.py or numpy.py there breaks everything.
+_TAKEN = sys.stdlib_module_names | {
+    "weaver", "click", "msgspec", "narwhals", "numpy", "packaging", "pandas", "platformdirs", "plotly", "polars", "pyarrow",
+    "talib", "tqdm", "tzdata",
+}  # fmt: skip
 
 
 @click.group(short_help="Write a commented file to start from.")
@@ -27,11 +33,16 @@ def new_strategy(name: str) -> None:
     """Write NAME.py, a strategy that runs as it stands. NAME may be a path: ideas/breakout."""
     path = Path(name).expanduser()
     folder, stem = path.parent, path.name.removesuffix(".py")
-    words = [word for word in re.split(r"[^0-9a-zA-Z]+|(?<=[a-z0-9])(?=[A-Z])", stem) if word]
+    words = [word for word in re.split(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])", stem) if word]
     class_name = "".join(word[0].upper() + word[1:] for word in words)
     file_stem = "_".join(word.lower() for word in words)
     if not class_name.isidentifier() or keyword.iskeyword(class_name):
         raise click.UsageError(f"{stem!r} cannot be a class name; start with a letter, for example: my_strategy")
+    if file_stem in _TAKEN:
+        raise click.UsageError(
+            f"{file_stem}.py would stand in for the module {file_stem!r} of Python or Weaver; choose another name, for "
+            f"example: my_{file_stem}"
+        )
     target = folder / f"{file_stem}.py"
     folder.mkdir(parents=True, exist_ok=True)
     try:

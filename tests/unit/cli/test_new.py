@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
         ("my-breakOut", "my_break_out.py", "MyBreakOut"),
         ("MyIdea.py", "my_idea.py", "MyIdea"),
         ("ideas/rsi2", "ideas/rsi2.py", "Rsi2"),
+        ("Überkauft", "überkauft.py", "Überkauft"),
     ],
 )
 def test_a_name_becomes_a_file_and_a_class(weaver, tmp_path, monkeypatch, name: str, file: str, cls: str) -> None:
@@ -44,6 +45,16 @@ def test_every_name_ends_in_a_class_or_in_an_error_that_says_why(weaver, tmp_pat
         assert ended.code == ExitCode.USAGE
         assert "cannot be a class name" in ended.err
         assert not written
+
+
+@pytest.mark.parametrize("name", ["weaver", "random", "ideas/numpy.py", "Statistics"])
+def test_a_file_that_would_stand_in_for_a_module_is_refused(weaver, tmp_path, monkeypatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = weaver("new", "strategy", name)
+    assert ended.code == ExitCode.USAGE
+    assert "would stand in for the module" in ended.err
+    assert "for example: my_" in ended.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_is_there_is_never_overwritten(weaver, tmp_path, monkeypatch) -> None:
