@@ -12,7 +12,7 @@ import click
 
 from weaver.cli.interrupt import Interrupt
 from weaver.cli.main import ExitCode, Stopped
-from weaver.cli.sources import DATA_HELP, bars_of, pairs_of
+from weaver.cli.sources import DATA_HELP, FILE, bars_of, pairs_of
 from weaver.core.errors import StrategyCrashed
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ __all__ = ["Outcome", "backtest", "check_target", "run", "show"]
 
 
 @click.command(short_help="Run a strategy on bars, and say what came of it.")
-@click.argument("strategy", type=click.Path())
-@click.option("--data", "-d", "data", multiple=True, required=True, type=click.Path(), metavar="SOURCE", help=DATA_HELP)
+@click.argument("strategy", type=FILE)
+@click.option("--data", "-d", "data", multiple=True, required=True, type=FILE, metavar="SOURCE", help=DATA_HELP)
 @click.option("--symbol", "-s", "symbols", multiple=True, help="Only this symbol; repeat for several, in their order.")
 @click.option("--timeframe", "-t", help="The length of a bar, such as 1m, 1h or 1d.  [default: from the data]")
 @click.option("--start", help="First bar that is used: a date, or a time with its offset (2020-01-01T14:30Z).")

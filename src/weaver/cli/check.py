@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from weaver.cli.main import ExitCode, Stopped
-from weaver.cli.sources import DATA_HELP, bars_of, pairs_of
+from weaver.cli.sources import DATA_HELP, FILE, bars_of, pairs_of
 
 __all__ = ["check"]
 
 
 @click.command(short_help="Prove on data that a strategy does not look ahead.")
-@click.argument("strategy", type=click.Path())
-@click.option("--data", "-d", "data", multiple=True, required=True, type=click.Path(), metavar="SOURCE", help=DATA_HELP)
+@click.argument("strategy", type=FILE)
+@click.option("--data", "-d", "data", multiple=True, required=True, type=FILE, metavar="SOURCE", help=DATA_HELP)
 @click.option("--symbol", "-s", "symbols", multiple=True, help="Only this symbol; repeat for several, in their order.")
 @click.option("--timeframe", "-t", help="The length of a bar, such as 1m, 1h or 1d.  [default: from the data]")
 @click.option("--start", help="First bar that is used: a date, or a time with its offset (2020-01-01T14:30Z).")

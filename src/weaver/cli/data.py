@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from weaver.cli.sources import FILE
 from weaver.core.errors import DataError, WeaverError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def data() -> None:
 
 
 @data.command("import")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FILE)
 @click.option("--symbol", "-s", help="What the bars are bars of; may be left out where a column says it.")
 @click.option("--timeframe", "-t", help="The length of a bar, such as 1m, 1h or 1d.  [default: the commonest spacing]")
 @click.option("--tz", metavar="ZONE", help="The zone of times that have none, such as America/New_York or UTC.")
@@ -264,7 +265,10 @@ def synth(
         merge = catalog.write(symbol, timeframe, bars.drop("symbol"), origin=origin)
         where = f"{catalog.path(symbol, timeframe)}" + ("" if merge.changes else " (it was there already)")
     elif Path(output).suffix.lower() == ".csv":
-        bars.write_csv(output)
+        try:
+            bars.write_csv(output)
+        except OSError as error:
+            raise DataError(f"{output}: cannot be written: {error}") from None
         where = f"{output} (a CSV file cannot say that its bars are synthetic: its name should)"
     else:
         write_parquet(Path(output), bars, {"origin": origin})

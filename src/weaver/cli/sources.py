@@ -17,7 +17,10 @@ from typing import Any
 
 import click
 
-__all__ = ["DATA_HELP", "bars_of", "pairs_of"]
+__all__ = ["DATA_HELP", "FILE", "bars_of", "pairs_of"]
+
+FILE = click.Path(readable=False)
+"""Completes as a path. Whether it can be read is for the reader to say: bars and strategies have exit codes of their own."""
 
 DATA_HELP = (
     "Bars: a CSV or Parquet file, SYMBOL=FILE (repeat for several), a catalog's folder, "
@@ -27,6 +30,8 @@ DATA_HELP = (
 
 def bars_of(sources: Sequence[str], symbols: Sequence[str], timeframe: str | None) -> Any:
     """What `weaver.backtest` takes as bars. Raises `click.UsageError` where sources cannot be combined."""
+    if not all(sources):
+        raise click.UsageError("--data is empty; give a file, SYMBOL=FILE, a catalog's folder, 'catalog' or demo:AAPL")
     if len(sources) == 1:
         symbol, path = _named(sources[0])
         return {symbol: Path(path).expanduser()} if symbol else _one(sources[0], symbols, timeframe)

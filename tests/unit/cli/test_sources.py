@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 import pytest
 
+from weaver.cli.main import ExitCode
 from weaver.cli.sources import bars_of, pairs_of
 from weaver.core.errors import UnknownSymbol
 from weaver.walle.bars.frames import load_bars
@@ -28,7 +30,7 @@ def test_the_demo_is_one_symbol_some_or_all() -> None:
     assert list(load_bars(bars_of(["demo:AAPL"], [], None))) == ["AAPL"]
     assert list(load_bars(bars_of(["demo:MSFT,AAPL"], [], None))) == ["MSFT", "AAPL"]
     assert list(bars_of(["demo"], [], None)) == ["AAPL", "FB", "GOOG", "IBM", "MSFT"]
-    with pytest.raises(UnknownSymbol, match="APPL"):
+    with pytest.raises(UnknownSymbol, match="'APPL' is not in the bars that come with Weaver; did you mean 'AAPL'"):
         bars_of(["demo:APPL"], [], None)
 
 
@@ -42,6 +44,28 @@ def test_what_cannot_be_combined_is_refused_with_the_way_out(bars_csv) -> None:
         bars_of([str(bars_csv), str(bars_csv)], [], None)
     with pytest.raises(click.UsageError, match="names UP twice"):
         bars_of([f"UP={bars_csv}", f"UP={bars_csv}"], [], None)
+
+
+@pytest.mark.parametrize("sources", [[""], ["demo:AAPL", ""]])
+def test_nothing_is_no_source(sources: list[str]) -> None:
+    with pytest.raises(click.UsageError, match="--data is empty"):
+        bars_of(sources, [], None)
+
+
+def test_a_file_without_permission_is_told_by_its_reader(weaver, bars_csv, buy_once, monkeypatch) -> None:
+    access, opened = os.access, Path.open
+
+    def refuse(path: Path, *arguments: object, **options: object) -> object:  # root may read every file
+        if path == bars_csv:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(bars_csv) and access(path, mode))
+    for command in (("backtest", buy_once, "--data", bars_csv), ("data", "import", bars_csv, "-s", "X")):
+        ended = weaver(*command)
+        assert ended.code == ExitCode.DATA
+        assert f"{bars_csv}: cannot be read: Permission denied" in ended.err
 
 
 def test_parameters_are_pairs_each_named_once() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from weaver.core.errors import DataError, UnknownSymbol
 from weaver.core.timeframe import Timeframe
-from weaver.walle.bars.selection import Selection, Stored
+from weaver.walle.bars.selection import Selection, Stored, unknown
 
 __all__ = ["SHIPPED_SOURCE", "SHIPPED_SYMBOLS", "shipped_bars"]
 
@@ -27,7 +27,7 @@ def shipped_bars(symbols: str | Sequence[str] | None = None, *, adjusted: bool =
     wanted = SHIPPED_SYMBOLS if symbols is None else (symbols,) if isinstance(symbols, str) else tuple(symbols)
     for symbol in wanted:
         if symbol not in SHIPPED_SYMBOLS:
-            raise UnknownSymbol(f"symbol {symbol!r} is not shipped with Weaver; there are {', '.join(SHIPPED_SYMBOLS)}")
+            raise UnknownSymbol(unknown(symbol, SHIPPED_SYMBOLS, "the bars that come with Weaver"))
     path = Path(str(files("weaver") / "data" / _FILE))
     if not path.is_file():
         raise DataError(f"{path}: the shipped bars are missing from this installation; install weaver-trading again")

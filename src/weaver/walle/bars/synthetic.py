@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from weaver.core.errors import ConfigError
-from weaver.core.instants import to_ns
+from weaver.core.instants import format_ns, to_ns
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["SYNTHETIC_ORIGIN", "synthetic_bars"]
@@ -18,8 +18,10 @@ SYNTHETIC_ORIGIN = "synthetic random walk, seed"
 
 _YEAR_NS = 365 * 86_400 * 10**9
 _CHUNK = 1 << 16
+_FIRST_NS, _LAST_NS = to_ns("1678-01-01"), to_ns("2262-01-01")
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # a walk that leaves the numbers is refused at its end
 def synthetic_bars(
     n: int,
     *,
@@ -33,8 +35,9 @@ def synthetic_bars(
     """`n` bars of a geometric random walk, the same ones for the same arguments on every machine of one NumPy version.
 
     Columns: symbol, timestamp (microseconds UTC, start of the bar), open, high, low, close, volume. `start` (aware, or
-    nanoseconds; default 2020-01-01 UTC) is moved up to the grid of `timeframe`. `volatility` is annual (365 days),
-    `price` the first open. Prices are on a step of a hundredth, or of `price`'s fifth digit where that is finer.
+    nanoseconds; default 2020-01-01 UTC) is moved up to the grid of `timeframe`; all bars lie in the years 1678 to 2261.
+    `volatility` is annual (365 days), `price` the first open. Prices are on a step of a hundredth, or of `price`'s fifth
+    digit where that is finer.
 
     Within a bar the walk from open to close is a Brownian bridge; its highest point given both ends has the
     distribution function 1 - exp(-2 m (m - d) / s^2), which is inverted to draw highs and, independently, lows
@@ -43,13 +46,20 @@ def synthetic_bars(
     """
     if n < 1:
         raise ConfigError(f"n={n}: a synthetic series needs at least one bar")
-    if not price > 0 or not volatility >= 0:
+    if not 0 < price < math.inf or not 0 <= volatility < math.inf:
         raise ConfigError(
-            f"price={price!r}, volatility={volatility!r}: the price must be above zero, the volatility not below"
+            f"price={price!r}, volatility={volatility!r}: the price must be above zero, the volatility not below it"
         )
+    if seed < 0:
+        raise ConfigError(f"seed={seed!r}: must be a whole number, zero or greater")
     frame = Timeframe.of(timeframe)
     first_ns = 1_577_836_800 * 10**9 if start is None else start if isinstance(start, int) else to_ns(start)
     first_ns = frame.bar_start(first_ns - 1) + frame.ns if frame.bar_start(first_ns) != first_ns else first_ns
+    if not _FIRST_NS <= first_ns <= _LAST_NS - n * frame.ns:
+        raise ConfigError(
+            f"{n:,} bars of {frame} from {format_ns(first_ns)} do not lie between 1678 and 2262, which is all that "
+            "64 bits of nanoseconds hold; take fewer bars, shorter ones or an earlier start"
+        )
     sigma = volatility * (frame.ns / _YEAR_NS) ** 0.5
     decimals = max(2, 4 - math.floor(math.log10(price)))
     step = 10.0**-decimals
@@ -77,6 +87,10 @@ def synthetic_bars(
     for name in ("open", "high", "low", "close"):
         # Decimal prices, not their binary neighbours: 101.37 prints as 101.37.
         np.round(np.maximum(columns[name], step), decimals=decimals, out=columns[name])
+    if not all(np.isfinite(column).all() for column in columns.values()):
+        raise ConfigError(
+            f"volatility={volatility!r}, price={price!r}: the walk leaves what a number can hold; take less"
+        )
     np.maximum.reduce([columns["high"], columns["open"], columns["close"]], out=columns["high"])
     np.minimum.reduce([columns["low"], columns["open"], columns["close"]], out=columns["low"])
     stamps = (first_ns + np.arange(n, dtype=np.int64) * frame.ns) // 1_000

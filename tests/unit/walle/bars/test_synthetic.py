@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from weaver.core.errors import ConfigError
+from weaver.core.instants import to_ns
 from weaver.walle.bars.frames import load_bars
 from weaver.walle.bars.synthetic import synthetic_bars
 
@@ -52,7 +53,20 @@ def test_bars_start_on_the_grid_at_or_after_the_given_start() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"n": 0}, {"n": 1, "price": 0.0}, {"n": 1, "price": float("nan")}, {"n": 1, "volatility": -1.0}]
+    "wrong",
+    [
+        {"n": 0},
+        {"n": 1, "price": 0.0},
+        {"n": 1, "price": float("nan")},
+        {"n": 1, "price": float("inf")},
+        {"n": 1, "volatility": -1.0},
+        {"n": 1, "volatility": float("inf")},
+        {"n": 9, "volatility": 1e200},
+        {"n": 1, "seed": -1},
+        {"n": 10_000, "timeframe": "1w", "start": to_ns("2200-01-01")},
+        {"n": 1, "start": to_ns("9999-01-01")},
+        {"n": 1, "start": to_ns("1500-01-01")},
+    ],
 )
 def test_impossible_arguments_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError):
