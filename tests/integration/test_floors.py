@@ -58,3 +58,42 @@ def test_a_contract_notices(copy: Path, room: str, line: str, contract: str) -> 
     spoiled = copy / "weaver" / room
     spoiled.write_text(f"{spoiled.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
     assert f"{contract} BROKEN" in lint(copy)
+
+
+def style(code: str, file: str) -> str:
+    """What ruff says about `code` in that file of `src/weaver`."""
+    found = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--select", "TID251,NPY002", "--output-format", "concise", "--no-cache",
+         "--stdin-filename", str(ROOT / "src" / "weaver" / file), "-"],
+        input=code, cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    return found.stdout + found.stderr
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time",
+        "from time import monotonic",
+        "import datetime\ndatetime.datetime.now(datetime.UTC)",
+        "from datetime import UTC, datetime\ndatetime.now(UTC)",
+        "from datetime import date\ndate.today()",
+        "import asyncio\nasyncio.sleep(1)",
+        "from asyncio import wait_for",
+        "import asyncio\nasyncio.timeout(1)",
+        "import threading\nthreading.Timer(1, print)",
+        "import uuid",
+        "import random",
+        "from secrets import token_hex",
+        "import os\nos.urandom(1)",
+    ],
+)
+def test_only_the_clocks_room_reads_time_sleeps_or_draws(code: str) -> None:
+    for file in ("marvin/x.py", "cli/x.py", "core/x.py", "glados/x.py", "testing/x.py"):
+        assert "TID251" in style(code, file), file
+    assert "All checks passed" in style(code, "glados/clock/x.py")
+
+
+def test_numpys_unseeded_random_functions_are_refused_everywhere() -> None:
+    for file in ("greta/x.py", "glados/clock/x.py"):
+        assert "NPY002" in style("import numpy as np\nnp.random.rand()", file)

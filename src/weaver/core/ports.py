@@ -81,7 +81,7 @@ class TickSource(Protocol):
 
 async def run_until(clock: Clock, ts_ns: int, awaitable: Awaitable[_T]) -> _T:
     """The result of `awaitable`, or `TimeoutError` (and `awaitable` cancelled) once `clock` reaches `ts_ns`."""
-    async with asyncio.timeout(None) as scope:
+    async with asyncio.timeout(None) as scope:  # noqa: TID251 - without a time of its own
         # Zero lies in the past of every event loop's own time, so this means "now" without reading a second clock.
         cancel = clock.call_at(ts_ns, lambda: scope.reschedule(0.0))
         try:

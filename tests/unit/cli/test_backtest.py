@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from weaver.cli.main import ExitCode
@@ -111,6 +112,24 @@ def test_a_mistake_is_one_line_that_names_it(weaver, buy_once, bars_csv, argumen
     assert ended.err.startswith("error: ")
     assert ended.err.count("\n") == 1
     assert said in ended.err
+
+
+@pytest.mark.parametrize(
+    ("time", "parquet", "way"),
+    [
+        ("2024-01-02T14:{:02}:00", False, "--tz UTC"),
+        ("2024-01-02T14:{:02}:00", True, "--tz UTC"),
+        ("2024-01-02T14:{:02}:17Z", False, "--calendar XNYS"),
+        ("2024-01-02T14:{:02}:17Z", True, "--calendar XNYS"),
+    ],
+)
+def test_what_mends_a_file_is_told_in_options(weaver, buy_once, tmp_path, time: str, parquet: bool, way: str) -> None:
+    rows = [f"{time.format(k)},10,12,9,11,5" for k in range(9)]
+    file = tmp_path / "bars.csv"
+    file.write_text("\n".join(["timestamp,open,high,low,close,volume", *rows]) + "\n", encoding="utf-8")
+    if parquet:
+        pl.read_csv(file).write_parquet(file)
+    assert way in weaver("backtest", buy_once, "--data", file).err
 
 
 def test_a_strategy_that_raises_ends_with_its_bar_line_and_parameters(weaver, bars_csv, tmp_path) -> None:

@@ -45,14 +45,15 @@ def adjust(bars: pl.DataFrame, *, what: str = "bars") -> tuple[pl.DataFrame, tup
     """
     if "adj_close" not in bars.columns:
         raise DataError(
-            f"{what}: adjusted prices need a column adj_close; ask for the prices as they are: adjusted=False"
+            f"{what}: adjusted prices need a column adj_close; ask for the prices as they are: adjusted=False, or no "
+            "--adjusted"
         )
     close, adjusted = (bars[name].cast(pl.Float64).to_numpy() for name in ("close", "adj_close"))
     bad = np.flatnonzero(~(np.isfinite(adjusted) & (adjusted > 0)))
     if len(bad):
         raise DataError(
             f"{what}: adj_close is {adjusted[bad[0]]!r} in row {bad[0]} (and in {len(bad) - 1} further rows); "
-            "it must be above zero, or ask for the prices as they are: adjusted=False"
+            "it must be above zero, or ask for the prices as they are: adjusted=False, or no --adjusted"
         )
     ratio = adjusted / close
     steps = split_steps(close / adjusted)

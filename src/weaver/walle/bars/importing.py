@@ -169,7 +169,7 @@ def bars_for_run(
         if error.codes == ("naive",):
             raise NaiveDatetimeError(
                 f"{path}: the times have no time zone ({error.listing[0]}); say which one they are in: "
-                'backtest(..., tz="America/New_York"), or tz="UTC"'
+                'backtest(..., tz="America/New_York"), or tz="UTC" (on the command line --tz UTC)'
             ) from None
         listing = "; ".join(error.listing[:_SHOWN_FOR_RUN])
         raise BarsRefused(

@@ -90,7 +90,7 @@ def with_instants(table: Table, *, tz: str | None, intraday: bool | None) -> Tim
             row = int(np.flatnonzero(wall)[0])
             raise NaiveDatetimeError(
                 f"{where}: the times have no time zone (row {row}: {format_ns(int(ns[row])).rstrip('Z')}); say which one "
-                'they are in: backtest(..., tz="America/New_York"), or tz="UTC"'
+                'they are in: backtest(..., tz="America/New_York"), or tz="UTC" (on the command line --tz UTC)'
             )
         else:
             ns = _in_utc(where, ns, np.flatnonzero(wall), tz)
@@ -221,11 +221,14 @@ def _check_grid(symbol: str, starts: Instants, timeframe: Timeframe, *, first_ro
         )
     elif len(off) == len(starts) and int(np.ptp(offsets)) == 0:
         way = (
-            'if they follow the sessions of an exchange, name it: backtest(..., calendar="XNYS"); otherwise move the stamps '
-            f"to the start of the bar on the {timeframe} grid"
+            'if they follow the sessions of an exchange, name it: backtest(..., calendar="XNYS"), on the command line '
+            f"--calendar XNYS; otherwise move the stamps to the start of the bar on the {timeframe} grid"
         )
     else:
-        way = 'drop these rows, stamp them anew, or name the exchange they follow: backtest(..., calendar="XNYS")'
+        way = (
+            'drop these rows, stamp them anew, or name the exchange they follow: backtest(..., calendar="XNYS"), on the '
+            "command line --calendar XNYS"
+        )
     raise OffGridError(
         f"{symbol}: {len(off):,} of {len(starts):,} bars do not start on the {timeframe} grid; the first is row "
         f"{row + first_row}, {format_ns(int(starts[row]))}, {spacing_text(offset)} after a boundary; {way}"
