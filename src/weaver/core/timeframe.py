@@ -26,7 +26,21 @@ _NS = {
     "w": 7 * NS_PER_DAY,
 }
 _WORDS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SPELLINGS = {
+    "s": ("s", "sec", "secs", "second", "seconds"),
+    "m": ("min", "mins", "minute", "minutes", "m"),
+    "h": ("h", "hr", "hrs", "hour", "hours"),
+    "d": ("d", "day", "days"),
+    "w": ("w", "wk", "week", "weeks"),
+}
 _PARENTS = {"s": ("a minute", 60), "m": ("an hour", 60), "h": ("a day", 24), "d": ("a week", 7), "w": ("", 1)}
+# Every length that there is, with its shortest text: what a refusal may offer.
+_ALLOWED = {
+    count * _NS[unit]: f"{count}{unit}"
+    for unit, (_, size) in _PARENTS.items()
+    for count in range(1, size + 1)
+    if size % count == 0
+}
 _TEXT = re.compile(r"([1-9]\d{0,5})([smhdw])")
 # 1970-01-01 was a Thursday, so the first Monday after it is 1970-01-05.
 _FIRST_MONDAY = 4 * NS_PER_DAY
@@ -124,16 +138,13 @@ def _parse(text: object) -> tuple[int, str]:
     parent, size = _PARENTS[unit]
     if size % count == 0:
         return count, unit
+    length = count * _NS[unit]
+    if length in _ALLOWED:
+        raise TimeframeError(f"timeframe {text!r} is refused: write it as '{_ALLOWED[length]}'")
+    near = [max(ns for ns in _ALLOWED if ns < length), *sorted(ns for ns in _ALLOWED if ns > length)[:1]]
+    ways = " or ".join(f"'{_ALLOWED[ns]}'" for ns in near)
     if unit == "w":
-        raise TimeframeError(f"timeframe {text!r} is refused: weeks have no larger unit to divide evenly; use '1w'")
-    larger = "smhdw"["smhdw".index(unit) + 1]
-    if count % size == 0:
-        raise TimeframeError(f"timeframe {text!r} is refused: write it as '{count // size}{larger}'")
-    fitting = [n for n in range(1, size + 1) if size % n == 0]
-    near = [max(n for n in fitting if n < count), *[n for n in fitting if n > count][:1]]
-    ways = " or ".join(f"'{Timeframe(f'{n}{unit}').text}'" for n in near)
-    if count > size:
-        ways += f" or a whole number of {_WORDS[larger]}"
+        raise TimeframeError(f"timeframe {text!r} is refused: weeks have no larger unit to divide evenly; use {ways}")
     raise TimeframeError(
         f"timeframe {text!r} is refused: {count} {_WORDS[unit]} do not divide {parent} ({size} {_WORDS[unit]}) evenly, "
         f"so its bars would start elsewhere in every {parent.split()[1]}; use {ways}"
@@ -145,4 +156,8 @@ def _hint(text: object) -> str:
         return "months differ in length, so a month is no bar; use '1d' and self.every('month')"
     if isinstance(text, str) and re.fullmatch(r"[\d.]+\s*(ms|us|ns)", text.strip()):
         return "the shortest bar is '1s'"
+    if isinstance(text, str) and (found := re.fullmatch(r"([1-9]\d{0,5})\s*([A-Za-z]+)", text.strip())):
+        for unit, spellings in _SPELLINGS.items():
+            if found[2].lower() in spellings:
+                return f"write it as '{found[1]}{unit}'"
     return "write a count and a unit: '1s' '5s' '1m' '5m' '15m' '30m' '1h' '4h' '1d' '1w'"

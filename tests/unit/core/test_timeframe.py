@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from datetime import timedelta
 
 import numpy as np
@@ -40,12 +41,16 @@ def test_equal_lengths_are_equal_and_print_the_same(text: str, same: str) -> Non
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("90m", "90 minutes do not divide an hour .60 minutes. evenly.*use '1h' or a whole number of hours"),
+        ("90m", "90 minutes do not divide an hour .60 minutes. evenly.*use '1h' or '2h'"),
         ("45s", "45 seconds do not divide a minute.*use '30s' or '1m'"),
         ("7h", "7 hours do not divide a day.*'6h' or '8h'"),
         ("2d", "2 days do not divide a week.*'1d' or '1w'"),
         ("120m", "write it as '2h'"),
-        ("14d", "write it as '2w'"),
+        ("48h", "48 hours do not divide a day.*use '1d' or '1w'"),
+        ("14d", "14 days do not divide a week.*use '1w'"),
+        ("1H", "write it as '1h'"),
+        ("5 min", "write it as '5m'"),
+        ("1Day", "write it as '1d'"),
         ("2w", "weeks have no larger unit.*'1w'"),
         ("1M", "months differ in length"),
         ("3 months", "months differ in length"),
@@ -53,7 +58,6 @@ def test_equal_lengths_are_equal_and_print_the_same(text: str, same: str) -> Non
         ("0m", "write a count and a unit"),
         ("01m", "write a count and a unit"),
         ("1.5h", "write a count and a unit"),
-        ("1H", "write a count and a unit"),
         ("", "write a count and a unit"),
         (60, "write a count and a unit"),
         (None, "write a count and a unit"),
@@ -62,6 +66,17 @@ def test_equal_lengths_are_equal_and_print_the_same(text: str, same: str) -> Non
 def test_anything_else_is_refused_with_the_reason(text: object, reason: str) -> None:
     with pytest.raises(TimeframeError, match=reason):
         Timeframe(text)  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 200), st.sampled_from("smhdw"))
+def test_what_a_refusal_offers_is_a_timeframe(count: int, unit: str) -> None:
+    try:
+        Timeframe(f"{count}{unit}")
+    except TimeframeError as error:
+        offered = re.findall(r"'(\w+)'", str(error))[1:]
+        assert offered
+        for text in offered:
+            Timeframe(text)
 
 
 def test_of_takes_either() -> None:

@@ -18,13 +18,22 @@ from enum import StrEnum
 import msgspec
 
 from weaver.core.calendar import SessionCalendar
-from weaver.core.errors import ClockError, ClockRunning
+from weaver.core.errors import ClockError, ClockRunning, ConfigError
 from weaver.core.instants import format_ns, from_ns
 from weaver.core.ports import Unsubscribe
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.grid import make_grid
 
-__all__ = ["BaseClock", "ClockGap", "ClockTick", "GapCallback", "GapReason", "Subscription", "TickCallback"]
+__all__ = [
+    "BaseClock",
+    "ClockGap",
+    "ClockTick",
+    "GapCallback",
+    "GapReason",
+    "Subscription",
+    "TickCallback",
+    "check_callback",
+]
 
 logger = logging.getLogger("weaver.clock")
 
@@ -84,6 +93,12 @@ TickCallback = Callable[[ClockTick], Awaitable[None] | None]
 GapCallback = Callable[[ClockGap], Awaitable[None] | None]
 
 
+def check_callback(method: str, callback: object) -> None:
+    """Raise `ConfigError` for what cannot be called: where it is subscribed, and not at the first tick, far from there."""
+    if not callable(callback):
+        raise ConfigError(f"{method}({callback!r}): give a function or a coroutine function (without calling it)")
+
+
 class Subscription:
     """One callback; `active` turns False when it is unsubscribed, which takes effect even within the same tick."""
 
@@ -108,6 +123,10 @@ class BaseClock(ABC):
             from weaver.glados.clock.calendars import get_calendar
 
             calendar = get_calendar(calendar)
+        if not (calendar is None or isinstance(calendar, SessionCalendar)):
+            raise ConfigError(
+                f"calendar={calendar!r}: give the name of an exchange, such as 'XNYS', or a SessionCalendar"
+            )
         self._calendar = calendar
         self._grid = make_grid(self._timeframe, calendar)
         self._subscriptions: tuple[Subscription, ...] = ()
@@ -153,6 +172,7 @@ class BaseClock(ABC):
 
         Returns the function that ends the subscription. An error in a callback stops the clock; `wait()` raises it.
         """
+        check_callback("on_tick", callback)
         subscription = Subscription(callback)
         self._subscriptions = (*self._subscriptions, subscription)
 
@@ -169,6 +189,7 @@ class BaseClock(ABC):
 
     def on_gap(self, callback: GapCallback) -> Unsubscribe:
         """Call `callback` for every report of missed boundaries; a clock of the past has none. Otherwise like `on_tick`."""
+        check_callback("on_gap", callback)
         return lambda: None
 
     async def start(self, run_id: str) -> None:

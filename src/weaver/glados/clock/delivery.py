@@ -24,6 +24,7 @@ from weaver.glados.clock.base import (
     GapReason,
     Subscription,
     TickCallback,
+    check_callback,
     logger,
 )
 
@@ -144,6 +145,7 @@ class DeliveringClock(BaseClock):
 
         What is still missing for a slow callback when the clock stops stands in `gaps` and the log only.
         """
+        check_callback("on_gap", callback)
         queue = _Queue(self, callback, QUEUE_LIMIT)
         self._gap_queues = (*self._gap_queues, queue)
 

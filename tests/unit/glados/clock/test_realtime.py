@@ -14,7 +14,7 @@ from weaver.core.errors import CalendarError, ClockRunning, ConfigError
 from weaver.core.instants import NS_PER_SECOND, to_ns
 from weaver.core.ports import TickSource
 from weaver.core.timeframe import Timeframe
-from weaver.glados.clock import ClockGap, ClockTick, GapReason, RealtimeClock
+from weaver.glados.clock import BacktestClock, BaseClock, ClockGap, ClockTick, GapReason, RealtimeClock
 from weaver.glados.clock.alarm import Alarm, default_alarm
 from weaver.glados.clock.delivery import QUEUE_LIMIT
 from weaver.testing import SimulatedTime
@@ -93,6 +93,16 @@ class TestRealtimeClockInit:
     def test_a_spin_that_would_burn_a_processor_is_refused(self, spin: float) -> None:
         with pytest.raises(ConfigError, match="spin="):
             RealtimeClock("1m", spin=spin)
+
+    @pytest.mark.parametrize("clock", [RealtimeClock("1m"), BacktestClock("2024-01-01", "2024-01-02", "1h")])
+    @pytest.mark.parametrize("method", ["on_tick", "on_gap"])
+    def test_what_cannot_be_called_is_refused_where_it_is_subscribed(self, clock: BaseClock, method: str) -> None:
+        with pytest.raises(ConfigError, match=rf"{method}\(None\): give a function"):
+            getattr(clock, method)(None)
+
+    def test_what_is_no_calendar_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match="calendar=5: give the name of an exchange"):
+            RealtimeClock("1m", calendar=5)  # type: ignore[arg-type]
 
     def test_it_is_a_tick_source(self) -> None:
         assert isinstance(RealtimeClock("1m"), TickSource)
