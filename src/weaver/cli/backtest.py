@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from weaver.marvin.strategy import Strategy
     from weaver.results.result import Result
 
-__all__ = ["Outcome", "backtest", "check_target", "run", "show"]
+__all__ = ["Outcome", "aside", "backtest", "check_target", "run", "show"]
 
 
 @click.command(short_help="Run a strategy on bars, and say what came of it.")
@@ -88,7 +89,9 @@ def backtest(
         from weaver.core.instrument import Instrument
 
         settings["instrument"] = Instrument(lot=lot or "0.00000001", price_step=price_step)
-    outcome = run(load_strategy(strategy), bars, texts, symbols=list(symbols) or None, timeframe=timeframe, **settings)
+    with aside(json_path):
+        cls = load_strategy(strategy)
+        outcome = run(cls, bars, texts, symbols=list(symbols) or None, timeframe=timeframe, **settings)
     show(outcome, json_path, report_path)
 
 
@@ -114,9 +117,17 @@ def run(strategy: type[Strategy], bars: Any, params: dict[str, str], **settings:
             return Outcome(error.result, error)
         except KeyboardInterrupt:
             return Outcome(None, Stopped(f"interrupted {progress}", ExitCode.INTERRUPTED))
+        except SystemExit as error:
+            told = f"{strategy.__name__} ended the program, by exit({error.code!r}), {progress}"
+            return Outcome(None, Stopped(told, ExitCode.STRATEGY))
     if interrupt.happened:
         return Outcome(result, Stopped(f"interrupted {progress}", ExitCode.INTERRUPTED))
     return Outcome(result)
+
+
+def aside(json_path: str | None) -> AbstractContextManager[object]:
+    """While JSON has standard output, what a strategy prints goes to standard error, so that a program can read the JSON."""
+    return redirect_stdout(sys.stderr) if json_path == "-" and sys.stderr is not None else nullcontext()
 
 
 def show(outcome: Outcome, json_path: str | None, report_path: str | None) -> None:
@@ -126,18 +137,18 @@ def show(outcome: Outcome, json_path: str | None, report_path: str | None) -> No
     Files appear whole; missing folders are made.
     """
     result, cut_short = outcome.result, outcome.cut_short
-    aside = json_path == "-" or isinstance(cut_short, StrategyCrashed)
+    silent = json_path == "-" or isinstance(cut_short, StrategyCrashed)
     if result is not None:
         if json_path == "-" and cut_short is None:
             click.echo(result.to_json())
-        elif not aside:
+        elif not silent:
             click.echo(repr(result))
         if json_path not in (None, "-") and cut_short is None:
             path = _ready(json_path)
             _write_whole(path, result.to_json() + "\n")
             click.echo(f"result: {path}")
         if report_path is not None:
-            click.echo(f"report: {result.report(_ready(report_path))}", err=aside)
+            click.echo(f"report: {result.report(_ready(report_path))}", err=silent)
         if sys.stderr is not None and sys.stderr.isatty() and result.elapsed_s > 0:
             rate = result.bars / result.elapsed_s
             click.echo(f"{result.bars:,} bars in {result.elapsed_s:.2f} s ({rate:,.0f} bars/s)", err=True)

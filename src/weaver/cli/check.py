@@ -58,5 +58,8 @@ def check(
             )
         except KeyboardInterrupt:
             raise Stopped(f"interrupted {progress}; nothing is proved", ExitCode.INTERRUPTED) from None
+        except SystemExit as error:
+            told = f"{cls.__name__} ended the program, by exit({error.code!r}), {progress}; nothing is proved"
+            raise Stopped(told, ExitCode.STRATEGY) from None
     click.echo(str(found))
     return ExitCode.DONE if found.passed else ExitCode.CHECK

@@ -226,6 +226,33 @@ def test_a_process_without_a_standard_stream_runs_all_the_same(
     assert weaver(*imported).code == 0
 
 
+def test_what_a_strategy_prints_is_beside_the_json(weaver, bars_csv, tmp_path) -> None:
+    strategy = tmp_path / "talker.py"
+    strategy.write_text(
+        "from weaver import Strategy\nprint('loaded')\nclass Talker(Strategy):\n"
+        "    def on_stop(self):\n        print('stopped')\n",
+        encoding="utf-8",
+    )
+    ended = weaver("backtest", strategy, "--data", bars_csv, "--json", "-")
+    assert json.loads(ended.out)["bars"] == 40
+    assert ended.err == "loaded\nstopped\n"
+    assert weaver("backtest", strategy, "--data", bars_csv).out.startswith("loaded\nstopped\n")
+
+
+def test_a_strategy_that_ends_the_program_is_told(weaver, bars_csv, tmp_path) -> None:
+    strategy = tmp_path / "quitter.py"
+    strategy.write_text(
+        "from weaver import Strategy\nclass Quitter(Strategy):\n    def on_bar(self, bar):\n        raise SystemExit(0)\n",
+        encoding="utf-8",
+    )
+    ended = weaver("backtest", strategy, "--data", bars_csv)
+    assert (ended.code, ended.out) == (ExitCode.STRATEGY, "")
+    assert "Quitter ended the program, by exit(0)" in ended.err
+    checked = weaver("check", strategy, "--data", bars_csv)
+    assert (checked.code, checked.out) == (ExitCode.STRATEGY, "")
+    assert "nothing is proved" in checked.err
+
+
 def run_child(tmp_path: Path, body: str, *arguments: str, **options) -> subprocess.Popen:
     (tmp_path / "child.py").write_text(body, encoding="utf-8")
     command = [sys.executable, "-m", "weaver", "backtest", "child.py", *arguments]
