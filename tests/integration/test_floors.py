@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = "A room imports only from floors below its own"
 STORE = "Strategies, results and the backtester know neither events nor the store"
 SQL = "SQL is spoken in the store alone"
+WEB = "The web is for the control plane's API and the console alone"
 
 
 def lint(source: Path) -> str:
@@ -38,7 +39,7 @@ def copy(tmp_path: Path) -> Path:
 
 def test_the_contracts_hold() -> None:
     said = lint(ROOT / "src")
-    for contract in (LAYERS, STORE, SQL):
+    for contract in (LAYERS, STORE, SQL, WEB):
         assert f"{contract} KEPT" in said, said
 
 
@@ -52,6 +53,8 @@ def test_the_contracts_hold() -> None:
         ("greta/matching.py", "import weaver.walle", STORE),
         ("results/record.py", "import weaver.walle", STORE),
         ("glados/__init__.py", "import sqlalchemy", SQL),
+        ("glados/clock/base.py", "import fastapi", WEB),
+        ("cli/main.py", "import uvicorn", WEB),
     ],
 )
 def test_a_contract_notices(copy: Path, room: str, line: str, contract: str) -> None:

@@ -201,11 +201,10 @@ def _tables(bars: object, wanted: list[str] | None, how: _How) -> list[Table | B
 
 
 def _of_path(path: Path, wanted: list[str] | None, how: _How) -> list[Table | BarSeries]:
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file" if not path.is_dir() else f"{path} is a folder; name a file")
-    only = wanted[0] if wanted and len(wanted) == 1 else path.name.split(".")[0]
-    from weaver.walle.bars.reading import is_parquet
+    from weaver.walle.bars.reading import check_file, is_parquet
 
+    check_file(path)
+    only = wanted[0] if wanted and len(wanted) == 1 else path.name.split(".")[0]
     if is_parquet(path):
         try:
             frame = pl.read_parquet(path, glob=False)

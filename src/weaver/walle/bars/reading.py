@@ -18,7 +18,7 @@ from weaver.core.errors import DataError
 from weaver.walle.bars.findings import Finding
 from weaver.walle.bars.sniffing import decode, guess_names, known_header, read_bytes, sniff
 
-__all__ = ["RawTable", "is_parquet", "read_table"]
+__all__ = ["RawTable", "check_file", "is_parquet", "read_table"]
 
 _SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
@@ -47,13 +47,22 @@ def is_parquet(path: Path) -> bool:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+def check_file(path: Path) -> None:
+    """Raises DataError where there is no file at `path`, and says what there is instead."""
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; name a file")
+    if path.exists() and not path.is_file():  # a shell's <(command), /dev/stdin: they can be read only once
+        raise DataError(f"{path}: is a pipe or a device; write its bars to a file first, and name that")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+
+
 def read_table(path: Path, *, columns: Sequence[str] | None = None) -> RawTable:
     """The columns of a CSV or Parquet file. `columns` names them in order, in place of a header or of guessing.
 
     Raises DataError where the file cannot be read at all: gone, empty, binary, no five columns, no bars.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: " + ("is a folder; name a file" if path.is_dir() else "there is no such file"))
+    check_file(path)
     return _parquet(path, columns) if is_parquet(path) else _text(path, columns)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import polars as pl
@@ -173,6 +174,16 @@ def test_a_missing_file_a_folder_and_an_empty_parquet_are_refused(tmp_path: Path
     (tmp_path / "b.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         frame_of(tmp_path / "b.parquet")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
+def test_a_pipe_is_told_from_a_file_that_is_not_there(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for attempt in (lambda path: read_bars(path, ImportOptions()), load_bars):
+        with pytest.raises(DataError, match="is a pipe or a device; write its bars to a file first"):
+            attempt(tmp_path / "pipe")
+        with pytest.raises(DataError, match="there is no such file"):
+            attempt(tmp_path / "none")
 
 
 def test_every_fault_is_listed_with_line_value_and_reason(write) -> None:
