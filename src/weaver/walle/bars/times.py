@@ -68,6 +68,9 @@ _TIME = rf"^{_DATE}(?:(?:T|t|,? +)?{_CLOCK} ?(?P<half>[AaPp][Mm])? ?{_ZONE}?)?$"
 _EPOCH = r"^-?\d{9,11}(?:\.\d+)?$|^\d{12,13}(?:\.0*)?$|^\d{15,16}(?:\.0*)?$|^\d{18,19}(?:\.0*)?$"
 # Twelve digits may be 202401311200 as well as milliseconds; what is a date is taken for one.
 _COMPACT = r"^(?:19|20)\d{10}$"
+# Numbers such as 20240131 and 20240131120000 in every row are dates: as seconds they would lie in August 1970.
+_COMPACT_NUMBER = r"^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}(?:\d{2})?)?$"
+_INT64_MAX = 2**63 - 1
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], dtype=np.int64)
 # The magnitudes of seconds, milliseconds, microseconds and nanoseconds between 1973 and 2286 do not overlap.
@@ -85,11 +88,25 @@ def check_zone(zone: str) -> str:
 
 def epoch_ns(values: Instants) -> Instants:
     """Seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by size one by one, as nanoseconds."""
+    return _scaled(values, _epoch_factors(values))
+
+
+def _epoch_factors(values: Instants) -> Instants:
     factor = np.full(values.shape, NS_PER_SECOND, dtype=np.int64)
     size = np.abs(values)
     for (low, _), (_, scale) in pairwise(_EPOCH_UNITS):
         factor[size >= low] = scale
-    return values * factor
+    return factor
+
+
+def _scaled(values: Instants, factor: Instants | int) -> Instants:
+    """The product, and 0 where 64 bits do not hold it (beyond the year 2262)."""
+    return np.asarray(np.where(_beyond(values, factor), 0, values) * factor, dtype=np.int64)
+
+
+def _beyond(values: Instants, factor: Instants | int) -> NDArray[np.bool_]:
+    most = _INT64_MAX // factor
+    return (values > most) | (values < -most)
 
 
 def from_series(times: pl.Series, *, day_first: bool | None = None) -> Times:
@@ -100,12 +117,16 @@ def from_series(times: pl.Series, *, day_first: bool | None = None) -> Times:
         days = times.to_physical().cast(pl.Int64)
         return _with_nulls(days.fill_null(0).to_numpy() * NS_PER_DAY, Kind.DATE, times)
     if times.dtype.is_integer():
-        numbers = times.cast(pl.Int64).fill_null(0).to_numpy()
+        given = times.cast(pl.Int64, strict=False)
+        if given.len() and given.cast(pl.String).str.contains(_COMPACT_NUMBER).all() and not given.null_count():
+            compact = from_text(given.cast(pl.String))
+            if not (compact.kind == Kind.BAD).any():
+                return compact
+        numbers = given.fill_null(0).to_numpy()
         # The data as a whole has one unit: a first bar in January 1970 does not turn it into seconds.
-        scale = int(epoch_ns(np.array([np.abs(numbers).max(initial=1)]))[0]) // max(
-            1, int(np.abs(numbers).max(initial=1))
-        )
-        return _with_nulls(numbers * scale, Kind.INSTANT, times)
+        largest = int(np.abs(numbers).max(initial=1))
+        scale = int(_epoch_factors(np.array([largest]))[0])
+        return _with_nulls(_scaled(numbers, scale), Kind.INSTANT, given, bad=_beyond(numbers, scale))
     if times.dtype.is_float():
         text = times.cast(pl.Float64)
         whole = text.round().cast(pl.Int64, strict=False)
@@ -120,6 +141,13 @@ def from_series(times: pl.Series, *, day_first: bool | None = None) -> Times:
         times = pl.Series(
             times.name, [None if value is None else str(value) for value in times.to_list()], dtype=pl.String
         )
+    if times.dtype not in (
+        pl.String,
+        pl.Categorical,
+        pl.Enum,
+        pl.Null,
+    ):  # a duration, a list: nothing that names a time
+        return Times(ns=np.zeros(len(times), dtype=np.int64), kind=np.zeros(len(times), dtype=np.uint8))
     return from_text(times.cast(pl.String), day_first=day_first)
 
 
@@ -152,7 +180,7 @@ def from_text(times: pl.Series, *, day_first: bool | None = None) -> Times:
         whole = rows.str.extract(r"^(-?\d+)").cast(pl.Int64, strict=False).fill_null(0).to_numpy()
         digits = rows.str.extract(r"\.(\d{1,9})").fill_null("0").str.pad_end(9, "0").cast(pl.Int64).to_numpy()
         ns[epoch] = epoch_ns(whole) + np.where(whole < 0, -digits, digits)
-        kind[epoch] = Kind.INSTANT
+        kind[epoch] = np.where(_beyond(whole, _epoch_factors(whole)), Kind.BAD, Kind.INSTANT)
     return Times(ns=ns, kind=kind, undecided=undecided)
 
 
@@ -200,8 +228,10 @@ def _from_datetimes(times: pl.Series) -> Times:
     return _with_nulls(ns, Kind.INSTANT, times)
 
 
-def _with_nulls(ns: Instants, kind: Kind, times: pl.Series) -> Times:
+def _with_nulls(ns: Instants, kind: Kind, times: pl.Series, *, bad: NDArray[np.bool_] | None = None) -> Times:
     kinds = np.full(len(times), kind, dtype=np.uint8)
+    if bad is not None:
+        kinds[bad] = Kind.BAD
     if times.null_count():
         kinds[times.is_null().to_numpy()] = Kind.BAD
     return Times(ns=np.asarray(ns, dtype=np.int64), kind=kinds)

@@ -53,6 +53,7 @@ MIDNIGHT = to_ns("2024-01-31")
         ("yesterday", None, Kind.BAD),
         ("", None, Kind.BAD),
         ("46319.0", None, Kind.BAD),
+        ("99999999999", None, Kind.BAD),
         (None, None, Kind.BAD),
     ],
 )
@@ -178,3 +179,36 @@ def test_infer_leaves_a_single_pass_open() -> None:
     walls = _walls("2023-11-05T00:59", "2023-11-05T01:00", "2023-11-05T01:01")
     _, still, _ = localise(walls, "America/New_York", Ambiguous.INFER)
     assert still.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("dtype", [pl.Int32, pl.Int64, pl.UInt32, pl.Float64])
+def test_dates_written_as_numbers_are_dates_and_not_seconds_of_1970(dtype: type[pl.DataType]) -> None:
+    times = from_series(pl.Series([20240131, 20240201]).cast(dtype))
+    assert times.all_of(Kind.DATE)
+    assert times.ns.tolist() == [MIDNIGHT, to_ns("2024-02-01")]
+
+
+def test_compact_times_written_as_numbers_are_wall_times() -> None:
+    for noon in (202401311200, 20240131120000):
+        times = from_series(pl.Series([noon]))
+        assert times.all_of(Kind.WALL)
+        assert times.ns.tolist() == [NOON]
+
+
+def test_numbers_that_are_no_dates_throughout_are_counted_since_1970() -> None:
+    times = from_series(pl.Series([20240131, 20240132]))
+    assert times.all_of(Kind.INSTANT)
+    assert times.ns.tolist() == [20240131 * 10**9, 20240132 * 10**9]
+
+
+def test_a_number_beyond_64_bits_of_nanoseconds_is_no_time() -> None:
+    for values in ([99_999_999_999, 0], [-(2**63), 10**9]):
+        times = from_series(pl.Series(values, dtype=pl.Int64))
+        assert times.kind.tolist() == [Kind.BAD, Kind.INSTANT]
+        assert times.ns[0] == 0
+    assert from_series(pl.Series([2**64 - 1], dtype=pl.UInt64)).kind.tolist() == [Kind.BAD]
+
+
+def test_a_column_that_names_no_time_is_bad_throughout() -> None:
+    for column in (pl.Series([timedelta(minutes=1)]), pl.Series([[1, 2]]), pl.Series([b"2024-01-31"])):
+        assert from_series(column).all_of(Kind.BAD)
