@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from weaver.marvin.strategy import Strategy
     from weaver.results.result import Result
 
-__all__ = ["Outcome", "aside", "backtest", "check_target", "run", "show"]
+__all__ = ["Outcome", "aside", "backtest", "check_targets", "run", "show"]
 
 
 @click.command(short_help="Run a strategy on bars, and say what came of it.")
@@ -79,8 +79,7 @@ def backtest(
     """
     from weaver.marvin.loader import load_strategy
 
-    for path in (json_path, report_path):
-        check_target(path)
+    check_targets(json_path, report_path)
     texts = pairs_of(params)
     bars = bars_of(data, symbols, timeframe)
     if slippage_bps:
@@ -156,8 +155,15 @@ def show(outcome: Outcome, json_path: str | None, report_path: str | None) -> No
         raise cut_short
 
 
-def check_target(text: str | None) -> None:
+def check_targets(json_path: str | None, report_path: str | None) -> None:
     """Raise `Stopped` where a file can never be written: better before a long run than after it."""
+    for path in (json_path, report_path):
+        _check_target(path)
+    if json_path and report_path and Path(json_path).expanduser().resolve() == Path(report_path).expanduser().resolve():
+        raise Stopped(f"--json and --report both name {json_path}; give each a file of its own", ExitCode.USAGE)
+
+
+def _check_target(text: str | None) -> None:
     if text in (None, "-"):
         return
     path = Path(text or "").expanduser()

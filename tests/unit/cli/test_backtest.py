@@ -171,6 +171,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_run(
     assert ended.err.count("\n") == 1
 
 
+def test_the_result_and_the_report_do_not_overwrite_each_other(weaver, buy_once, bars_csv, tmp_path) -> None:
+    out = tmp_path / "out"
+    ended = weaver("backtest", buy_once, "--data", bars_csv, "--json", out, "--report", tmp_path / "." / "out")
+    assert (ended.code, ended.out) == (ExitCode.USAGE, "")
+    assert "give each a file of its own" in ended.err
+    assert not out.exists()
+
+
 def test_a_folder_without_permission_is_named_before_the_run(weaver, buy_once, bars_csv, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "locked")  # root may write anywhere
     (tmp_path / "locked").mkdir()
