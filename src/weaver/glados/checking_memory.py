@@ -27,6 +27,11 @@ def measure_memory(runner: Runner, made: list[IndicatorInfo], history: int | Non
     once it has enough, which is what indicators are like.
     """
     several = len(runner.series) > 1
+    # What never had a value agrees with every history, and needs one that is longer than these bars.
+    least = [
+        bars if any(bool(np.isfinite(values).any()) for values in info.outputs) else None
+        for info, bars in zip(made, _least(runner, made), strict=True)
+    ]
     return tuple(
         Memory(
             indicator=info.name,
@@ -34,7 +39,7 @@ def measure_memory(runner: Runner, made: list[IndicatorInfo], history: int | Non
             short=bars is None or (history is not None and bars > history),
             symbol=" and ".join(info.track.symbols) if several else None,
         )
-        for info, bars in zip(made, _least(runner, made), strict=True)
+        for info, bars in zip(made, least, strict=True)
     )
 
 

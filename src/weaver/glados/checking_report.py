@@ -58,7 +58,7 @@ class Memory:
 
     def __str__(self) -> str:
         of = f" of {self.symbol}" if self.symbol is not None else ""
-        needs = "remembers all of it" if self.bars is None else f"{self.bars:,} bar{'s' if self.bars != 1 else ''}"
+        needs = "all of these, or more" if self.bars is None else f"{self.bars:,} bar{'s' if self.bars != 1 else ''}"
         return f"{self.indicator}{of}: {needs}"
 
 

@@ -499,6 +499,18 @@ def test_what_a_symbol_that_ends_early_or_is_short_needs_is_measured_where_it_ha
     assert needs["sma SHORT"] is None, "eight bars, the last two of which need all that is before them"
 
 
+def test_an_indicator_that_never_had_a_value_is_not_thought_to_need_one_bar():
+    class Early(Strategy):
+        def on_start(self):
+            self.short = self.indicator(sma, self.bars.close, 3)
+            self.long = self.indicator(sma, self.bars.close, 30)
+
+    report = check(Early, bars_of(12))
+    assert {memory.indicator: memory.bars for memory in report.memory} == {"sma(3)": 3, "sma(30)": None}
+    assert "sma(30): all of these, or more" in str(report)
+    assert "longer than the bars given: sma(30)" in str(report)
+
+
 def test_a_signal_that_is_mostly_zero_is_not_thought_to_need_no_history():
     def crossed(close):
         above = np.nan_to_num(sma(close, 30), nan=np.inf) < close
