@@ -115,6 +115,8 @@ class DeliveringClock(BaseClock):
         super().__init__(timeframe, calendar)
         self._queues: dict[Subscription, _Queue] = {}
         self._gap_queues: tuple[_Queue, ...] = ()
+        # Unsubscribed while their callback was in progress: `stop` waits for it, and its error is still this run's.
+        self._retired: tuple[_Queue, ...] = ()
         self._gaps: deque[ClockGap] = deque(maxlen=_GAPS_KEPT)
 
     @property
@@ -177,6 +179,8 @@ class DeliveringClock(BaseClock):
     def _retire(self, queue: _Queue) -> None:
         queue.active = False
         queue.discard()
+        if queue.is_busy:
+            self._retired = (*self._retired, queue)
 
     def _fail(self, error: BaseException) -> None:
         self._keep_error(error)
@@ -192,7 +196,9 @@ class DeliveringClock(BaseClock):
 
     def _drained(self) -> None:
         """The end of the run is when nothing is being delivered any more."""
-        if self._stopping and not any(queue.is_busy for queue in (*self._queues.values(), *self._gap_queues)):
+        self._retired = tuple(queue for queue in self._retired if queue.is_busy)
+        queues = (*self._queues.values(), *self._gap_queues, *self._retired)
+        if self._stopping and not any(queue.is_busy for queue in queues):
             self._finish()
 
     @abstractmethod

@@ -443,6 +443,44 @@ class TestRealtimeClockTicks:
         scene.time.run(main())
         assert got == [0]
 
+    def test_stop_waits_for_a_callback_in_progress_that_has_unsubscribed_itself(self, scene: Scene) -> None:
+        saved: list[int] = []
+
+        async def main() -> None:
+            async def once(tick: ClockTick) -> None:
+                end()
+                await scene.live(5 * SECOND)
+                saved.append(tick.bar_index)
+
+            end = scene.clock.on_tick(once)
+            await scene.clock.start("run")
+            await scene.live(31 * SECOND)
+            await scene.clock.stop()
+            assert saved == [0]
+
+        scene.time.run(main())
+
+    def test_the_error_of_an_unsubscribed_callback_ends_its_own_run_and_not_the_next(self, scene: Scene) -> None:
+        async def main() -> None:
+            async def once(tick: ClockTick) -> None:
+                end()
+                await scene.live(5 * SECOND)
+                raise ValueError(tick.run_id)
+
+            end = scene.clock.on_tick(once)
+            await scene.clock.start("first")
+            await scene.live(31 * SECOND)
+            await scene.clock.stop()
+            with pytest.raises(ValueError, match="first"):
+                await scene.clock.wait()
+            await scene.clock.start("second")
+            await scene.live(2 * MINUTE)
+            assert scene.clock.is_running
+            assert scene.clock.error is None
+            await scene.clock.stop()
+
+        scene.time.run(main())
+
     def test_the_clock_never_says_a_time_before_its_last_tick(self, scene: Scene) -> None:
         async def main() -> None:
             await scene.clock.start("run")
