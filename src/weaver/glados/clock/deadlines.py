@@ -21,6 +21,12 @@ class _Deadline:
         self.number = number
         self.callback: Callable[[], None] | None = callback
 
+    def run(self) -> None:
+        """Call the callback, once, unless it was taken back: also between the moment when it was due and this one."""
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback()
+
     def __lt__(self, other: _Deadline) -> bool:
         return (self.ts_ns, self.number) < (other.ts_ns, other.number)
 
@@ -50,8 +56,11 @@ class Deadlines:
         return self._heap[0].ts_ns if self._heap else None
 
     def take(self, now_ns: int) -> Callable[[], None] | None:
-        """The first callback that is due at `now_ns`, removed; None when there is none."""
+        """The first callback that is due at `now_ns`, removed; None when there is none.
+
+        Whoever calls it later than now need not look whether it was taken back meanwhile: then it does nothing.
+        """
         next_ns = self.next_ns()
         if next_ns is None or next_ns > now_ns:
             return None
-        return heapq.heappop(self._heap).callback
+        return heapq.heappop(self._heap).run

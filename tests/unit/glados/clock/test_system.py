@@ -66,6 +66,19 @@ def test_callbacks_come_in_the_order_of_their_instants_and_then_of_their_calls(
     assert real_time.run(main()) == ["a", "b", "c", "d"]
 
 
+def test_what_one_callback_takes_back_does_not_come_though_it_was_due_with_it(
+    clock: SystemClock, real_time: SimulatedTime
+) -> None:
+    async def main() -> list[str]:
+        due, seen = clock.now_ns() + NS_PER_SECOND, []
+        clock.call_at(due, lambda: (seen.append("answer"), give_up()))  # type: ignore[arg-type,return-value]
+        give_up = clock.call_at(due, lambda: seen.append("too late"))
+        await clock.sleep_until(due + NS_PER_SECOND)
+        return seen
+
+    assert real_time.run(main()) == ["answer"]
+
+
 def test_a_step_wakes_what_it_passes_over(clock: SystemClock, real_time: SimulatedTime) -> None:
     async def main() -> int:
         began = real_time.read().running
