@@ -12,6 +12,10 @@ from weaver.core.ports import Cancel
 
 __all__ = ["Deadlines"]
 
+# A timeout is nearly always taken back, long before its instant. From so many on, and once they are the most, what was
+# taken back is thrown out of the heap, so that it holds at most twice what anybody waits for.
+_TAKEN_BACK_KEPT = 64
+
 
 class _Deadline:
     __slots__ = ("callback", "number", "ts_ns")
@@ -37,6 +41,10 @@ class Deadlines:
     def __init__(self) -> None:
         self._heap: list[_Deadline] = []
         self._count = 0
+        self._taken_back = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def add(self, ts_ns: int, callback: Callable[[], None]) -> Cancel:
         """Have `callback` at `ts_ns`; the returned function takes it back."""
@@ -45,9 +53,18 @@ class Deadlines:
         heapq.heappush(self._heap, deadline)
 
         def cancel() -> None:
-            deadline.callback = None
+            if deadline.callback is not None:
+                deadline.callback = None
+                self._taken_back += 1
+                self._tidy()
 
         return cancel
+
+    def _tidy(self) -> None:
+        if self._taken_back > max(_TAKEN_BACK_KEPT, len(self._heap) // 2):
+            self._heap = [deadline for deadline in self._heap if deadline.callback is not None]
+            heapq.heapify(self._heap)
+            self._taken_back = 0
 
     def next_ns(self) -> int | None:
         """The earliest instant that anything waits for, or None."""
