@@ -65,7 +65,7 @@ _CLOCK = (
 )
 _ZONE = r"(?P<zone>Z|z|UTC|GMT|(?P<sign>[+-])(?P<oh>\d{2}):?(?P<om>\d{2})?)"
 _TIME = rf"^{_DATE}(?:(?:T|t|,? +)?{_CLOCK} ?(?P<half>[AaPp][Mm])? ?{_ZONE}?)?$"
-_EPOCH = r"^-?\d{9,11}(?:\.\d+)?$|^\d{12,13}(?:\.0*)?$|^\d{15,16}(?:\.0*)?$|^\d{18,19}(?:\.0*)?$"
+_EPOCH = r"^-?\d{9,11}(?:\.\d+)?$|^\d{12,13}(?:\.0*)?$|^\d{15,16}(?:\.0*)?$|^(?:\d{18}|[1-8]\d{18})(?:\.0*)?$"
 # Twelve digits may be 202401311200 as well as milliseconds; what is a date is taken for one.
 _COMPACT = r"^(?:19|20)\d{10}$"
 # Numbers such as 20240131 and 20240131120000 in every row are dates: as seconds they would lie in August 1970.
@@ -73,6 +73,8 @@ _COMPACT_NUMBER = r"^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d
 _INT64_MAX = 2**63 - 1
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], dtype=np.int64)
+# Whole years in which every instant fits into 64 bits of nanoseconds, whatever its offset.
+_FIRST_YEAR, _LAST_YEAR = 1678, 2261
 # The magnitudes of seconds, milliseconds, microseconds and nanoseconds between 1973 and 2286 do not overlap.
 _EPOCH_UNITS = ((10**11, NS_PER_SECOND), (10**14, 10**6), (10**17, 10**3), (2**63 - 1, 1))
 
@@ -114,6 +116,7 @@ def from_series(times: pl.Series, *, day_first: bool | None = None) -> Times:
     if isinstance(times.dtype, pl.Datetime):
         return _from_datetimes(times)
     if times.dtype == pl.Date:
+        times = _within_years(times)
         days = times.to_physical().cast(pl.Int64)
         return _with_nulls(days.fill_null(0).to_numpy() * NS_PER_DAY, Kind.DATE, times)
     if times.dtype.is_integer():
@@ -213,7 +216,14 @@ def localise(wall: Instants, zone: str, ambiguous: Ambiguous = Ambiguous.REFUSE)
     return early, np.concatenate(still) if still else twice[:0], never
 
 
+def _within_years(times: pl.Series) -> pl.Series:
+    """The dates or datetimes, null in years whose nanoseconds would run over: 9999-12-31 would become some day of 1816."""
+    beyond = ~times.dt.year().is_between(_FIRST_YEAR, _LAST_YEAR)
+    return times.set(beyond.fill_null(False), None) if beyond.any() else times
+
+
 def _from_datetimes(times: pl.Series) -> Times:
+    times = _within_years(times)
     dtype = times.dtype
     assert isinstance(dtype, pl.Datetime)
     scale = {"ns": 1, "us": 1_000, "ms": 1_000_000}[dtype.time_unit]
@@ -251,7 +261,9 @@ def _plain_iso(times: pl.Series) -> Times | None:
         if len(first) != length or not (times.str.len_bytes() == length).all():
             continue
         parsed = times.str.to_datetime(pattern, time_unit="us", time_zone=None, strict=False, exact=True)
-        if not parsed.null_count():
+        # Polars reads the second 60 as the next minute's 0; the slow way refuses that, and years that run over.
+        odd = times.str.ends_with("60Z" if kind is Kind.INSTANT else "60")
+        if not (parsed.null_count() or odd.any() or _within_years(parsed).null_count()):
             return Times(ns=parsed.to_physical().to_numpy() * 1_000, kind=np.full(len(times), kind, dtype=np.uint8))
     return None
 
@@ -297,9 +309,10 @@ def _fields(found: dict[str, Instants], groups: pl.DataFrame, day_first: bool | 
     hour = np.where(morning & (hour == 12), 0, np.where(evening & (hour < 12), hour + 12, hour))
     no_clock = hour < 0
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    ok = (year >= 1678) & (year <= 2261) & (month >= 1) & (month <= 12)
+    ok = (year >= _FIRST_YEAR) & (year <= _LAST_YEAR) & (month >= 1) & (month <= 12)
     length = _MONTH_DAYS[np.where(ok, month, 0)] + (leap & (month == 2))
     ok &= (day >= 1) & (day <= length) & (hour < 24) & (minute < 60) & (second < 60) & ~twelve
+    ok &= (found["oh"] < 24) & (found["om"] < 60)
     if undecided:
         ok &= ~open_rows
     since = np.where(ok, (year - 1970) * 12 + month - 1, 0).astype("datetime64[M]")

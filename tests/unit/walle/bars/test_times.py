@@ -49,6 +49,15 @@ MIDNIGHT = to_ns("2024-01-31")
         ("2023-02-29", None, Kind.BAD),
         ("2024-01-31T24:00", None, Kind.BAD),
         ("2024-01-31T12:60", None, Kind.BAD),
+        ("2024-01-31T11:59:60Z", None, Kind.BAD),
+        ("2024-01-31T11:59:60", None, Kind.BAD),
+        ("2024-01-31 11:59:60", None, Kind.BAD),
+        ("31.01.2024 11:59:60", None, Kind.BAD),
+        ("2262-04-12T00:00:00Z", None, Kind.BAD),
+        ("9999-12-31 00:00:00", None, Kind.BAD),
+        ("9999999999999999999", None, Kind.BAD),
+        ("2024-01-31T12:00:00+99:00", None, Kind.BAD),
+        ("2024-01-31T12:00:00+05:60", None, Kind.BAD),
         ("01/31/2024 13:00 PM", None, Kind.BAD),
         ("yesterday", None, Kind.BAD),
         ("", None, Kind.BAD),
@@ -120,6 +129,21 @@ def test_dates_and_local_midnights_name_sessions() -> None:
 def test_missing_times_are_bad() -> None:
     for column in (pl.Series([None, date(2024, 1, 1)]), pl.Series([None, 1706702400]), pl.Series([None, 1.5e9])):
         assert from_series(column).kind[0] == Kind.BAD
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([date(2024, 1, 31), date(9999, 12, 31)]),
+        pl.Series([datetime(2024, 1, 31), datetime(9999, 12, 31)]),
+        pl.Series([datetime(2024, 1, 31), datetime(1, 1, 1)], dtype=pl.Datetime("ms", "UTC")),
+        pl.Series(["2024-01-31T00:00:00Z", "2262-04-12T00:00:00Z"]),
+    ],
+)
+def test_a_year_that_nanoseconds_cannot_hold_is_bad_instead_of_another_year(column: pl.Series) -> None:
+    times = from_series(column)
+    assert (times.kind == Kind.BAD).tolist() == [False, True]
+    assert times.ns[0] == MIDNIGHT
 
 
 def test_epoch_units_are_told_apart_by_size() -> None:
