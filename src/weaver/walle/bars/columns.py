@@ -68,7 +68,8 @@ def simplify(name: str) -> str:
 def map_columns(names: Iterable[str], *, where: str) -> ColumnMap:
     """Meaning of the columns called `names`. Names that nothing knows are `extra`, in lower case.
 
-    Raises DataError where two columns mean the same and neither has the plain name; `where` names the frame or file.
+    Raises DataError where two columns mean the same and neither has the plain name, and where two further columns have
+    the same name in lower case; `where` names the frame or file.
     """
     originals = [str(name) for name in names]
     simple = [simplify(name) for name in originals]
@@ -94,7 +95,14 @@ def map_columns(names: Iterable[str], *, where: str) -> ColumnMap:
     ):
         clock = next(index for index in by_rank if simple[index] in ("time", "zeit"))
     used = {*taken.values(), time, clock}
-    extra = {name or f"column_{index + 1}": index for index, name in enumerate(simple) if index not in used}
+    extra: dict[str, int] = {}
+    for index, name in enumerate(simple):
+        if index not in used:
+            key = name or f"column_{index + 1}"
+            if key in extra:
+                listed = f"{originals[extra[key]]!r} and {originals[index]!r}"
+                raise DataError(f"{where}: the columns {listed} would both be {key!r}; rename or remove one")
+            extra[key] = index
     if "adj_close" in taken:
         extra["adj_close"] = taken["adj_close"]
     return ColumnMap(

@@ -55,5 +55,11 @@ def test_two_names_for_one_thing_are_refused() -> None:
         map_columns(["timestamp", "open", "high", "low", "Close", "CLOSE"], where="x")
 
 
+@pytest.mark.parametrize("names", [("Signal", "signal"), ("RSI 14", "rsi-14")])
+def test_two_further_columns_of_one_name_are_refused_instead_of_one_being_dropped(names: tuple[str, str]) -> None:
+    with pytest.raises(DataError, match=f"'{names[0]}' and '{names[1]}' would both be"):
+        map_columns(["timestamp", "open", "high", "low", "close", *names], where="x")
+
+
 def test_what_is_missing_is_named() -> None:
     assert map_columns(["open", "high", "price"], where="x").missing == ("timestamp", "low", "close")
