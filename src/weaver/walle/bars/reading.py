@@ -96,7 +96,9 @@ def _text(path: Path, columns: Sequence[str] | None) -> RawTable:
     if dialect.separator != ",":
         notes.append(f"separated by {_SEPARATOR_NAMES[dialect.separator]}")
     if dialect.comments:
-        notes.append(f"{dialect.comments} comment line{'s' if dialect.comments > 1 else ''} before the first bar")
+        blank = sum(not line.strip() for line in head[: dialect.comments])
+        counts = {"comment": dialect.comments - blank, "empty": blank}
+        notes += [f"{n} {what} line{'s' if n > 1 else ''} before the first bar" for what, n in counts.items() if n]
     first = _split(head[dialect.comments], dialect.separator)
     skip = dialect.comments + dialect.header
     names = _names(columns, known_header(first) if dialect.header else None, path, first)

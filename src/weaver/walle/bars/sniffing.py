@@ -32,7 +32,8 @@ _PLAIN = ("timestamp", "open", "high", "low", "close", "volume")
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How the lines of a file are written. `comments` is how many lines before the first real one begin with #."""
+    """How the lines of a file are written. `comments` is how many lines stand before the first real one: blank, or
+    with a # in front."""
 
     separator: str
     header: bool
@@ -53,9 +54,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(data: bytes, path: Path) -> tuple[str, str]:
-    """The text without its byte order mark, and the encoding: UTF-8, UTF-16 by its mark, else Windows-1252 or Latin-1."""
+    """The text without its byte order mark, and the encoding: UTF-8, what its mark says, else Windows-1252 or Latin-1."""
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is its beginning
+        (codecs.BOM_UTF32_BE, "utf-32-be"),
         (codecs.BOM_UTF16_LE, "utf-16-le"),
         (codecs.BOM_UTF16_BE, "utf-16-be"),
     ):
@@ -79,7 +82,7 @@ def decode(data: bytes, path: Path) -> tuple[str, str]:
 def sniff(lines: Sequence[str], path: Path) -> Dialect:
     """The dialect of a file from its first lines. Raises DataError where no separator makes five columns of them."""
     comments = 0
-    while comments < len(lines) and lines[comments].lstrip().startswith("#"):
+    while comments < len(lines) and (not lines[comments].strip() or lines[comments].lstrip().startswith("#")):
         comments += 1
     sample = [
         line for line in lines[comments : comments + _SAMPLE] if line.strip() and not line.lstrip().startswith("#")
