@@ -35,6 +35,8 @@ def load_strategy(text: str | os.PathLike[str]) -> type[Strategy]:
     # On Windows `C:\dir\file.py` has a colon that separates nothing.
     if not place or (len(place) == 1 and place.isalpha()):
         place, name = text, ""
+    if not place.strip("./ "):
+        raise StrategyLoadError(f"{text!r} names no strategy; give file.py, file.py:Class or module:Class")
     module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place, text)
     found = {
         key: value

@@ -28,14 +28,21 @@ __all__ = ["render", "write_report"]
 
 def write_report(result: Result, path: Path) -> Path:
     """Write the page to `path`, whose folder is made if need be, and return its absolute path. An existing file is
-    replaced whole or not at all."""
+    replaced whole or not at all; a device or a pipe is written to."""
     path = path.expanduser().resolve()
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; name the file to write, for example {path / 'report.html'}")
     path.parent.mkdir(parents=True, exist_ok=True)
+    text = render(result)
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return path
     part = path.with_name(path.name + ".part")
-    part.write_text(render(result), encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 

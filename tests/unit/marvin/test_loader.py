@@ -242,3 +242,9 @@ def test_a_module_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.Monkey
         == "strategy 'fails_for_test:One' failed to load: ZeroDivisionError: division by zero"
     )
     assert "failed to load: No module named 'no_such_module'" in failure("misses_for_test:One")
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", " ", "./"])
+def test_what_names_nothing_is_refused_with_the_forms_there_are(text: str) -> None:
+    with pytest.raises(StrategyLoadError, match=r"names no strategy; give file.py, file.py:Class or module:Class"):
+        load_strategy(text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -188,3 +190,16 @@ def test_plot_marks_evenly_many_of_too_many_fills(run: RunRecord, monkeypatch: p
 
     monkeypatch.setattr(figure, "MARKS", 1)
     assert [trace.name for trace in Result(run).plot().data][-2:] == ["buys (1 of 2)", "sells"]
+
+
+def test_a_report_is_written_to_a_pipe_and_does_not_replace_it(tmp_path: Path, run: RunRecord) -> None:
+    pipe = tmp_path / "report.html"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text(encoding="utf-8")))
+    reader.start()
+    Result(run).report(pipe)
+    reader.join()
+    assert read == [render(Result(run))]
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
