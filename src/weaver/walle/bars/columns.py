@@ -18,8 +18,8 @@ PRICES = ("open", "high", "low", "close")
 
 # Best name first: where a file has several, the first one is the time and the others are left as further columns.
 _TIME = (
-    "timestamp", "datetime", "date_time", "open_time", "opentime", "time_open", "bar_start", "start_time", "start", "ts",
-    "date", "time", "datum", "zeit", "zeitstempel", "zeitpunkt", "datum_zeit", "fecha", "data", "horodatage",
+    "timestamp", "time_stamp", "datetime", "date_time", "open_time", "opentime", "time_open", "bar_start", "start_time",
+    "start", "ts", "date", "time", "datum", "zeit", "zeitstempel", "zeitpunkt", "datum_zeit", "fecha", "data", "horodatage",
     "unix", "unix_time", "unix_timestamp", "epoch", "unixtime", "gmt_time", "local_time", "timestamp_utc", "index",
 )  # fmt: skip
 _ALIASES: dict[str, tuple[str, ...]] = {

@@ -23,6 +23,10 @@ def test_odd_headers_are_understood() -> None:
     assert not found.missing
 
 
+def test_a_time_stamp_in_two_words_is_the_time() -> None:
+    assert map_columns(["Time Stamp", "Open", "High", "Low", "Close"], where="x").time == 0
+
+
 def test_a_german_header_is_understood() -> None:
     assert not map_columns(["Zeit", "Eröffnung", "Höchst", "Tiefst", "Schluß", "Volumen"], where="x").missing
 
