@@ -38,6 +38,13 @@ __all__ = ["Outcome", "aside", "backtest", "check_targets", "run", "show"]
 @click.option("--spread", type=float, help="Between bid and ask, as a share of the price.")
 @click.option("--leverage", type=float, default=1.0, show_default=True, help="Positions up to this times the equity.")
 @click.option("--cash-only", is_flag=True, help="Forbid shorts and borrowing.")
+@click.option(
+    "--borrow", type=float, default=0.0, show_default=True, help="What being short costs a year: 0.03 is 3 %."
+)
+@click.option("--financing", type=float, default=0.0, show_default=True, help="What borrowed cash costs a year.")
+@click.option("--volume-cap", type=float, help="Fill at most this share of a bar's volume.  [default: no cap]")
+@click.option("--limit-fill", type=click.Choice(["touch", "through"]), default="touch", show_default=True,
+              help="Whether a limit fills at its price, or only beyond it.")  # fmt: skip
 @click.option("--finalize", is_flag=True, help="Close what is open at the last bar's close.")
 @click.option("--intrabar", type=click.Choice(["worst", "best"]), default="worst", show_default=True,
               help="Which of two exits fills where a bar could have reached both.")  # fmt: skip

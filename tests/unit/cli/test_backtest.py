@@ -70,6 +70,9 @@ def test_every_setting_reaches_the_run(weaver, buy_once, bars_csv) -> None:
     sized = report_json(weaver(*base, "--param", "size=2.7", "--lot", "1"))
     assert sized["final_equity"] == pytest.approx(100_000 + 2 * (139.5 - 101))
     assert sized["params"] == {"size": 2.7}
+    held = report_json(weaver(*base, "--borrow", "0.03", "--financing", "0.05", "--limit-fill", "through"))["settings"]
+    assert (held["borrow"], held["financing"], held["limit_fill"]) == (0.03, 0.05, "through")
+    assert report_json(weaver(*base, "--volume-cap", "0.5"))["settings"]["volume_cap"] == 0.5
     best = report_json(weaver(*base, "--intrabar", "best", "--leverage", "2"))
     assert "best" in json.dumps(best["settings"])
 
