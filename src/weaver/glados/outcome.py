@@ -30,6 +30,8 @@ def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
     warnings = list(engine.warnings)
     if not engine.finished:
         warnings.append(f"the run stopped before its end ({engine.stopped_by}) at {format_ns(context.now_ns)}")
+    if context.orders and not broker.fills:
+        warnings.append(_unfilled(context.orders))
     notes = [note for one in engine.series.values() for note in one.notes]
     warnings += [warning for one in engine.series.values() for warning in one.warnings]
     return Result(
@@ -69,6 +71,13 @@ def _source(strategy: type[Strategy]) -> str | None:
         return inspect.getsource(strategy)
     except (OSError, TypeError):
         return None  # typed into an interpreter, or made by exec
+
+
+def _unfilled(orders: Sequence[Order]) -> str:
+    """What became of the orders of a run in which none has filled: how many were rejected, and why the first one was."""
+    rejected = [order for order in orders if order.status is OrderStatus.REJECTED]
+    text = f"no order has filled; there were {len(orders):,}"
+    return f"{text}, {len(rejected):,} of them rejected, the first since: {rejected[0].reason}" if rejected else text
 
 
 class _Records(Sequence[OrderRecord]):

@@ -683,3 +683,24 @@ def test_a_bar_series_that_was_used_is_unchanged_and_can_be_used_again() -> None
     before = series.close.tobytes()
     assert facts(backtest(Busy, series, seed=1)) == facts(backtest(Busy, series, seed=1))
     assert series.close.tobytes() == before
+
+
+def test_a_run_whose_orders_all_failed_says_so() -> None:
+    class TooMuch(Strategy):
+        def on_bar(self, bar: Any) -> None:
+            self.buy(10**9)
+
+    class TooLow(Strategy):
+        def on_bar(self, bar: Any) -> None:
+            if not self.orders:
+                self.buy(1, limit=1)
+
+    class Never(Strategy):
+        def on_bar(self, bar: Any) -> None:
+            pass
+
+    (warning,) = backtest(TooMuch, daily([100] * 5)).warnings
+    assert "no order has filled; there were 5, " in warning
+    assert "rejected, the first since: cannot be paid for: " in warning
+    assert backtest(TooLow, daily([100] * 5)).warnings == ("no order has filled; there were 1",)
+    assert backtest(Never, daily([100] * 5)).warnings == ()
