@@ -54,6 +54,8 @@ def tiles(result: Result) -> str:
         for name, value, beside, tone in rows
     ]
     won = f"{percent(stats['win_rate'])} won" if stats["trades"] else "none closed"
+    if stats["open_trades"]:
+        won += f", {stats['open_trades']:,} still open"
     html.append(f'<div class="tile"><span>Trades</span><strong>{stats["trades"]:,}</strong><small>{won}</small></div>')
     return "".join(html)
 
@@ -222,8 +224,9 @@ def data_used(result: Result) -> str:
 def _series_row(bars: BarSeries, timeframe: Timeframe) -> str:
     first, last = (instant(int(bars.start[0])), instant(int(bars.start[-1]))) if len(bars) else ("", "")
     return (
-        f"<tr><td>{escape(bars.symbol)}</td><td>{len(bars):,}</td><td>{first}</td><td>{last}</td>"
-        f"<td>{escape(breaks_text(bars))}</td><td>{escape(bars.source)}</td></tr>"
+        f"<tr><td>{escape(bars.symbol)}</td><td>{len(bars):,}</td><td class=when>{first}</td>"
+        f"<td class=when>{last}</td><td class=text>{escape(breaks_text(bars))}</td>"
+        f"<td class=text>{escape(bars.source)}</td></tr>"
     )
 
 

@@ -76,6 +76,12 @@ def test_the_page_shows_what_was_in_force(run: RunRecord) -> None:
         assert text in page, text
 
 
+def test_trades_that_are_still_open_are_counted_on_top(run: RunRecord) -> None:
+    open_trades = replace(run, fills=run.fills[:1])
+    assert "none closed, 1 still open" in without_library(render(Result(open_trades)))
+    assert "still open" not in without_library(render(Result(replace(run, fills=run.fills[:0]))))
+
+
 def test_equal_runs_give_equal_pages(run: RunRecord) -> None:
     assert render(Result(run)) == render(Result(run))
 
