@@ -18,10 +18,21 @@
     │   ├── SymbolRequired           several symbols in the run, and none was named
     │   ├── IndicatorError           an indicator was called wrongly (a period below 1, columns of unequal length)
     │   └── OrderError               a call that can never be an order (no quantity, both price and trail)
-    └── ClockError                   time
-        ├── ClockRunning             started twice
-        ├── ClockMovedBackwards      a test clock was told to go back
-        └── MissedBoundary           a boundary that bars need was never ticked
+    ├── ClockError                   time
+    │   ├── ClockRunning             started twice
+    │   ├── ClockMovedBackwards      a test clock was told to go back
+    │   └── MissedBoundary           a boundary that bars need was never ticked
+    ├── EventError                   an event that the log will not take; nothing was written
+    │   ├── UnknownEventType         its payload's class is not registered
+    │   ├── EventNotSerialisable     it cannot become JSON and come back equal (NaN, infinity, NUL)
+    │   ├── EventTooLarge            it is beyond the bound of one event
+    │   └── BatchTooLarge            so many are beyond the bound of one append
+    └── StoreError                   the database
+        ├── StoreUnavailable         it cannot be reached; nothing was done, try again
+        ├── OutcomeUnknown           the connection broke while it was committing: look before you do it again
+        ├── StoreFull                its disk is full: nothing was written, and nothing is lost
+        ├── SchemaMismatch           its tables are older or newer than this Weaver; says what to run
+        └── LeaseLost                another process has taken this consumer over; nothing of the last batch was kept
 
 A docstring's first line is the default message. Messages name the thing, the value and the way out.
 """
@@ -32,25 +43,36 @@ from typing import Any
 
 __all__ = [
     "BarsRefused",
+    "BatchTooLarge",
     "CalendarError",
     "ClockError",
     "ClockMovedBackwards",
     "ClockRunning",
     "ConfigError",
     "DataError",
+    "EventError",
+    "EventNotSerialisable",
+    "EventTooLarge",
     "IndicatorError",
+    "LeaseLost",
     "MissedBoundary",
     "MissingExtra",
     "NaiveDatetimeError",
     "NoBars",
     "OffGridError",
     "OrderError",
+    "OutcomeUnknown",
     "ParameterError",
+    "SchemaMismatch",
+    "StoreError",
+    "StoreFull",
+    "StoreUnavailable",
     "StrategyCrashed",
     "StrategyError",
     "StrategyLoadError",
     "SymbolRequired",
     "TimeframeError",
+    "UnknownEventType",
     "UnknownSymbol",
     "WeaverError",
 ]
@@ -160,3 +182,47 @@ class ClockMovedBackwards(ClockError):
 
 class MissedBoundary(ClockError):
     """A boundary that bars need was never ticked."""
+
+
+class EventError(WeaverError):
+    """An event cannot go into the log."""
+
+
+class UnknownEventType(EventError):
+    """The class of a payload is not registered."""
+
+
+class EventNotSerialisable(EventError):
+    """An event cannot become JSON and come back equal."""
+
+
+class EventTooLarge(EventError):
+    """An event is too large."""
+
+
+class BatchTooLarge(EventError):
+    """Too many events in one append."""
+
+
+class StoreError(WeaverError):
+    """The database did not do what it was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached."""
+
+
+class OutcomeUnknown(StoreError):
+    """The connection to the database broke while it was committing."""
+
+
+class StoreFull(StoreError):
+    """The database's disk is full."""
+
+
+class SchemaMismatch(StoreError):
+    """The database's tables are not those of this Weaver."""
+
+
+class LeaseLost(StoreError):
+    """Another process has taken this consumer over."""

@@ -1,1 +1,1 @@
-"""WallE keeps what must last, as the little robot does that collects and stores: here, market data on disk."""
+"""WallE keeps what must last, as the little robot does that collects and stores: bars in files, all else in PostgreSQL."""

@@ -1,0 +1,262 @@
+"""Envelope: one fact with where it came from, and its only way into JSON and back.
+
+What goes in comes out equal, or is refused by name before anything is written: NaN and infinity (JSON has no such number),
+NUL characters (PostgreSQL's JSONB has none), an envelope beyond a bound, a payload whose class is not registered.
+A payload of a type or version that this process does not know is kept as it is, as `UnknownPayload`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+
+from weaver.core.errors import ConfigError, EventNotSerialisable, EventTooLarge, UnknownEventType
+from weaver.core.instants import format_ns, from_ns, to_ns
+from weaver.events.registry import check_type, name_of, payload_class
+
+__all__ = ["MOST_BYTES", "Envelope", "StoredEvent", "UnknownPayload", "decode", "encode", "envelope"]
+
+MOST_BYTES = 1_048_576
+"""The largest envelope: a reader holds a batch of them in memory, and one beyond this belongs into a file."""
+
+_MOST_ID = 200
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class UnknownPayload(msgspec.Struct, frozen=True):
+    """The payload of an event that this process has no class for, as the JSON that was read."""
+
+    json: bytes
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """One event. Make it with `envelope(payload, ts=...)`, which fills in what follows from the rest.
+
+    `corr_id` is the event that a chain of causes began with, `causation_id` the one that led to this directly. `ts` is when
+    it happened, `producer` which part of Weaver says so.
+    """
+
+    id: str
+    type: str
+    version: int
+    run_id: str | None
+    corr_id: str
+    causation_id: str | None
+    ts_text: str = msgspec.field(name="ts")
+    producer: str
+    payload: Any
+
+    @property
+    def ts_ns(self) -> int:
+        """When it happened, in nanoseconds since 1970-01-01 UTC."""
+        return to_ns(self.ts_text)
+
+    @property
+    def ts(self) -> datetime:
+        """When it happened, an aware UTC datetime."""
+        return from_ns(self.ts_ns)
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event and its place in the log. Offsets grow; some are never taken."""
+
+    offset: int
+    envelope: Envelope
+
+
+class _Wire(msgspec.Struct):
+    """An envelope whose payload is still text."""
+
+    id: str
+    type: str
+    version: int
+    ts: str
+    payload: msgspec.Raw
+    corr_id: str
+    producer: str
+    run_id: str | None = None
+    causation_id: str | None = None
+
+
+def envelope(
+    payload: msgspec.Struct,
+    *,
+    ts: datetime | date | str | int,
+    producer: str,
+    run_id: str | None = None,
+    cause: Envelope | None = None,
+    id: str | None = None,
+) -> Envelope:
+    """The envelope of `payload`, which happened at `ts` (anything that `to_ns` takes) and was caused by `cause`.
+
+    Without `id` it gets one that follows from all the rest: two facts that are equal in everything are the same fact, and
+    one that is told twice can be recognised. Raises UnknownEventType for a class that is not registered.
+    """
+    event_type, version = name_of(payload)
+    if not producer or not isinstance(producer, str):
+        raise ConfigError(f"producer={producer!r}: say which part of Weaver tells of {event_type}")
+    when = format_ns(to_ns(ts))
+    root = cause.corr_id if cause is not None else None
+    causation = cause.id if cause is not None else None
+    if id is None:
+        known = (event_type, version, run_id, root, causation, when, producer, payload)
+        id = _derived(_encoder.encode(known))
+    elif not isinstance(id, str) or not 0 < len(id) <= _MOST_ID:
+        raise ConfigError(f"id={id!r} of {event_type}: a text of 1 to {_MOST_ID} characters")
+    return Envelope(
+        id=id,
+        type=event_type,
+        version=version,
+        run_id=run_id,
+        corr_id=root or id,
+        causation_id=causation,
+        ts_text=when,
+        producer=producer,
+        payload=payload,
+    )
+
+
+def encode(event: Envelope) -> bytes:
+    """The JSON of `event`. Raises UnknownEventType, EventNotSerialisable or EventTooLarge, which name it."""
+    payload = event.payload
+    if type(payload) is UnknownPayload:
+        raise UnknownEventType(f"{event.type} version {event.version} is not known here, so it cannot be appended")
+    if name_of(payload) != (event.type, event.version):
+        name, version = name_of(payload)
+        raise EventNotSerialisable(
+            f"{event.type} version {event.version} holds a payload of {name} version {version}; make it with envelope()"
+        )
+    check_type(event.type)
+    try:
+        data = _encoder.encode(event)
+    except (TypeError, ValueError, RecursionError, OverflowError, UnicodeEncodeError) as error:
+        raise EventNotSerialisable(f"{event.type} {event.id}: its payload cannot become JSON: {error}") from None
+    if len(data) > MOST_BYTES:
+        raise EventTooLarge(
+            f"{event.type} {event.id} has {len(data):,} bytes; {MOST_BYTES:,} are the most: split it, or keep the bulk in a "
+            "file and its name in the event"
+        )
+    checker = _checkers.get(type(payload))
+    if checker is None:
+        checker = _checkers[type(payload)] = _checker_of(type(payload))
+    if checker is not _nothing:
+        where = checker(payload)
+        if where is not None:
+            raise EventNotSerialisable(
+                f"{event.type} {event.id}: {where} is not finite, and JSON has no such number; leave it out or use None"
+            )
+    if b"\\u0000" in data and _has_nul(data):
+        raise EventNotSerialisable(
+            f"{event.type} {event.id}: a text holds the NUL character \\u0000, which PostgreSQL's JSONB cannot keep"
+        )
+    return data
+
+
+def decode(data: bytes | str) -> Envelope:
+    """The envelope that `encode` wrote, its payload typed where this process knows the class.
+
+    Raises EventNotSerialisable for what is no envelope, or a payload that does not fit its class.
+    """
+    try:
+        wire = _decode_wire(data)
+        kind = (wire.type, wire.version)
+        read = _decoders.get(kind)
+        if read is None:
+            read = _decoder_of(kind)
+        return Envelope(
+            id=wire.id,
+            type=wire.type,
+            version=wire.version,
+            run_id=wire.run_id,
+            corr_id=wire.corr_id,
+            causation_id=wire.causation_id,
+            ts_text=wire.ts,
+            producer=wire.producer,
+            payload=read(wire.payload),
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        start = bytes(data[:120], "utf-8") if isinstance(data, str) else bytes(data[:120])
+        raise EventNotSerialisable(f"not an event of the log: {error}; it begins with {start!r}") from None
+
+
+_encoder = msgspec.json.Encoder()
+_decode_wire = msgspec.json.Decoder(_Wire).decode
+_decoders: dict[tuple[str, int], Callable[[Any], Any]] = {}
+_checkers: dict[type, Callable[[Any], str | None]] = {}
+
+
+def _decoder_of(kind: tuple[str, int]) -> Callable[[Any], Any]:
+    cls = payload_class(*kind)
+    if cls is None:  # not remembered: whoever registers it later is understood from then on
+        return lambda raw: UnknownPayload(bytes(raw))
+    read = _decoders[kind] = msgspec.json.Decoder(cls).decode
+    return read
+
+
+def _derived(data: bytes) -> str:
+    """26 characters of 130 bits of SHA-256: what every log, file name and URL can carry."""
+    value = int.from_bytes(hashlib.sha256(data).digest()[:17], "big")
+    return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def _nothing(payload: Any) -> str | None:
+    return None
+
+
+def _checker_of(cls: type[msgspec.Struct]) -> Callable[[Any], str | None]:
+    """Finds the first number of a payload that is not finite. Fields that can hold none are not looked at."""
+    fields = msgspec.structs.fields(cls)
+    floats = tuple(one.name for one in fields if one.type in (float, float | None))
+    plain = (int, str, bool, bytes, int | None, str | None, bool | None)
+    others = tuple(one.name for one in fields if one.name not in floats and one.type not in plain)
+    if not floats and not others:
+        return _nothing
+
+    def check(payload: Any) -> str | None:
+        for name in floats:
+            value = getattr(payload, name)
+            if value is not None and not math.isfinite(value):
+                return f"{name}={value!r}"
+        for name in others:
+            where = _not_finite(name, getattr(payload, name))
+            if where is not None:
+                return where
+        return None
+
+    return check
+
+
+def _not_finite(where: str, value: Any) -> str | None:
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{where}={value!r}"
+    if isinstance(value, Mapping):
+        parts = [(f"{where}[{key!r}]", each) for key, each in value.items()]
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = [(where, each) for each in value]
+    elif isinstance(value, msgspec.Struct):
+        parts = [(f"{where}.{name}", getattr(value, name)) for name in value.__struct_fields__]
+    else:
+        return None
+    for name, each in parts:
+        found = _not_finite(name, each)
+        if found is not None:
+            return found
+    return None
+
+
+def _has_nul(data: bytes) -> bool:
+    """Whether a NUL is in one of the texts; the six characters backslash u0000 themselves may be."""
+
+    def walk(value: Any) -> bool:
+        if isinstance(value, str):
+            return "\x00" in value
+        if isinstance(value, dict):
+            return any("\x00" in key or walk(each) for key, each in value.items())
+        return isinstance(value, list) and any(map(walk, value))
+
+    return walk(msgspec.json.decode(data))

@@ -1,0 +1,256 @@
+"""EventLog: the port to the log, and its twin in memory, which keeps the same contract (weaver.testing has the suite).
+
+An event that was appended reaches every subscriber at least once, in offset order. Nothing is promised about the time
+between; a subscriber that is slow holds up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
+from typing import Protocol, overload
+
+from weaver.core.errors import BatchTooLarge, ConfigError
+from weaver.events.envelope import Envelope, StoredEvent, decode, encode
+
+__all__ = [
+    "BEGINNING",
+    "MOST_EVENTS",
+    "EventFilter",
+    "EventLog",
+    "InMemoryEventLog",
+    "InMemoryTransaction",
+    "Transaction",
+    "check_batch",
+    "check_limit",
+    "check_offset",
+]
+
+BEGINNING = -1
+"""The offset before every event."""
+
+MOST_EVENTS = 100_000
+"""The largest batch of one append, and of one read: both are held in memory whole."""
+
+
+class Transaction(Protocol):
+    """What several changes share: all of them, or none. Only the store that opened it can look inside."""
+
+
+class EventLog(Protocol):
+    """The log. `offset` counts nothing: it only grows, and -1 lies before everything."""
+
+    @overload
+    async def append(self, events: Envelope, *, transaction: Transaction | None = None) -> int: ...
+    @overload
+    async def append(self, events: Sequence[Envelope], *, transaction: Transaction | None = None) -> list[int]: ...
+    async def append(
+        self, events: Envelope | Sequence[Envelope], *, transaction: Transaction | None = None
+    ) -> int | list[int]:
+        """Append one event or several, all or none, and return their offsets, which grow in the order given.
+
+        With a `transaction` they exist once that commits; without one they are durable when this returns. Raises
+        UnknownEventType, EventNotSerialisable, EventTooLarge or BatchTooLarge before anything is written.
+        """
+        ...
+
+    async def read_from(self, offset: int, limit: int = 1000) -> list[StoredEvent]:
+        """Up to `limit` events after `offset`, oldest first; none where there are none yet.
+
+        It ends before the first place that a transaction still open could fill, so that nothing is ever passed over.
+        """
+        ...
+
+    def subscribe(
+        self,
+        *,
+        types: Iterable[str] | str | None = None,
+        run_id: str | None = None,
+        from_offset: int | None = None,
+    ) -> AsyncIterator[StoredEvent]:
+        """The events after `from_offset` (-1: all there are; None: those appended from now on), and then every new one.
+
+        `types` are names such as "orders.Placed" or families such as "orders.*". Ends with `aclose()`.
+        """
+        ...
+
+    def batches(
+        self,
+        *,
+        types: Iterable[str] | str | None = None,
+        run_id: str | None = None,
+        from_offset: int | None = None,
+        most: int = 1000,
+    ) -> AsyncIterator[list[StoredEvent]]:
+        """What `subscribe` gives, in lists of up to `most`, as they come: for who deals with many at once."""
+        ...
+
+    async def latest_offset(self) -> int:
+        """The offset of the newest event, -1 in an empty log."""
+        ...
+
+
+class EventFilter:
+    """Which events somebody wants: by type, family or run. Wrong names raise ConfigError."""
+
+    def __init__(self, types: Iterable[str] | str | None = None, run_id: str | None = None) -> None:
+        given = [types] if isinstance(types, str) else list(types or ())
+        for name in given:
+            family, _, rest = name.partition(".")
+            if name != "*" and (not family or not rest or ("*" in name and (rest != "*" or "*" in family))):
+                raise ConfigError(f"type {name!r}: write a name such as 'orders.Placed' or a family such as 'orders.*'")
+        everything = "*" in given or types is None
+        self.names = frozenset() if everything else frozenset(name for name in given if not name.endswith("*"))
+        self.families = () if everything else tuple(sorted(name[:-1] for name in given if name.endswith(".*")))
+        self.run_id = run_id
+        self.every_type = everything
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether nothing is left out."""
+        return self.every_type and self.run_id is None
+
+    def takes(self, event: Envelope) -> bool:
+        """Whether `event` is wanted."""
+        if self.run_id is not None and event.run_id != self.run_id:
+            return False
+        return self.every_type or event.type in self.names or event.type.startswith(self.families or ("\0",))
+
+
+def check_batch(events: Sequence[Envelope]) -> None:
+    """Raise BatchTooLarge for more events than one append may hold."""
+    if len(events) > MOST_EVENTS:
+        raise BatchTooLarge(f"{len(events):,} events in one append; {MOST_EVENTS:,} are the most: append them in parts")
+
+
+def check_limit(limit: int) -> None:
+    """Raise ConfigError for a limit that is no whole number from 1 to the largest batch."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_EVENTS:
+        raise ConfigError(f"limit={limit!r}: a whole number from 1 to {MOST_EVENTS:,}")
+
+
+def check_offset(offset: int) -> None:
+    """Raise ConfigError for what is no offset: a whole number from -1 that fits 64 bits."""
+    if isinstance(offset, bool) or not isinstance(offset, int) or not BEGINNING <= offset < 2**63:
+        raise ConfigError(f"offset={offset!r}: a whole number from -1 (before everything) to 2**63 - 1")
+
+
+class InMemoryTransaction:
+    """Changes in memory that take effect together at `commit`, or not at all. `InMemoryDesk.transaction` opens one."""
+
+    def __init__(self) -> None:
+        self._at_commit: list[Callable[[], None]] = []
+        self._at_rollback: list[Callable[[], None]] = []
+        self.open = True
+
+    def add(self, commit: Callable[[], None], rollback: Callable[[], None] = lambda: None) -> None:
+        """Do `commit` when the transaction commits, `rollback` when it does not."""
+        self._at_commit.append(commit)
+        self._at_rollback.append(rollback)
+
+    def end(self, *, commit: bool) -> None:
+        """Commit or roll back; a second time does nothing."""
+        if self.open:
+            self.open = False
+            for step in self._at_commit if commit else self._at_rollback:
+                step()
+
+
+_PENDING = object()
+
+
+class InMemoryEventLog:
+    """The log in a list, for tests and for runs that leave no trace. Offsets count from 1.
+
+    Events go through the same JSON as in the store, so that what cannot be kept there is refused here too, and nobody can
+    change an event that was appended. A transaction that is open holds readers before its first event, as in the store.
+    """
+
+    def __init__(self) -> None:
+        self._slots: list[bytes | object | None] = []
+        self._more = asyncio.Event()
+
+    @overload
+    async def append(self, events: Envelope, *, transaction: Transaction | None = None) -> int: ...
+    @overload
+    async def append(self, events: Sequence[Envelope], *, transaction: Transaction | None = None) -> list[int]: ...
+    async def append(
+        self, events: Envelope | Sequence[Envelope], *, transaction: Transaction | None = None
+    ) -> int | list[int]:
+        """Append one event or several, all or none; their offsets. A `transaction` is one of `InMemoryDesk`."""
+        batch = [events] if isinstance(events, Envelope) else list(events)
+        check_batch(batch)
+        encoded = [encode(one) for one in batch]
+        first = len(self._slots)
+        places = slice(first, first + len(encoded))
+        if transaction is None:
+            self._slots += encoded
+            self._tell()
+        else:
+            if not isinstance(transaction, InMemoryTransaction) or not transaction.open:
+                raise ConfigError(f"transaction={transaction!r} is not an open one of this log")
+            self._slots += [_PENDING] * len(encoded)
+            transaction.add(partial(self._fill, places, encoded), partial(self._fill, places, [None] * len(encoded)))
+        offsets = list(range(first + 1, first + 1 + len(encoded)))
+        return offsets[0] if isinstance(events, Envelope) else offsets
+
+    def _fill(self, places: slice, values: Sequence[bytes | None]) -> None:
+        self._slots[places] = values
+        self._tell()
+
+    def _tell(self) -> None:
+        self._more.set()
+        self._more = asyncio.Event()
+
+    async def read_from(self, offset: int, limit: int = 1000) -> list[StoredEvent]:
+        """Up to `limit` events after `offset`, up to the first place of a transaction that is open."""
+        check_offset(offset)
+        check_limit(limit)
+        found: list[StoredEvent] = []
+        for number, data in enumerate(self._slots[max(offset, 0) :], start=max(offset, 0) + 1):
+            if data is _PENDING or len(found) == limit:
+                break
+            if isinstance(data, bytes):
+                found.append(StoredEvent(number, decode(data)))
+        return found
+
+    async def subscribe(
+        self,
+        *,
+        types: Iterable[str] | str | None = None,
+        run_id: str | None = None,
+        from_offset: int | None = None,
+    ) -> AsyncIterator[StoredEvent]:
+        """The events after `from_offset`, and then every new one."""
+        async for batch in self.batches(types=types, run_id=run_id, from_offset=from_offset):
+            for stored in batch:
+                yield stored
+
+    async def batches(
+        self,
+        *,
+        types: Iterable[str] | str | None = None,
+        run_id: str | None = None,
+        from_offset: int | None = None,
+        most: int = 1000,
+    ) -> AsyncIterator[list[StoredEvent]]:
+        """The events after `from_offset`, and then every new one, in lists of up to `most`."""
+        wanted = EventFilter(types, run_id)
+        check_limit(most)
+        at = await self.latest_offset() if from_offset is None else from_offset
+        while True:
+            more = self._more
+            found = await self.read_from(at, most)
+            if not found:
+                await more.wait()
+                continue
+            at = found[-1].offset
+            if taken := [stored for stored in found if wanted.takes(stored.envelope)]:
+                yield taken
+
+    async def latest_offset(self) -> int:
+        """The offset of the newest event, -1 in an empty log."""
+        return max(
+            (number for number, data in enumerate(self._slots, start=1) if isinstance(data, bytes)), default=BEGINNING
+        )

@@ -1,0 +1,72 @@
+"""orders.*: what was asked of a broker and what came of it.
+
+Instants are int nanoseconds since 1970-01-01 UTC. Quantities are in units, not lots.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from weaver.events.registry import register
+
+__all__ = ["OrderCancelled", "OrderFilled", "OrderPlaced", "OrderRejected", "OrdersRecorded"]
+
+
+@register("orders.Placed")
+class OrderPlaced(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy gave an order; `number` counts the run's orders from 1."""
+
+    number: int
+    client_order_id: str
+    symbol: str
+    side: str
+    quantity: float
+    kind: str = "market"
+    limit: float | None = None
+    stop: float | None = None
+    tif: str = "gtc"
+    tag: str | None = None
+
+
+@register("orders.Filled")
+class OrderFilled(msgspec.Struct, frozen=True, kw_only=True):
+    """An order was filled, whole or in part. `ts_ns` is the venue's instant."""
+
+    number: int
+    symbol: str
+    side: str
+    quantity: float
+    price: float
+    commission: float
+    ts_ns: int
+    trade_id: str | None = None
+
+
+@register("orders.Cancelled")
+class OrderCancelled(msgspec.Struct, frozen=True, kw_only=True):
+    """An order ended without being filled whole: cancelled or expired."""
+
+    number: int
+    reason: str | None = None
+
+
+@register("orders.Rejected")
+class OrderRejected(msgspec.Struct, frozen=True, kw_only=True):
+    """An order was refused, by whoever `reason` says."""
+
+    number: int
+    reason: str
+
+
+@register("orders.Recorded")
+class OrdersRecorded(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of a backtest: the orders that were given and the fills that happened in it, many in one event.
+
+    A row of `fills` is [order number, symbol, side, quantity, price, commission, bar start in ns, tag]; a row of `orders`
+    [number, symbol, side, kind, quantity, status, reason, submitted in ns, done in ns, filled quantity, average price, tag].
+    """
+
+    fills: list[tuple[int, str, str, float, float, float, int, str | None]]
+    orders: list[
+        tuple[int, str, str, str, float, str, str | None, int, int | None, float, float | None, str | None]
+    ] = []

@@ -1,0 +1,1 @@
+"""Migrations: how a database becomes what the models say, one revision a file, forwards and back."""

@@ -1,0 +1,149 @@
+"""Models: the tables, as SQLAlchemy sees them. Migrations make them; a test compares the two.
+
+The log itself is written and read by plain SQL (event_log.py), for its speed; runs and what they leave come through here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    String,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+__all__ = ["Base", "ConsumerOffset", "DeadLetterRow", "FillRow", "OrderRow", "OutboxEvent", "ResultRow", "Run"]
+
+
+class Base(DeclarativeBase):
+    """All tables of Weaver's."""
+
+
+class OutboxEvent(Base):
+    """One event of the log. `payload` is the whole envelope; ids are never taken twice, and some are never taken."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        Index("idx_outbox_type", "type"),
+        Index("idx_outbox_created_at", "created_at"),
+        Index("idx_outbox_type_created", "type", "created_at"),
+        Index("idx_outbox_run", text("(payload ->> 'run_id')"), "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    type: Mapped[str] = mapped_column(String(100))
+    payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+    def __repr__(self) -> str:
+        return f"<OutboxEvent {self.id} {self.type}>"
+
+
+class ConsumerOffset(Base):
+    """How far a consumer has come: the id of the last event that it dealt with, -1 before the first."""
+
+    __tablename__ = "consumer_offsets"
+
+    consumer_id: Mapped[str] = mapped_column(String(100), primary_key=True)
+    last_offset: Mapped[int] = mapped_column(BigInteger, default=-1, server_default=text("'-1'"))
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+    def __repr__(self) -> str:
+        return f"<ConsumerOffset {self.consumer_id} {self.last_offset}>"
+
+
+class DeadLetterRow(Base):
+    """An event that a consumer could not deal with."""
+
+    __tablename__ = "dead_letters"
+    __table_args__ = (Index("idx_dead_letters_consumer", "consumer_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    consumer_id: Mapped[str] = mapped_column(String(100))
+    event_offset: Mapped[int] = mapped_column(BigInteger)
+    event_type: Mapped[str] = mapped_column(String(100))
+    payload: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    error: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class Run(Base):
+    """One run and where it stands. `owner` names the session of the process that writes it, so that a dead one shows."""
+
+    __tablename__ = "runs"
+    __table_args__ = (Index("idx_runs_created_at", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(100), primary_key=True)
+    mode: Mapped[str] = mapped_column(String(20))
+    strategy: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(String(20))
+    config: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    bars_total: Mapped[int | None] = mapped_column(BigInteger)
+    bars_done: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class OrderRow(Base):
+    """One order of a run, as it stood when it was last written."""
+
+    __tablename__ = "orders"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    symbol: Mapped[str] = mapped_column(Text)
+    side: Mapped[str] = mapped_column(String(4))
+    kind: Mapped[str] = mapped_column(String(20))
+    quantity: Mapped[float] = mapped_column(Float(53))
+    status: Mapped[str] = mapped_column(String(20))
+    reason: Mapped[str | None] = mapped_column(Text)
+    tag: Mapped[str | None] = mapped_column(Text)
+    submitted_ns: Mapped[int] = mapped_column(BigInteger)
+    done_ns: Mapped[int | None] = mapped_column(BigInteger)
+    filled_quantity: Mapped[float] = mapped_column(Float(53))
+    average_price: Mapped[float | None] = mapped_column(Float(53))
+
+
+class FillRow(Base):
+    """One execution; `seq` counts the run's fills from 1. `ts_ns` is in nanoseconds since 1970-01-01 UTC."""
+
+    __tablename__ = "fills"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+    symbol: Mapped[str] = mapped_column(Text)
+    side: Mapped[str] = mapped_column(String(4))
+    ts_ns: Mapped[int] = mapped_column(BigInteger)
+    quantity: Mapped[float] = mapped_column(Float(53))
+    price: Mapped[float] = mapped_column(Float(53))
+    commission: Mapped[float] = mapped_column(Float(53))
+    tag: Mapped[str | None] = mapped_column(Text)
+
+
+class ResultRow(Base):
+    """What a run came to: its figures and a thinned equity curve; `folder` names where its full columns lie."""
+
+    __tablename__ = "results"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    stats: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    equity: Mapped[list[Any]] = mapped_column(JSONB)
+    warnings: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
+    folder: Mapped[str | None] = mapped_column(Text)
+    elapsed_s: Mapped[float] = mapped_column(Float(53))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

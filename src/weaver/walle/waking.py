@@ -1,0 +1,155 @@
+"""Waking: how readers of the log hear that something was appended, from this process and from others.
+
+It carries no events and promises nothing: readers look by themselves now and then. A NOTIFY inside the writing transaction
+would hold a lock of the whole cluster across its flush, and cut sixteen writers to a third; so it is sent after the commit,
+from a connection of its own that waits for no flush, and never more than one at a time.
+
+A listener that lost its connection without being told (a half-open one) hears nothing and looks the same as a quiet log.
+So it calls itself every few seconds, and where the call does not come back it connects anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from weaver.core.errors import StoreError
+from weaver.core.instants import NS_PER_SECOND
+from weaver.core.ports import run_until
+from weaver.events.health import ListenerState
+from weaver.walle.database import BROKEN, Database
+from weaver.walle.schema import CHANNEL
+
+__all__ = ["Listener", "Notifier"]
+
+_CANARY_NS = 10 * NS_PER_SECOND
+_ANSWER_NS = 5 * NS_PER_SECOND
+_FIRST_PAUSE_NS = NS_PER_SECOND // 20
+_LONGEST_PAUSE_NS = 5 * NS_PER_SECOND
+
+
+class Notifier:
+    """Tells other processes that something was appended, with at most one message under way."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Any = None
+        self._wanted = False
+        self._task: asyncio.Task[None] | None = None
+        self.sent = 0
+
+    def poke(self) -> None:
+        """Something was appended and committed. Returns at once; a failure is nobody's loss but that of time."""
+        self._wanted = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._send(), name="weaver notifier")
+
+    async def _send(self) -> None:
+        while self._wanted:
+            self._wanted = False
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await self._database.connect(
+                        application_name="weaver notifier", synchronous_commit="off"
+                    )
+                await self._connection.execute(f"NOTIFY {CHANNEL}")
+                self.sent += 1
+            except (StoreError, *BROKEN):
+                self._connection = None
+                return
+
+    async def close(self) -> None:
+        """Send what is wanted still, and disconnect."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+
+class Listener:
+    """Calls every subscriber's function when something was appended, and when it cannot know whether."""
+
+    def __init__(self, database: Database, *, canary_ns: int = _CANARY_NS, answer_ns: int = _ANSWER_NS) -> None:
+        self._database = database
+        self._clock = database.clock
+        self._canary_ns = canary_ns
+        self._answer_ns = answer_ns
+        self._calls: dict[int, Callable[[], None]] = {}
+        self._next_key = 0
+        self._task: asyncio.Task[None] | None = None
+        self._answered = asyncio.Event()
+        self._broken = asyncio.Event()
+        self.state = ListenerState.OFF
+        self.reconnects = 0
+
+    def subscribe(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call `call` from now on; what is returned ends that."""
+        key, self._next_key = self._next_key, self._next_key + 1
+        self._calls[key] = call
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="weaver listener")
+        return lambda: self._calls.pop(key, None) and None
+
+    def wake(self) -> None:
+        """Something was appended: by this process, or by another."""
+        for call in tuple(self._calls.values()):
+            call()
+
+    async def close(self) -> None:
+        """Disconnect; nobody is called any more."""
+        self._calls.clear()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self.state = ListenerState.OFF
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE_NS
+        while True:
+            connection = None
+            try:
+                self.state = ListenerState.CONNECTING
+                connection = await self._database.connect(application_name="weaver listener")
+                await self._listen(connection)
+                pause = _FIRST_PAUSE_NS
+            except (StoreError, TimeoutError, *BROKEN):
+                pass
+            finally:
+                if connection is not None:
+                    connection.terminate()
+            self.state = ListenerState.DEAD
+            self.reconnects += 1
+            await self._clock.sleep_until(self._clock.now_ns() + pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_NS)
+
+    async def _listen(self, connection: Any) -> None:
+        """Hear until the connection breaks, or gives no answer."""
+        self._broken.clear()
+        connection.add_termination_listener(lambda _: self._broken.set())
+        canary = f"weaver_canary_{connection.get_server_pid()}"
+        deadline = self._clock.now_ns() + self._answer_ns
+        await run_until(self._clock, deadline, connection.add_listener(CHANNEL, self._heard))
+        await run_until(self._clock, deadline, connection.add_listener(canary, self._came_back))
+        self.wake()  # what was appended while nobody listened
+        self.state = ListenerState.QUIET
+        while True:
+            try:
+                await run_until(self._clock, self._clock.now_ns() + self._canary_ns, self._broken.wait())
+                return
+            except TimeoutError:
+                pass
+            self._answered.clear()
+            deadline = self._clock.now_ns() + self._answer_ns
+            await run_until(self._clock, deadline, connection.execute(f"NOTIFY {canary}"))
+            await run_until(self._clock, deadline, self._answered.wait())
+            self.state = ListenerState.QUIET
+
+    def _heard(self, *_: object) -> None:
+        self.state = ListenerState.LIVE
+        self.wake()
+
+    def _came_back(self, *_: object) -> None:
+        self._answered.set()
