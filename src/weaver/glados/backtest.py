@@ -7,7 +7,7 @@ worker process: a backtest waits for nothing but the processor.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
@@ -15,7 +15,7 @@ from weaver.core.errors import ConfigError, StrategyCrashed, StrategyError
 from weaver.core.instrument import Instrument
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.backtest import BacktestClock
-from weaver.glados.clock.system import new_run_id, stopwatch_ns
+from weaver.glados.clock.system import SystemClock, new_run_id, stopwatch_ns
 from weaver.glados.outcome import result_of
 from weaver.glados.plan import Instant, RunPlan, plan_run
 from weaver.glados.progress import Progress
@@ -23,6 +23,9 @@ from weaver.greta.costs import Borrow, Commission, Financing, Slippage
 from weaver.greta.engine import Engine, Hooks
 from weaver.marvin.strategy import Strategy
 from weaver.results.result import Result
+
+if TYPE_CHECKING:
+    from weaver.glados.recording import Recording
 
 __all__ = ["backtest", "clock_for", "run_plan"]
 
@@ -56,6 +59,7 @@ def backtest(
     borrow: float | Borrow = 0.0,
     financing: float | Financing = 0.0,
     should_stop: Callable[[], bool] | None = None,
+    record: bool = False,
 ) -> Result:
     """Run `strategy` (the class) over `bars` and return its Result.
 
@@ -67,7 +71,9 @@ def backtest(
     have filled either of two rival orders; `finer=`, bars of a smaller timeframe, looks up which was first.
     `limit_fill="through"` fills a limit only beyond its price, `volume_cap=0.1`
     at most a tenth of a bar's volume. `borrow` and `financing` are yearly rates. `progress` is True for a bar on standard
-    error, or a function of (bars done, bars in all). `should_stop` is asked between chunks of bars.
+    error, or a function of (bars done, bars in all). `should_stop` is asked between chunks of bars. `record=True` keeps the
+    run in the store (`weaver runs list`): it is written by a thread, which `result.recording.wait()` waits for, and the
+    process does at its end.
 
     Raises DataError for bars that cannot be right, ParameterError and ConfigError for settings, and StrategyCrashed when the
     strategy raises; what was done by then is its `result`.
@@ -105,16 +111,20 @@ def backtest(
         borrow=borrow,
         financing=financing,
     )
+    if not isinstance(record, bool):
+        raise ConfigError(f"record={record!r}: must be True or False")
     if progress is True:
         with Progress(draw=True) as show:
-            return run_plan(plan, show, should_stop)
-    return run_plan(plan, progress if callable(progress) else None, should_stop)
+            return run_plan(plan, show, should_stop, record=record)
+    return run_plan(plan, progress if callable(progress) else None, should_stop, record=record)
 
 
 def run_plan(
     plan: RunPlan,
     progress: Callable[[int, int], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    *,
+    record: bool = False,
 ) -> Result:
     """Run what `plan_run` has understood; `backtest` is the two together."""
     try:
@@ -126,27 +136,62 @@ def run_plan(
         ) from error
     for name, value in plan.params.items():
         setattr(instance, name, value)
+    run_id = new_run_id()
+    recording = _recording(run_id, plan) if record else None
     began = stopwatch_ns()
     engine = Engine(
         instance,
         plan.series,
         clock_for(plan.series, plan.calendar).boundaries(),
-        run_id=new_run_id(),
+        run_id=run_id,
         cash=plan.cash,
         settings=plan.settings,
         seed=plan.seed,
         calendar=plan.calendar,
         params=plan.params,
         finalize=plan.finalize,
-        hooks=Hooks(stopwatch=stopwatch_ns, progress=progress, should_stop=should_stop),
+        hooks=Hooks(
+            stopwatch=stopwatch_ns,
+            progress=progress,
+            should_stop=should_stop,
+            sink=None if recording is None else recording.sink,
+        ),
         finer=plan.finer,
     )
+    if recording is None:
+        return _run(engine, plan, began)
+    recording.start(lambda: engine.bars_done)
+    try:
+        result = _run(engine, plan, began)
+    except StrategyCrashed as crash:
+        recording.failed(crash, crash.result)
+        raise
+    except BaseException as error:  # a Ctrl-C, an exit(): the run ends here, and its trace says so
+        recording.stopped(type(error).__name__, None)
+        raise
+    if engine.finished:
+        recording.completed(result)
+    else:
+        recording.stopped(engine.stopped_by, result)
+    result.recording = recording
+    return result
+
+
+def _run(engine: Engine, plan: RunPlan, began: int) -> Result:
     try:
         engine.run()
     except StrategyCrashed as crash:
         crash.result = result_of(engine, plan, stopwatch_ns() - began)
         raise
     return result_of(engine, plan, stopwatch_ns() - began)
+
+
+def _recording(run_id: str, plan: RunPlan) -> Recording:
+    from weaver import __version__
+    from weaver.glados.recording import Recording
+    from weaver.glados.wiring import open_store, runs_folder
+
+    return Recording(run_id, plan, open_store, SystemClock().now_ns, runs_folder(), __version__)
 
 
 def clock_for(series: Mapping[str, BarSeries], calendar: SessionCalendar | None) -> BacktestClock:

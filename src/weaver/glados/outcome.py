@@ -20,7 +20,7 @@ from weaver.marvin.strategy import Strategy
 from weaver.results.record import OrderRecord, PlotSeries, RunRecord
 from weaver.results.result import Result
 
-__all__ = ["result_of"]
+__all__ = ["order_record", "result_of"]
 
 
 def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
@@ -89,7 +89,7 @@ class _Records(Sequence[OrderRecord]):
 
     def _records(self) -> list[OrderRecord]:
         if self._made is None:
-            self._made = [_record(order) for order in self._orders]
+            self._made = [order_record(order) for order in self._orders]
         return self._made
 
     @overload
@@ -119,7 +119,8 @@ _KINDS = {
 }
 
 
-def _record(order: Order) -> OrderRecord:
+def order_record(order: Order) -> OrderRecord:
+    """An order as it stands, without the strategy that holds it."""
     request = order.request
     done = order.status in (OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED)
     kind = "trailing stop" if request.trail is not None else _KINDS[request.limit is not None, request.stop is not None]

@@ -20,7 +20,7 @@ from weaver.core.bars import PRICE_COLUMNS, Bar, BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import MissedBoundary, NoBars, StrategyCrashed
 from weaver.core.instants import format_ns
-from weaver.core.orders import Fill, OrderRequest, OrderStatus, OrderUpdate, Side
+from weaver.core.orders import Fill, OrderRequest, OrderStatus, Side
 from weaver.greta.broker import SimulatedBroker
 from weaver.greta.collecting import fewer_collections
 from weaver.greta.drilling import Drill
@@ -29,6 +29,7 @@ from weaver.greta.interval import run_interval
 from weaver.greta.settings import BrokerSettings
 from weaver.greta.unrolled import MOST_FED, bar_columns, run_chunk
 from weaver.marvin.context import Context
+from weaver.marvin.order import Order
 from weaver.marvin.state import SymbolState
 from weaver.marvin.strategy import Strategy
 from weaver.marvin.timers import Timers
@@ -49,12 +50,13 @@ class Hooks:
     """What an engine may be given besides its bars. None of it changes what the run does.
 
     `stopwatch` gives nanoseconds since any instant; `progress(done, total)` is called about ten times a second;
-    `sink(updates, fills)` about once a second with what is new; `should_stop()` between chunks of bars.
+    `sink(orders, fills)` about once a second with the orders given and the fills since the last time, the orders as the
+    handles that the strategy holds, so that what becomes of them is seen there; `should_stop()` between chunks of bars.
     """
 
     stopwatch: Callable[[], int] = field(default=lambda: 0)
     progress: Callable[[int, int], object] | None = None
-    sink: Callable[[Sequence[OrderUpdate], Sequence[Fill]], object] | None = None
+    sink: Callable[[Sequence[Order], Sequence[Fill]], object] | None = None
     should_stop: Callable[[], bool] | None = None
 
 
@@ -90,9 +92,7 @@ class Engine:
             if finer and one.symbol in finer:
                 self.broker.drills[index] = Drill(finer[one.symbol], one.timeframe)
         self.strategy = strategy
-        self.broker.announces = bool({"on_order", "on_fill"} & self.context.overrides) or (
-            hooks is not None and hooks.sink is not None
-        )
+        self.broker.announces = bool({"on_order", "on_fill"} & self.context.overrides)
         self.params = dict(params or {})
         self.bars_total = sum(len(one) for one in series.values())
         self.finished = False
@@ -107,7 +107,7 @@ class Engine:
         self._next_progress = 0
         self._next_sink = 0
         self._sunk_fills = 0
-        self._unsunk: list[OrderUpdate] = []
+        self._sunk_orders = 0
         self._report_at_ns = 0
 
     @property
@@ -331,8 +331,6 @@ class Engine:
         updates = broker.updates
         if updates:
             broker.updates = []
-            if self._hooks.sink is not None:
-                self._unsunk.extend(updates)
             self.context.deliver(updates)
         broker.rest()
 
@@ -345,13 +343,12 @@ class Engine:
             hooks.progress(self.bars_done, self.bars_total)
         if hooks.sink is not None and (force or now >= self._next_sink):
             self._next_sink = now + 1_000_000_000
+            orders = self.context.orders[self._sunk_orders :]
             fills = self.broker.fills[self._sunk_fills :]
-            if force:  # a run that was stopped between two ticks: what nobody will hear any more still happened
-                self._unsunk.extend(self.broker.updates)
-            if fills or self._unsunk:
-                hooks.sink(tuple(self._unsunk), tuple(fills))
+            if fills or orders:
+                hooks.sink(orders, fills)
+            self._sunk_orders += len(orders)
             self._sunk_fills += len(fills)
-            self._unsunk.clear()
         if not force and hooks.should_stop is not None and hooks.should_stop():
             self.stopped_by = "interrupted"
             return False

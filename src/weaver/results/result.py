@@ -77,6 +77,9 @@ class Result:
     """What a run came to: frames, statistics, chart, report, JSON. Made from a `RunRecord` by whoever ran the
     strategy."""
 
+    recording: Any = None
+    """What writes the run to the store, where it was asked for: `wait()` until it is there, `error` if it could not be."""
+
     def __init__(self, record: RunRecord) -> None:
         self.record = record
 

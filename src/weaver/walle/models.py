@@ -81,7 +81,7 @@ class DeadLetterRow(Base):
 
 
 class Run(Base):
-    """One run and where it stands. `owner` names the session of the process that writes it, so that a dead one shows."""
+    """One run and where it stands. Who writes it holds the advisory lock `lock_key`, so that a dead one shows."""
 
     __tablename__ = "runs"
     __table_args__ = (Index("idx_runs_created_at", "created_at"),)
@@ -94,6 +94,7 @@ class Run(Base):
     bars_total: Mapped[int | None] = mapped_column(BigInteger)
     bars_done: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     error: Mapped[str | None] = mapped_column(Text)
+    lock_key: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 

@@ -62,11 +62,12 @@ class OrderRejected(msgspec.Struct, frozen=True, kw_only=True):
 class OrdersRecorded(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of a backtest: the orders that were given and the fills that happened in it, many in one event.
 
-    A row of `fills` is [order number, symbol, side, quantity, price, commission, bar start in ns, tag]; a row of `orders`
-    [number, symbol, side, kind, quantity, status, reason, submitted in ns, done in ns, filled quantity, average price, tag].
+    A row of `fills` is [order number, symbol, side, start of the bar in ns, quantity, price, commission, tag]; a row of
+    `orders` [number, symbol, side, kind, quantity, status, reason, tag, submitted in ns, done in ns, filled quantity,
+    average price]. An order stands here once it has ended.
     """
 
-    fills: list[tuple[int, str, str, float, float, float, int, str | None]]
+    fills: list[tuple[int, str, str, int, float, float, float, str | None]]
     orders: list[
-        tuple[int, str, str, str, float, str, str | None, int, int | None, float, float | None, str | None]
+        tuple[int, str, str, str, float, str, str | None, str | None, int, int | None, float, float | None]
     ] = []

@@ -60,6 +60,7 @@ def upgrade() -> None:
         sa.Column("bars_total", sa.BigInteger),
         sa.Column("bars_done", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("error", sa.Text),
+        sa.Column("lock_key", sa.BigInteger, nullable=False),
         _moment("created_at"),
         _moment("ended_at", nullable=True),
     )

@@ -1,0 +1,275 @@
+"""Recording: what a backtest leaves in the log and the store, written by a thread, about once a second and at the end.
+
+The only place where a backtest meets the log. Each write is one transaction: the events, and the rows that say the same in
+tables. A run whose process is killed has left what it had done up to its last write, and shows as interrupted. A recording
+that fails never changes the run: `error` says what went wrong, and what was written before stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from weaver.core.orders import Fill, OrderStatus
+from weaver.core.run_config import RunConfig, RunMode
+from weaver.events.envelope import Envelope, envelope
+from weaver.events.types.orders import OrdersRecorded
+from weaver.events.types.run import RunCompleted, RunCreated, RunError, RunStarted, RunStopped
+from weaver.glados.outcome import order_record
+from weaver.glados.plan import RunPlan
+from weaver.marvin.order import Order
+from weaver.results.plain import plain
+
+if TYPE_CHECKING:
+    from weaver.glados.wiring import OpenStore
+    from weaver.results.result import Result
+
+__all__ = ["Recording", "config_of"]
+
+PRODUCER = "backtest"
+ROWS_OF_AN_EVENT = 2_000
+"""Orders or fills in one event, so that it stays well below the largest that the log takes."""
+
+POINTS_OF_EQUITY = 500
+"""Points of the equity curve in the result's row; the whole curve lies in its file."""
+
+_DONE = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
+_ORDER_ROW = ("number", "symbol", "side", "kind", "quantity", "status", "reason", "tag", "submitted_ns", "done_ns",
+              "filled_quantity", "average_price")  # fmt: skip
+
+
+OpenStoreLater = Callable[[], AbstractAsyncContextManager["OpenStore"]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    orders: Sequence[Order]
+    fills: Sequence[Fill]
+    bars_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    status: str
+    bars_done: int
+    result: Result | None
+    error: BaseException | None = None
+    reason: str = ""
+
+
+class Recording:
+    """The recording of one run. `start`, `sink` any number of times, one of the ends; then `wait`."""
+
+    def __init__(
+        self,
+        run_id: str,
+        plan: RunPlan,
+        open_store: OpenStoreLater,
+        now_ns: Callable[[], int],
+        folder: Path,
+        version: str,
+    ) -> None:
+        self.run_id = run_id
+        self.error: Exception | None = None
+        self.folder = folder
+        self._plan = plan
+        self._open_store = open_store
+        self._now_ns = now_ns
+        self._version = version
+        self._queue: SimpleQueue[_Batch | _End] = SimpleQueue()  # the engine holds what is in it anyway
+        self._bars_done: Callable[[], int] = lambda: 0
+        self._waiting: list[Order] = []
+        self._fills = 0
+        self._orders = 0
+        self._root: Envelope | None = None
+        # Not a daemon: a process that ends lets it finish what the run has left.
+        self._thread = threading.Thread(target=self._run, name=f"recording {run_id}", daemon=False)
+
+    # What the run's own thread calls.
+
+    def start(self, bars_done: Callable[[], int]) -> None:
+        """Begin to write; `bars_done` says how far the run is."""
+        self._bars_done = bars_done
+        self._thread.start()
+
+    def sink(self, orders: Sequence[Order], fills: Sequence[Fill]) -> None:
+        """New orders and fills, from the engine."""
+        self._queue.put(_Batch(orders, fills, self._bars_done()))
+
+    def completed(self, result: Result) -> None:
+        """The run came to its end."""
+        self._queue.put(_End("completed", result.bars, result))
+
+    def stopped(self, reason: str, result: Result | None) -> None:
+        """Somebody ended the run."""
+        self._queue.put(_End("stopped", self._bars_done(), result, reason=reason))
+
+    def failed(self, error: BaseException, result: Result | None) -> None:
+        """The run ended on an error."""
+        self._queue.put(_End("failed", self._bars_done(), result, error=error))
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Whether everything is written, or given up (`error`), within `timeout` seconds."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # What the recording's thread does.
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._write())
+        except Exception as error:  # noqa: BLE001 - the supervisor of the recording: a run never fails on it
+            self.error = error
+
+    async def _write(self) -> None:
+        async with self._open_store() as store, store.runs.writing(self.run_id):
+            await self._begin(store)
+            loop = asyncio.get_running_loop()
+            while True:
+                item = await loop.run_in_executor(None, self._queue.get)
+                if isinstance(item, _End):
+                    await self._end(store, item)
+                    return
+                await self._add(store, item)
+
+    async def _begin(self, store: OpenStore) -> None:
+        config = config_of(self._plan)
+        total = sum(len(one) for one in self._plan.series.values())
+        created = self._event(RunCreated(config=plain_dict(config.to_json()), weaver=self._version))
+        started = self._event(RunStarted(bars=total))
+        async with store.database.transaction() as transaction:
+            await store.runs.create(
+                self.run_id,
+                mode=str(config.mode),
+                strategy=config.strategy,
+                config=config.to_json(),
+                bars_total=total,
+                transaction=transaction,
+            )
+            await store.log.append([created, started], transaction=transaction)
+
+    async def _add(self, store: OpenStore, batch: _Batch) -> None:
+        ended = self._ended(batch.orders, everything=False)
+        async with store.database.transaction() as transaction:
+            await self._append(store, ended, batch.fills, batch.bars_done, transaction)
+
+    async def _end(self, store: OpenStore, end: _End) -> None:
+        ended = self._ended((), everything=True)
+        result = end.result
+        kept = None if result is None else self._keep(result)
+        async with store.database.transaction() as transaction:
+            await self._append(store, ended, (), end.bars_done, transaction)
+            await store.runs.end(
+                self.run_id,
+                end.status,
+                bars_done=end.bars_done,
+                error=None if end.error is None else f"{type(end.error).__name__}: {end.error}",
+                result=kept,
+                transaction=transaction,
+            )
+            await store.log.append(self._event(self._last_word(end, kept)), transaction=transaction)
+
+    async def _append(
+        self,
+        store: OpenStore,
+        orders: Sequence[tuple[Any, ...]],
+        fills: Sequence[Fill],
+        bars_done: int,
+        transaction: Any,
+    ) -> None:
+        rows = [
+            (self._fills + count, f.number, f.symbol, str(f.side), f.ts_ns, f.quantity, f.price, f.commission, f.tag)
+            for count, f in enumerate(fills, start=1)
+        ]
+        self._fills += len(rows)
+        self._orders += len(orders)
+        await store.runs.add(self.run_id, orders=orders, fills=rows, bars_done=bars_done, transaction=transaction)
+        events = [
+            self._event(
+                OrdersRecorded(orders=list(orders[at : at + step]), fills=[row[1:] for row in rows[at : at + step]])
+            )
+            for step in (ROWS_OF_AN_EVENT,)
+            for at in range(0, max(len(orders), len(rows)), step)
+        ]
+        if events:
+            await store.log.append(events, transaction=transaction)
+
+    def _ended(self, orders: Sequence[Order], *, everything: bool) -> list[tuple[Any, ...]]:
+        """The rows of the orders that have ended since the last time, or of all that are left."""
+        waiting = [*self._waiting, *orders]
+        ready = waiting if everything else [order for order in waiting if order.status in _DONE]
+        self._waiting = [] if everything else [order for order in waiting if order.status not in _DONE]
+        records = map(order_record, ready)
+        return [tuple(getattr(record, name) for name in _ORDER_ROW) for record in records]
+
+    def _keep(self, result: Result) -> Any:
+        from weaver.results.keeping import save
+        from weaver.results.thinning import extremes
+        from weaver.walle.run_store import StoredResult
+
+        save(result.record, self.folder / self.run_id, self.folder / "bars")
+        record = result.record
+        rows = extremes(record.equity, POINTS_OF_EQUITY)
+        return StoredResult(
+            stats=plain(result.stats),  # type: ignore[arg-type]
+            equity=list(zip(record.equity_end[rows].tolist(), record.equity[rows].tolist(), strict=True)),
+            warnings=list(result.warnings),
+            folder=self.run_id,
+            elapsed_s=result.elapsed_s,
+        )
+
+    def _last_word(self, end: _End, kept: Any) -> Any:
+        if end.error is not None:
+            cause = end.error.__cause__ or end.error
+            told = "".join(traceback.format_exception(cause))[-20_000:]
+            return RunError(
+                error=type(cause).__name__,
+                message=str(end.error),
+                traceback=told.replace("\0", "\\0"),
+                bars=end.bars_done,
+            )
+        if end.status == "stopped":
+            return RunStopped(reason=end.reason, bars=end.bars_done, orders=self._orders, fills=self._fills)
+        return RunCompleted(
+            bars=end.bars_done, orders=self._orders, fills=self._fills, elapsed_s=kept.elapsed_s, stats=kept.stats
+        )
+
+    def _event(self, payload: Any) -> Envelope:
+        made = envelope(payload, ts=self._now_ns(), producer=PRODUCER, run_id=self.run_id, cause=self._root)
+        self._root = self._root or made
+        return made
+
+
+def config_of(plan: RunPlan) -> RunConfig:
+    """What identifies the run of a plan: everything but its bars."""
+    first = min(int(one.start[0]) for one in plan.series.values())
+    last = max(int(one.start[-1]) for one in plan.series.values())
+    settings = plain(plan.describe())
+    assert isinstance(settings, dict)
+    return RunConfig(
+        mode=RunMode.BACKTEST,
+        strategy=plan.strategy.__name__,
+        symbols=tuple(plan.series),
+        timeframe=plan.timeframe,
+        params=plain(plan.params),  # type: ignore[arg-type]
+        start=first,
+        end=last + 1,
+        cash=plan.cash,
+        settings={name: value for name, value in settings.items() if name not in ("cash", "seed", "calendar")},
+        calendar=None if plan.calendar is None else plan.calendar.name,
+        seed=plan.seed,
+    )
+
+
+def plain_dict(data: bytes) -> dict[str, Any]:
+    """The JSON object in `data`."""
+    import msgspec
+
+    return msgspec.json.decode(data, type=dict[str, Any])

@@ -1,0 +1,211 @@
+"""RunStore: runs, their orders, fills and results in their tables, in the few verbs that are used.
+
+A run is written by the process that holds its advisory lock. One whose status says running while nobody holds the lock was
+cut off: it is told as interrupted, with what it had done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from weaver.core.errors import ConfigError
+from weaver.walle.database import Database, DatabaseTransaction
+
+__all__ = ["RunRow", "RunStore", "StoredResult"]
+
+_COLUMNS = """
+SELECT r.id, r.mode, r.strategy, CASE WHEN r.status IN ('created', 'running') AND NOT EXISTS (
+         SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+         AND (l.classid::bigint << 32) + l.objid::bigint = r.lock_key
+       ) THEN 'interrupted' ELSE r.status END AS status,
+       r.config::text, r.bars_total, r.bars_done, r.error, r.created_at, r.ended_at,
+       (SELECT count(*) FROM orders o WHERE o.run_id = r.id), (SELECT count(*) FROM fills f WHERE f.run_id = r.id),
+       s.stats::text
+FROM runs r LEFT JOIN results s ON s.run_id = r.id
+"""
+_CREATE = """
+INSERT INTO runs (id, mode, strategy, status, config, bars_total, lock_key) VALUES ($1, $2, $3, 'running', $4::jsonb, $5, $6)
+"""
+_ORDER_COLUMNS = ("run_id", "number", "symbol", "side", "kind", "quantity", "status", "reason", "tag", "submitted_ns",
+                  "done_ns", "filled_quantity", "average_price")  # fmt: skip
+_FILL_COLUMNS = ("run_id", "seq", "number", "symbol", "side", "ts_ns", "quantity", "price", "commission", "tag")
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as the store has it. `status` is running, completed, stopped, failed or interrupted."""
+
+    id: str
+    mode: str
+    strategy: str
+    status: str
+    config: dict[str, Any]
+    bars_total: int | None
+    bars_done: int
+    error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    orders: int
+    fills: int
+    stats: dict[str, Any] | None
+
+
+class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run came to. `equity` is thinned: [end of the bar in ns, equity]."""
+
+    stats: dict[str, Any]
+    equity: list[tuple[int, float]]
+    warnings: list[str]
+    folder: str | None
+    elapsed_s: float
+
+
+class RunStore:
+    """The tables of runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def writing(self, run_id: str) -> AsyncIterator[None]:
+        """Be the one that writes this run, for the block; a second writer is refused."""
+        connection = await self._database.connect(application_name="weaver recording")
+        try:
+            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _key(run_id)):
+                raise ConfigError(f"run {run_id} is being written by another process")
+            yield
+        finally:
+            connection.terminate()
+
+    async def create(
+        self,
+        run_id: str,
+        *,
+        mode: str,
+        strategy: str,
+        config: bytes,
+        bars_total: int | None,
+        transaction: DatabaseTransaction,
+    ) -> None:
+        """Enter a run that is about to start."""
+        await transaction.connection.execute(_CREATE, run_id, mode, strategy, config.decode(), bars_total, _key(run_id))
+
+    async def add(
+        self,
+        run_id: str,
+        *,
+        orders: Sequence[Sequence[Any]],
+        fills: Sequence[Sequence[Any]],
+        bars_done: int,
+        transaction: DatabaseTransaction,
+    ) -> None:
+        """Add orders that have ended, fills, and how far the run is.
+
+        A row of `orders` is (number, symbol, side, kind, quantity, status, reason, tag, submitted_ns, done_ns,
+        filled_quantity, average_price), of `fills` (seq, number, symbol, side, ts_ns, quantity, price, commission, tag).
+        """
+        connection = transaction.connection
+        if orders:
+            await connection.copy_records_to_table(
+                "orders", records=[(run_id, *row) for row in orders], columns=_ORDER_COLUMNS
+            )
+        if fills:
+            await connection.copy_records_to_table(
+                "fills", records=[(run_id, *row) for row in fills], columns=_FILL_COLUMNS
+            )
+        await connection.execute("UPDATE runs SET bars_done = $2 WHERE id = $1", run_id, bars_done)
+
+    async def end(
+        self,
+        run_id: str,
+        status: str,
+        *,
+        bars_done: int,
+        error: str | None = None,
+        result: StoredResult | None = None,
+        transaction: DatabaseTransaction,
+    ) -> None:
+        """The run has ended as `status`, with its result where there is one."""
+        connection = transaction.connection
+        await connection.execute(
+            "UPDATE runs SET status = $2, bars_done = $3, error = $4, ended_at = clock_timestamp() WHERE id = $1",
+            run_id, status, bars_done, error,
+        )  # fmt: skip
+        if result is not None:
+            await connection.execute(
+                "INSERT INTO results (run_id, stats, equity, warnings, folder, elapsed_s) "
+                "VALUES ($1, $2::jsonb, $3::jsonb, $4::jsonb, $5, $6)",
+                run_id, _json(result.stats), _json(result.equity), _json(result.warnings), result.folder, result.elapsed_s,
+            )  # fmt: skip
+
+    async def newest(self, *, limit: int = 20, strategy: str | None = None) -> list[RunRow]:
+        """The newest runs first."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"{_COLUMNS} WHERE $2::text IS NULL OR r.strategy = $2 ORDER BY r.created_at DESC, r.id DESC LIMIT $1",
+                limit, strategy,
+            )  # fmt: skip
+        return [_row(row) for row in rows]
+
+    async def find(self, start: str) -> list[RunRow]:
+        """The runs whose id begins with `start` or ends with it, newest first."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"{_COLUMNS} WHERE starts_with(r.id, $1) OR right(r.id, length($1)) = $1 "
+                "ORDER BY r.created_at DESC LIMIT 20",
+                start,
+            )
+        return [_row(row) for row in rows]
+
+    async def result(self, run_id: str) -> StoredResult | None:
+        """What the run came to; None where it left no result."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                "SELECT stats::text, equity::text, warnings::text, folder, elapsed_s FROM results WHERE run_id = $1",
+                run_id,
+            )
+        if row is None:
+            return None
+        stats, equity, warnings, folder, elapsed_s = row
+        return msgspec.convert(
+            {
+                "stats": msgspec.json.decode(stats),
+                "equity": msgspec.json.decode(equity),
+                "warnings": msgspec.json.decode(warnings),
+                "folder": folder,
+                "elapsed_s": elapsed_s,
+            },
+            StoredResult,
+        )
+
+    async def delete(self, run_id: str) -> bool:
+        """Remove the run with its orders, fills and result; its events stay in the log. False: there is none."""
+        async with self._database.connection() as connection:
+            told: str = await connection.execute("DELETE FROM runs WHERE id = $1", run_id)
+        return told == "DELETE 1"
+
+
+def _row(row: Sequence[Any]) -> RunRow:
+    named: Mapping[str, Any] = dict(zip(RunRow.__struct_fields__, row, strict=True))
+    stats = named["stats"]
+    return RunRow(
+        **(
+            dict(named)
+            | {"config": msgspec.json.decode(named["config"]), "stats": stats and msgspec.json.decode(stats)}
+        )
+    )
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _key(run_id: str) -> int:
+    """The advisory lock of a run: 63 bits of its hash."""
+    return int.from_bytes(hashlib.sha256(f"weaver run {run_id}".encode()).digest()[:8], "big") >> 1
