@@ -30,9 +30,15 @@
     └── StoreError                   the database
         ├── StoreUnavailable         it cannot be reached; nothing was done, try again
         ├── OutcomeUnknown           the connection broke while it was committing: look before you do it again
-        ├── StoreFull                its disk is full: nothing was written, and nothing is lost
         ├── SchemaMismatch           its tables are older or newer than this Weaver; says what to run
-        └── LeaseLost                another process has taken this consumer over; nothing of the last batch was kept
+        ├── LeaseLost                another process has taken this consumer over; nothing of the last batch was kept
+        └── DatabaseError            the server itself, our own or yours
+            ├── PostgresNotFound     there are no programs to start one with
+            ├── DatabaseStartError   it does not start, or cannot here; says what it said
+            ├── DatabaseDiskFull     there is no room: nothing was written, nothing is lost; make some, and go on
+            ├── DatabaseVersionError the data are another version's
+            ├── DatabaseInUse        others use it, or there is something in it
+            └── BackupError          a backup cannot be written, read or restored
 
 A docstring's first line is the default message. Messages name the thing, the value and the way out.
 """
@@ -42,6 +48,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "BackupError",
     "BarsRefused",
     "BatchTooLarge",
     "CalendarError",
@@ -50,6 +57,11 @@ __all__ = [
     "ClockRunning",
     "ConfigError",
     "DataError",
+    "DatabaseDiskFull",
+    "DatabaseError",
+    "DatabaseInUse",
+    "DatabaseStartError",
+    "DatabaseVersionError",
     "EventError",
     "EventNotSerialisable",
     "EventTooLarge",
@@ -63,9 +75,9 @@ __all__ = [
     "OrderError",
     "OutcomeUnknown",
     "ParameterError",
+    "PostgresNotFound",
     "SchemaMismatch",
     "StoreError",
-    "StoreFull",
     "StoreUnavailable",
     "StrategyCrashed",
     "StrategyError",
@@ -216,13 +228,37 @@ class OutcomeUnknown(StoreError):
     """The connection to the database broke while it was committing."""
 
 
-class StoreFull(StoreError):
-    """The database's disk is full."""
-
-
 class SchemaMismatch(StoreError):
     """The database's tables are not those of this Weaver."""
 
 
 class LeaseLost(StoreError):
     """Another process has taken this consumer over."""
+
+
+class DatabaseError(StoreError):
+    """The database cannot do what was asked of it."""
+
+
+class PostgresNotFound(DatabaseError):
+    """PostgreSQL's programs are not there."""
+
+
+class DatabaseStartError(DatabaseError):
+    """The database does not start."""
+
+
+class DatabaseDiskFull(DatabaseError):
+    """There is no room on the disk for the database."""
+
+
+class DatabaseVersionError(DatabaseError):
+    """The data belong to another version."""
+
+
+class DatabaseInUse(DatabaseError):
+    """The database is in use."""
+
+
+class BackupError(DatabaseError):
+    """A backup cannot be written, read or restored."""

@@ -17,10 +17,10 @@ import asyncpg
 
 from weaver.core.errors import (
     ConfigError,
+    DatabaseDiskFull,
     OutcomeUnknown,
     SchemaMismatch,
     StoreError,
-    StoreFull,
     StoreUnavailable,
 )
 from weaver.core.instants import NS_PER_SECOND
@@ -257,7 +257,7 @@ def named_errors(url: str) -> Iterator[None]:
     except StoreError:
         raise
     except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError) as error:
-        raise StoreFull(
+        raise DatabaseDiskFull(
             f"{describe_url(url)} has no room: {_first_line(error)}; make room and do it again, nothing was written"
         ) from error
     except asyncpg.UndefinedTableError as error:

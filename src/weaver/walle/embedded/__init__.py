@@ -1,0 +1,11 @@
+"""A PostgreSQL that is simply there: started by its first user, stopped after its last one, with no service to set up.
+
+`attach()` is all that others need. Importing this imports the standard library alone. docs/database.md has the promises.
+"""
+
+from __future__ import annotations
+
+from weaver.walle.embedded.holding import Holding, attach
+from weaver.walle.embedded.places import data_folder
+
+__all__ = ["Holding", "attach", "data_folder"]

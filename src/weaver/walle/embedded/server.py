@@ -1,0 +1,379 @@
+"""Server: one PostgreSQL on one data folder, as the keeper sees it: make, start, wait until it is ready, stop.
+
+Only a keeper that holds keeper.lock may use it, so there is one at a time. As root the server runs as another user, and is
+given the data folder and the socket's folder as open descriptors (/proc/self/fd/N): whoever has the descriptor needs no
+right to pass the folders above, and so none of them is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from weaver.walle.embedded.launching import Runner, launch
+
+__all__ = ["DISK_FULL", "NoStart", "Server"]
+
+DISK_FULL = "No space left on device"
+_STILL_IN_USE = "is still in use"
+_NO_PROGRESS_S = 60.0
+_FAST_S = 60.0
+_AT_ONCE_S = 15.0
+_TAIL = 1500  # characters of what the server said, in an error
+_RETRIES = 100
+
+_SETTINGS = """\
+# Written by Weaver at every start; postgresql.conf beside it is yours, and wins.
+listen_addresses = ''
+max_connections = 200
+shared_buffers = 128MB
+fsync = on
+synchronous_commit = on
+wal_level = minimal
+max_wal_senders = 0
+max_logical_replication_workers = 0
+idle_in_transaction_session_timeout = 60s
+timezone = 'UTC'
+log_timezone = 'UTC'
+lc_messages = 'C'
+jit = off
+logging_collector = on
+log_directory = 'log'
+log_filename = 'server-%a.log'
+log_truncate_on_rotation = on
+log_rotation_age = 1d
+log_rotation_size = 0
+log_min_messages = warning
+log_checkpoints = off
+log_line_prefix = '%m [%p] %u@%d '
+"""
+_SETTINGS_18 = "io_method = sync\n"  # no worker processes for a database that fits in memory
+_OWN_SETTINGS = "# Your own settings go below the next line, and win.\ninclude = 'weaver.conf'\n"
+
+
+class NoStart(Exception):
+    """The server does not start; the text says why, mostly in the server's own words."""
+
+    @property
+    def disk_full(self) -> bool:
+        return DISK_FULL in str(self)
+
+
+class Server:
+    """The PostgreSQL of one place. `wait(seconds)` returns early when a child ended or a signal came."""
+
+    def __init__(self, spec: Mapping[str, Any], runner: Runner | None, wait: Callable[[float | None], bool]) -> None:
+        self._folder = Path(spec["folder"])
+        self._programs = Path(spec["programs"])
+        self._major = int(spec["major"])
+        self._data = self._folder / f"pg{self._major}"
+        self._socket = Path(spec["socket"])
+        self._port = int(spec["port"])
+        self._tcp = bool(spec["tcp"])
+        self._runner = runner
+        self._wait = wait
+        self._log_sizes: dict[str, int] = {}
+        self.pid: int | None = None
+
+    # --- making -------------------------------------------------------------------------------------------------------
+
+    def make(self, password: str) -> None:
+        """initdb where there are no data yet: whole or not at all, and on the disk when it is there."""
+        for left in self._folder.glob("pg*.new"):
+            shutil.rmtree(left, ignore_errors=True)
+        new = self._data.with_name(self._data.name + ".new")
+        new.mkdir(mode=0o700)
+        self._give(new)
+        handed = new.with_name(f"{new.name}.password.new")
+        data = os.open(new, os.O_RDONLY)
+        secret = os.open(handed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(secret, f"{password}\n".encode())
+            if self._runner is not None:
+                os.fchown(secret, self._runner.uid, self._runner.gid)
+            locale = (
+                ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+                if self._major >= 17
+                else ["--locale=C"]
+            )
+            self._run(
+                "initdb", "-D", self._path(data, new), "-U", "weaver", "--encoding=UTF8", *locale, "--auth=scram-sha-256",
+                "--data-checksums", f"--pwfile={self._path(secret, handed)}", "--no-sync", "--no-instructions",
+                "--text-search-config=english", keep=(data, secret),
+            )  # fmt: skip
+            self._write(data, "postgresql.conf", _OWN_SETTINGS)
+            self._write(data, "weaver.conf", self._settings())
+            self._single(data, new, "ALTER DATABASE postgres RENAME TO weaver")
+            self._run("initdb", "--sync-only", "-D", self._path(data, new), keep=(data,))
+        finally:
+            os.close(data)
+            os.close(secret)
+            handed.unlink(missing_ok=True)
+        new.rename(self._data)
+        folder = os.open(self._folder, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    @property
+    def made(self) -> bool:
+        """True where there is a data folder."""
+        return self._data.exists()
+
+    def set_password(self, password: str) -> None:
+        """Give the role `weaver` another password, while no server runs."""
+        data = os.open(self._data, os.O_RDONLY)
+        try:
+            self._single(data, self._data, f"ALTER ROLE weaver PASSWORD '{password}'")
+        finally:
+            os.close(data)
+
+    def _single(self, data: int, path: Path, statement: str) -> None:
+        said = self._run(
+            "postgres", "--single", "-D", self._path(data, path), "-c", "logging_collector=off", "template1",
+            keep=(data,), given=statement + "\n",
+        )  # fmt: skip
+        if "ERROR:" in said:
+            raise NoStart(said[-_TAIL:])
+
+    # --- starting -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections, through a crash recovery for as long as that makes progress."""
+        for attempt in range(_RETRIES):
+            data = os.open(self._data, os.O_RDONLY | os.O_NOFOLLOW)
+            self._clear(data)
+            self._write(data, "weaver.conf", self._settings())
+            self._socket.mkdir(mode=0o700, exist_ok=True)
+            self._give(self._socket)
+            for left in self._socket.glob(".s.PGSQL.*"):  # of a server that is no more: the folder is ours alone
+                left.unlink(missing_ok=True)
+            sockets = os.open(self._socket, os.O_RDONLY)
+            try:
+                self._launch(data, sockets)
+                self._until_ready()
+                return
+            except NoStart as error:
+                # Backends of a killed server hold its shared memory until they notice.
+                if _STILL_IN_USE not in str(error) or attempt == _RETRIES - 1:
+                    raise
+                _kill_left_behind(self._data)
+                self._wait(0.05)
+            finally:
+                os.close(data)
+                os.close(sockets)
+
+    def _launch(self, data: int, sockets: int) -> None:
+        logs = self._data / "log"
+        self._log_sizes = {path.name: path.stat().st_size for path in logs.glob("*.log")} if logs.is_dir() else {}
+        arguments = [
+            str(self._programs / "postgres"), "-D", self._path(data, self._data), "-p", str(self._port),
+            "-k", self._path(sockets, self._socket),
+        ]  # fmt: skip
+        if self._tcp:
+            arguments += ["-c", "listen_addresses=127.0.0.1"]
+        with self._said("wb") as output, open(os.devnull, "rb") as nothing:
+            self.pid = launch(
+                arguments,
+                environment=_environment(),
+                runner=self._runner,
+                death_signal=signal.SIGINT,
+                stdin=nothing.fileno(),
+                output=output.fileno(),
+                keep=(data, sockets) if self._by_descriptor else (),
+            )
+
+    def _until_ready(self) -> None:
+        still, seen = 0.0, -1
+        pause = 0.002
+        while True:
+            if self.ended():
+                raise NoStart(self._words())
+            if self._status() == "ready":
+                return
+            if self._wait(pause) and not self.ended():
+                self.stop()
+                raise NoStart("it was told to stop while it was starting")
+            now = _work_of(self.pid)
+            still = 0.0 if now is None or now != seen else still + pause
+            seen = seen if now is None else now
+            if still > _NO_PROGRESS_S:
+                self.stop()
+                raise NoStart(f"it did nothing for {_NO_PROGRESS_S:.0f} s while it was starting: {self._words()}")
+            pause = min(pause * 1.2, 0.05)
+
+    def _status(self) -> str:
+        try:
+            lines = (self._data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return ""
+        mine = len(lines) >= 8 and lines[0].strip() == str(self.pid)
+        return lines[7].strip() if mine else ""
+
+    # --- ending -------------------------------------------------------------------------------------------------------
+
+    def ended(self) -> bool:
+        """True when the server is no more; takes its exit status."""
+        if self.pid is not None:
+            try:
+                gone, _ = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                gone = self.pid
+            if gone:
+                self.pid = None
+        return self.pid is None
+
+    def stop(self) -> None:
+        """Stop it fast; what does not end within a minute is ended without a last checkpoint, and recovers next time."""
+        for number, patience in ((signal.SIGINT, _FAST_S), (signal.SIGQUIT, _AT_ONCE_S), (signal.SIGKILL, 5.0)):
+            if self.ended() or self.pid is None:
+                return
+            os.kill(self.pid, number)
+            waited, pause = 0.0, 0.1
+            while waited < patience and not self.ended():
+                self._wait(pause)
+                waited += pause
+
+    # --- small things -------------------------------------------------------------------------------------------------
+
+    @property
+    def _by_descriptor(self) -> bool:
+        return self._runner is not None and os.path.isdir("/proc/self/fd")
+
+    def _path(self, descriptor: int, path: Path) -> str:
+        return f"/proc/self/fd/{descriptor}" if self._by_descriptor else str(path)
+
+    def _settings(self) -> str:
+        return _SETTINGS + (_SETTINGS_18 if self._major >= 18 else "")
+
+    def _give(self, folder: Path) -> None:
+        """Make a folder of ours the server's."""
+        if self._runner is None:
+            return
+        opened = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+        try:
+            os.fchown(opened, self._runner.uid, self._runner.gid)
+        finally:
+            os.close(opened)
+
+    def _write(self, folder: int, name: str, text: str) -> None:
+        """As root into a folder of another user: never through a link that this user may have put there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+        opened = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+        with os.fdopen(opened, "w", encoding="utf-8") as file:
+            file.write(text)
+            if self._runner is not None:
+                os.fchown(opened, self._runner.uid, self._runner.gid)
+
+    def _said(self, mode: str) -> Any:
+        return open(self._folder / "start.log", mode)
+
+    def _run(self, program: str, *arguments: str, keep: tuple[int, ...], given: str = "") -> str:
+        reader, writer = os.pipe()
+        with self._said("w+b") as output:
+            os.write(writer, given.encode())
+            os.close(writer)
+            pid = launch(
+                [str(self._programs / program), *arguments],
+                environment=_environment(),
+                runner=self._runner,
+                death_signal=signal.SIGKILL,
+                stdin=reader,
+                output=output.fileno(),
+                keep=keep if self._by_descriptor else (),
+            )
+            os.close(reader)
+            _, status = os.waitpid(pid, 0)
+            output.seek(0)
+            said: str = output.read().decode(errors="replace")
+        if status:
+            raise NoStart(f"{program} ended with {os.waitstatus_to_exitcode(status)}: {said[-_TAIL:]}")
+        return said
+
+    def _words(self) -> str:
+        """What the server said since it was started."""
+        words = []
+        for path in [self._folder / "start.log", *sorted((self._data / "log").glob("*.log"))]:
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                file.seek(self._log_sizes.get(path.name, 0) if path.parent.name == "log" else 0)
+                words.append(file.read()[-_TAIL:].decode(errors="replace"))
+        return "\n".join(words).strip() or "it said nothing"
+
+    def _clear(self, data: int) -> None:
+        """Take away the note of a server that is no more; wait for one that is still ending (its keeper was killed)."""
+        while True:
+            try:
+                first = (self._data / "postmaster.pid").read_text(encoding="utf-8").split("\n", 1)[0]
+                pid = abs(int(first))
+            except FileNotFoundError:
+                return
+            except (OSError, ValueError):
+                pid = 0
+            if not (pid and _serves(pid, self._data)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink("postmaster.pid", dir_fd=data)
+                return
+            os.kill(pid, signal.SIGINT)
+            if self._wait(0.02):
+                raise NoStart("it was told to stop while it waited for an earlier server to end")
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
+    return kept | {"TZ": "UTC", "LC_ALL": "C"}
+
+
+def _serves(pid: int, data: Path) -> bool:
+    """True where `pid` is a living PostgreSQL on `data`: no zombie, no other process that got the number later."""
+    if sys.platform == "linux":
+        try:
+            state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
+            return state not in (b"Z", b"X") and os.path.samefile(f"/proc/{pid}/cwd", data)
+        except OSError:  # gone, or another user's, who cannot serve this folder
+            return False
+    import subprocess
+
+    said = subprocess.run(
+        ["ps", "-o", "stat=,comm=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
+    return "postgres" in said and not said.lstrip().startswith("Z")
+
+
+def _processes() -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/proc"):
+            if name.isdecimal():
+                yield int(name)
+
+
+def _kill_left_behind(data: Path) -> None:
+    """End the backends of a server that was killed. keeper.lock is ours, so nothing else can run on this folder."""
+    for pid in _processes():
+        if pid != os.getpid() and _serves(pid, data):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _work_of(pid: int | None) -> int | None:
+    """A number that grows while the server or its children work (Linux), or None where that cannot be seen."""
+    if sys.platform != "linux" or pid is None:
+        return None
+    work = 0
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except OSError:
+        return None
+    for process in (str(pid), *children):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b") ")[2].split()
+            work += int(fields[11]) + int(fields[12]) + int(fields[7])  # user and system ticks, minor faults
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{process}/io").read_text(encoding="ascii").splitlines()[:2]:
+                work += int(line.split()[1])
+    return work

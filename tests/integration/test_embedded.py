@@ -1,0 +1,272 @@
+"""The embedded PostgreSQL, on a real one: it is there when it is used, and gone when nobody uses it, whatever way they left."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from weaver.core.errors import DatabaseStartError, DatabaseVersionError
+from weaver.walle.embedded import Holding, attach
+from weaver.walle.embedded.places import Place
+from weaver.walle.embedded.programs import find_programs
+
+USER = """
+import sys
+from pathlib import Path
+from weaver.walle.embedded import attach
+with attach(Path(sys.argv[1])) as holding:
+    print(holding.url, holding.server["pid"], holding.server["keeper"], flush=True)
+    sys.stdin.readline()
+"""
+
+
+class User:
+    """Another process that holds the server until it is told to leave, or killed."""
+
+    there: ClassVar[list[User]] = []
+
+    def __init__(self, home: Path, **more: Any) -> None:
+        self.there.append(self)
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", USER, str(home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            **more,
+        )
+        assert self.process.stdout is not None
+        self.url, self.server, self.keeper = self.process.stdout.readline().split()
+
+    def leave(self) -> None:
+        self.process.communicate("\n")
+        assert self.process.returncode == 0
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def psql(url: str, statement: str, *, password: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ)
+    plain = url.replace("+asyncpg", "")
+    if password is not None:
+        before, _, rest = plain.partition("//weaver:")
+        plain = f"{before}//weaver:{password}@{rest.partition('@')[2]}"
+    program = find_programs().path("psql")
+    return subprocess.run(
+        [program, "-XAt", "-v", "ON_ERROR_STOP=1", "-c", statement, plain],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+def ask(url: str, statement: str) -> str:
+    done = psql(url, statement)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def wait_until_stopped(home: Path) -> None:
+    """Returns when the keeper is no more: the kernel then drops its lock."""
+    with Place(home).keeper_lock.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
+
+
+def kill(pid: str) -> None:
+    """kill -9, and wait until the process is dead: the system takes a moment, in which it still answers."""
+    watched = os.pidfd_open(int(pid))
+    os.kill(int(pid), signal.SIGKILL)
+    select.select([watched], [], [])
+    os.close(watched)
+
+
+def on(home: Path) -> list[str]:
+    """What still runs for this home: the keeper, the server and its children."""
+    data = os.path.realpath(Place(home).data(find_programs().major))
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and lives(int(entry.name)):
+            try:
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if os.readlink(entry / "cwd") == data or (".keeper import" in words and str(home) in words):
+                    found.append(words)
+            except OSError:
+                continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose database exists, used by the tests of this file one after the other."""
+    home = tmp_path_factory.mktemp("home")
+    attach(home).close()
+    wait_until_stopped(home)
+    yield home
+    wait_until_stopped(home)
+    assert on(home) == []
+
+
+@pytest.fixture
+def home(made: Path) -> Iterator[Path]:
+    """That home, with nothing running before and after."""
+    yield made
+    for user in User.there:  # of a test that failed
+        user.kill()
+    User.there.clear()
+    wait_until_stopped(made)
+    assert on(made) == []
+
+
+@pytest.fixture
+def holding(home: Path) -> Iterator[Holding]:
+    with attach(home) as held:
+        yield held
+
+
+def test_the_first_start_makes_the_database_and_the_last_to_leave_stops_it(tmp_path: Path) -> None:
+    with attach(tmp_path) as held:
+        assert ask(held.url, "SELECT current_database(), current_user, pg_encoding_to_char(encoding) FROM pg_database "
+                             "WHERE datname = current_database()") == "weaver|weaver|UTF8"  # fmt: skip
+        assert ask(held.url, "SHOW fsync") == ask(held.url, "SHOW data_checksums") == "on"
+        assert ask(held.url, "SHOW listen_addresses") == ""
+        assert ask(held.url, "SHOW idle_in_transaction_session_timeout") == "1min"
+    wait_until_stopped(tmp_path)
+    assert on(tmp_path) == []
+    assert not (tmp_path / "postgres" / "server.json").exists()
+
+
+def test_what_was_written_is_there_at_the_next_start(home: Path) -> None:
+    with attach(home) as held:
+        ask(held.url, "CREATE TABLE kept_over AS SELECT 42 AS n")
+    wait_until_stopped(home)
+    with attach(home) as held:
+        assert ask(held.url, "SELECT n FROM kept_over; DROP TABLE kept_over").splitlines()[0] == "42"
+
+
+def test_a_wrong_password_is_refused_and_the_right_one_is_shown_nowhere(holding: Holding) -> None:
+    refused = psql(holding.url, "SELECT 1", password="wrong")
+    assert refused.returncode == 2
+    assert "password authentication failed" in refused.stderr
+    assert psql(holding.url, "SELECT 1", password="").returncode == 2
+    assert holding.password not in repr(holding)
+    assert Place(holding.place.home).password.stat().st_mode & 0o777 == 0o600
+    assert not any(holding.password in words for words in on(holding.place.home))
+
+
+def test_two_processes_share_one_server_and_the_last_to_leave_stops_it(home: Path) -> None:
+    first, second = User(home), User(home)
+    assert (first.server, first.url) == (second.server, second.url)
+    first.leave()
+    assert ask(second.url, "SELECT 1") == "1"
+    second.leave()
+    wait_until_stopped(home)
+
+
+def test_a_killed_user_is_a_user_who_left(home: Path) -> None:
+    first, second = User(home), User(home)
+    first.kill()
+    assert ask(second.url, "SELECT 1") == "1"
+    second.kill()
+    wait_until_stopped(home)
+
+
+@pytest.mark.parametrize(
+    "victims", [("server",), ("keeper",), ("server", "keeper"), ("keeper", "server")], ids="+".join
+)
+def test_after_a_kill_the_next_attach_starts_again_with_all_that_was_committed(
+    home: Path, victims: tuple[str, ...]
+) -> None:
+    user = User(home)
+    ask(user.url, "DROP TABLE IF EXISTS survives; CREATE TABLE survives AS SELECT 7 AS n")
+    for victim in victims:
+        kill(getattr(user, victim))
+    with attach(home) as held:  # while the first user still believes it holds the server
+        assert held.server["pid"] != int(user.server)
+        assert held.url == user.url
+        assert ask(held.url, "SELECT n FROM survives") == "7"
+        user.leave()
+        assert ask(held.url, "SELECT n FROM survives") == "7"
+
+
+def test_the_server_and_its_user_killed_together(home: Path) -> None:
+    user = User(home)
+    kill(user.server)
+    user.kill()
+    kill(user.keeper)
+    with attach(home) as held:
+        assert ask(held.url, "SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("pid", ["own", "gone", "nonsense"])
+def test_a_stale_note_of_a_server_is_recognised(home: Path, pid: str) -> None:
+    """Also where the number is another process's by now: here, this test's."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    note = Place(home).data(find_programs().major) / "postmaster.pid"
+    first = {"own": str(os.getpid()), "gone": str(gone.pid), "nonsense": "?"}[pid]
+    note.write_text(f"{first}\n{note.parent}\n1\n5432\n/tmp\n\n 1 1\nready   \n")
+    with attach(home) as held:
+        assert ask(held.url, "SELECT 1") == "1"
+
+
+def test_the_data_of_another_major_version_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "postgres" / "pg14"
+    folder.mkdir(parents=True)
+    (folder / "PG_VERSION").write_text("14\n")
+    with pytest.raises(DatabaseVersionError, match=r"made by PostgreSQL 14.*WEAVER_PG_BIN"):
+        attach(tmp_path)
+
+
+def test_a_lost_password_is_replaced(home: Path) -> None:
+    Place(home).password.unlink()
+    with attach(home) as held:
+        assert ask(held.url, "SELECT 1") == "1"
+
+
+def test_joining_takes_the_place_of_no_start(holding: Holding) -> None:
+    with attach(holding.place.home) as second:
+        assert second.server == holding.server
+    second.close()
+    assert ask(holding.url, "SELECT 1") == "1"
+
+
+def test_it_listens_on_tcp_only_where_that_was_asked_for(home: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with attach(home, tcp=port) as held:
+        assert (held.server["tcp"], held.server["port"]) == (True, port)
+        assert ask(f"postgresql://weaver:{held.password}@127.0.0.1:{port}/weaver", "SELECT 1") == "1"
+        assert ask(held.url, "SHOW listen_addresses") == "127.0.0.1"
+
+
+def test_a_server_that_cannot_start_says_why_in_its_own_words(home: Path) -> None:
+    settings = Place(home).data(find_programs().major) / "postgresql.conf"
+    before = settings.read_text()
+    settings.write_text(before + "max_connections = many\n")
+    try:
+        with pytest.raises(DatabaseStartError, match='invalid value for parameter "max_connections": "many"'):
+            attach(home)
+    finally:
+        settings.write_text(before)
+    with attach(home) as held:
+        assert json.dumps(held.server)
