@@ -17,10 +17,13 @@ from weaver.cli.sources import DATA_HELP, FILE, bars_of, pairs_of
 from weaver.core.errors import StrategyCrashed
 
 if TYPE_CHECKING:
+    from weaver.glados.recording import Recording
     from weaver.marvin.strategy import Strategy
     from weaver.results.result import Result
 
-__all__ = ["Outcome", "aside", "backtest", "check_targets", "run", "show"]
+__all__ = ["Outcome", "aside", "backtest", "check_targets", "records", "run", "show"]
+
+_NO = frozenset(("0", "no", "off", "false"))
 
 
 @click.command(short_help="Run a strategy on bars, and say what came of it.")
@@ -52,6 +55,7 @@ __all__ = ["Outcome", "aside", "backtest", "check_targets", "run", "show"]
 @click.option("--price-step", help="Smallest price change, such as 0.01.  [default: any]")
 @click.option("--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the strategy.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds the strategy's self.random.")
+@click.option("--record/--no-record", default=None, help="Keep the run: weaver runs list.  [default: keep it]")
 @click.option(
     "--json", "json_path", type=click.Path(), metavar="FILE|-", help="Write the result as JSON; - is standard output."
 )
@@ -73,6 +77,7 @@ def backtest(
     slippage_bps: float,
     lot: str | None,
     price_step: str | None,
+    record: bool | None,
     **settings: Any,
 ) -> None:
     """Run STRATEGY on bars, and say what came of it.
@@ -97,7 +102,9 @@ def backtest(
         settings["instrument"] = Instrument(lot=lot or "0.00000001", price_step=price_step)
     with aside(json_path):
         cls = load_strategy(strategy)
-        outcome = run(cls, bars, texts, symbols=list(symbols) or None, timeframe=timeframe, **settings)
+        outcome = run(
+            cls, bars, texts, symbols=list(symbols) or None, timeframe=timeframe, record=records(record), **settings
+        )
     show(outcome, json_path, report_path)
 
 
@@ -131,6 +138,11 @@ def run(strategy: type[Strategy], bars: Any, params: dict[str, str], **settings:
     return Outcome(result)
 
 
+def records(asked: bool | None) -> bool:
+    """Whether the run is kept: as asked, else as WEAVER_RECORD says (0: no), else yes."""
+    return os.environ.get("WEAVER_RECORD", "1").strip().lower() not in _NO if asked is None else asked
+
+
 def aside(json_path: str | None) -> AbstractContextManager[object]:
     """While JSON has standard output, what a strategy prints goes to standard error, so that a program can read the JSON."""
     return redirect_stdout(sys.stderr) if json_path == "-" and sys.stderr is not None else nullcontext()
@@ -158,8 +170,22 @@ def show(outcome: Outcome, json_path: str | None, report_path: str | None) -> No
         if sys.stderr is not None and sys.stderr.isatty() and result.elapsed_s > 0:
             rate = result.bars / result.elapsed_s
             click.echo(f"{result.bars:,} bars in {result.elapsed_s:.2f} s ({rate:,.0f} bars/s)", err=True)
+    if result is not None and result.recording is not None:
+        _tell_of(result.recording)
     if cut_short is not None:
         raise cut_short
+
+
+def _tell_of(recording: Recording) -> None:
+    """Wait until the run is kept, and say how to find it again; a run that could not be kept is still a result."""
+    if not recording.wait(2.0):
+        click.echo("recording the run ...", err=True)
+        recording.wait()
+    if recording.error is None:
+        click.echo(f"recorded: weaver runs show {recording.run_id.rpartition('-')[2]}", err=True)
+    else:
+        reason = str(recording.error).strip() or type(recording.error).__name__
+        click.echo(f"not recorded: {reason} (--no-record leaves it out)", err=True)
 
 
 def check_targets(json_path: str | None, report_path: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from weaver.cli.backtest import check_targets, run, show
+from weaver.cli.backtest import check_targets, records, run, show
 from weaver.cli.sources import bars_of
 
 __all__ = ["demo"]
@@ -25,4 +25,5 @@ def demo(report_path: str, json_path: str | None) -> None:
     from weaver.cli.strategy_template import SmaCross
 
     check_targets(json_path, report_path)
-    show(run(SmaCross, bars_of(["demo:AAPL"], [], None), {}, commission=0.001), json_path, report_path)
+    outcome = run(SmaCross, bars_of(["demo:AAPL"], [], None), {}, commission=0.001, record=records(None))
+    show(outcome, json_path, report_path)

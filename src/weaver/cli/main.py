@@ -87,6 +87,8 @@ class WeaverCommands(LazyGroup):
         "backtest": ("weaver.cli.backtest:backtest", "Run a strategy on bars, and say what came of it."),
         "check": ("weaver.cli.check:check", "Prove on data that a strategy does not look ahead."),
         "data": ("weaver.cli.data:data", "Import, list, check and show bars."),
+        "runs": ("weaver.cli.runs:runs", "List, show, compare and delete recorded runs."),
+        "events": ("weaver.cli.events:events", "Follow, show and prune the log of events."),
         "completion": ("weaver.cli.completion:completion", "Print the shell completion script."),
     }
 

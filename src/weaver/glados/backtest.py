@@ -165,6 +165,7 @@ def run_plan(
         result = _run(engine, plan, began)
     except StrategyCrashed as crash:
         recording.failed(crash, crash.result)
+        crash.result.recording = recording
         raise
     except BaseException as error:  # a Ctrl-C, an exit(): the run ends here, and its trace says so
         recording.stopped(type(error).__name__, None)
@@ -187,7 +188,7 @@ def _run(engine: Engine, plan: RunPlan, began: int) -> Result:
 
 
 def _recording(run_id: str, plan: RunPlan) -> Recording:
-    from weaver import __version__
+    from weaver.core.version import __version__
     from weaver.glados.recording import Recording
     from weaver.glados.wiring import open_store, runs_folder
 

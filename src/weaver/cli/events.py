@@ -1,0 +1,269 @@
+"""`weaver events`: what happened, from the log."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from weaver.cli.main import ExitCode, Stopped
+from weaver.cli.store import table, with_store
+
+if TYPE_CHECKING:
+    from weaver.events.envelope import StoredEvent
+    from weaver.glados.wiring import OpenStore
+
+__all__ = ["events"]
+
+_MOST_TEXT = 120
+_MOST_ROWS = 12
+_AT_ONCE = 2000
+_AGE = re.compile(r"(\d+)\s*([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+@click.group(short_help="Follow, show and prune the log of events.")
+def events() -> None:
+    """The log: every run's inputs and decisions, in the order in which they were committed."""
+
+
+@events.command("tail")
+@click.option("--from", "from_offset", type=int, metavar="N", help="Everything after this offset; -1 is all there is.")
+@click.option("--lines", "-n", type=click.IntRange(1, 100_000), default=20, show_default=True, help="The last so many.")
+@click.option("--type", "types", multiple=True, metavar="NAME", help="Only this type, or a family such as 'orders.*'.")
+@click.option("--run", "run_id", metavar="ID", help="Only events of this run.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line: offset and envelope.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with every new event, until Ctrl-C.")
+def tail(
+    from_offset: int | None, lines: int, types: tuple[str, ...], run_id: str | None, as_json: bool, follow: bool
+) -> None:
+    """The last events, or those after an offset."""
+    from weaver.events.log import EventFilter, check_offset
+    from weaver.walle.inquiry import Inquiry
+
+    EventFilter(types or None)
+    if from_offset is not None:
+        check_offset(from_offset)
+
+    def show(batch: list[StoredEvent]) -> None:
+        for stored in batch:
+            click.echo(_json_line(stored) if as_json else _line(stored))
+
+    async def work(store: OpenStore) -> None:
+        run = None if run_id is None else await _run_named(store, run_id)
+        wanted = EventFilter(types or None, run)
+        latest = await store.log.latest_offset()
+        at = latest if from_offset is None else from_offset
+        if from_offset is None:
+            show(await Inquiry(store.database).last(lines, wanted))
+        if follow:
+            async for batch in store.log.batches(types=types or None, run_id=run, from_offset=at):
+                show(batch)
+        while at < latest and (found := await store.log.read_from(at, _AT_ONCE)):
+            at = found[-1].offset
+            show([stored for stored in found if wanted.takes(stored.envelope)])
+
+    with_store(work)
+
+
+async def _run_named(store: OpenStore, name: str) -> str:
+    """The whole id of a run of which a part was given; what no run answers to is taken as it is."""
+    found = await store.runs.newest(limit=1) if name == "last" else await store.runs.find(name)
+    return found[0].id if len(found) == 1 else name
+
+
+@events.command("show")
+@click.argument("event", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="The event alone, as JSON.")
+def show(event: str, as_json: bool) -> None:
+    """One event, by its offset or its id, and the chain of causes and effects that it belongs to."""
+    from weaver.walle.inquiry import Inquiry
+
+    async def work(store: OpenStore) -> tuple[StoredEvent | None, list[StoredEvent]]:
+        inquiry = Inquiry(store.database)
+        found = await inquiry.find(event)
+        return found, [] if found is None or as_json else await inquiry.chain(found)
+
+    found, chain = with_store(work)
+    if found is None:
+        raise Stopped(f"there is no event {event!r} in the log; weaver events tail shows the last ones", ExitCode.USAGE)
+    if as_json:
+        click.echo(_json_line(found))
+        return
+    one = found.envelope
+    for name in ("id", "type", "version", "run_id", "corr_id", "causation_id", "ts_text", "producer"):
+        click.echo(f"{name.removesuffix('_text'):<13}{getattr(one, name)}")
+    click.echo(f"{'offset':<13}{found.offset}")
+    for line in _payload_lines(one.payload):
+        click.echo(line)
+    click.echo()
+    for line in _tree(chain, found):
+        click.echo(line)
+
+
+@events.command("stats")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def stats(as_json: bool) -> None:
+    """How many events there are, and how far each consumer has come."""
+    from weaver.walle.inquiry import Inquiry
+
+    async def work(store: OpenStore) -> tuple[Any, Any, Any]:
+        return await store.log.health(), await Inquiry(store.database).types(), await store.desk.dead_letters()
+
+    health, types, letters = with_store(work)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode({"log": health, "types": types, "dead_letters": letters}).decode())
+        return
+    if not types:
+        click.echo("the log is empty; weaver backtest writes to it")
+        return
+    click.echo(
+        table(["type", "events", "first", "last"], [[one.type, f"{one.count:,}", one.first, one.last] for one in types])
+    )
+    age = "" if health.age_s is None else f", {_age(health.age_s)} ago"
+    click.echo(f"\nnewest: offset {health.latest_offset}{age}")
+    parked = {name: sum(letter.consumer_id == name for letter in letters) for name in health.lag}
+    if health.lag:
+        rows = [[name, f"{lag:,}", parked[name]] for name, lag in health.lag.items()]
+        click.echo("\n" + table(["consumer", "lag", "put aside"], rows))
+    else:
+        click.echo("no consumer has noted an offset")
+
+
+@events.command("prune")
+@click.option("--older-than", required=True, metavar="AGE", help="Such as 90d, 12h or 4w.")
+@click.option("--force", is_flag=True, help="Also what a consumer has not seen yet.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(older_than: str, force: bool, yes: bool) -> None:
+    """Remove old events for good. The newest one stays, and whatever the slowest consumer has still to see."""
+    from datetime import timedelta
+
+    from weaver.core.instants import from_ns
+    from weaver.glados.clock.system import SystemClock
+    from weaver.walle.pruning import Pruned
+    from weaver.walle.pruning import prune as remove
+
+    found = _AGE.fullmatch(older_than.strip())
+    if found is None:
+        raise Stopped(f"--older-than {older_than!r}: write a number and s, m, h, d or w, such as 90d", ExitCode.USAGE)
+    age = timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    before = from_ns(SystemClock().now_ns()) - age
+    if not yes:
+        click.confirm(f"remove all events from before {before:%Y-%m-%d %H:%M} UTC for good?", abort=True, err=True)
+
+    async def work(store: OpenStore) -> Pruned:
+        return await remove(store.database, before, force=force, progress=tell)
+
+    told = [0]
+
+    def tell(gone: int) -> None:
+        if gone - told[0] >= 100_000:
+            told[0] = gone
+            click.echo(f"{gone:,} events removed ...", err=True)
+
+    done = with_store(work)
+    click.echo(f"removed: {done.events:,} events from before {before:%Y-%m-%d %H:%M} UTC")
+    if done.held_by is not None:
+        click.echo(
+            f"kept: what is after offset {done.held_at}, where consumer {done.held_by!r} stands (--force removes it)"
+        )
+
+
+def _line(stored: StoredEvent) -> str:
+    one = stored.envelope
+    run = (one.run_id or "-").rpartition("-")[2]
+    return f"{stored.offset:>8}  {one.ts:%Y-%m-%d %H:%M:%S}  {run:<8}  {one.type:<18}  {_summary(one.payload)}"
+
+
+def _summary(payload: Any) -> str:
+    """The payload in a line: short values as they are, long ones by their length."""
+    import msgspec
+
+    from weaver.events.envelope import UnknownPayload
+
+    if isinstance(payload, UnknownPayload):
+        return payload.json.decode()[:_MOST_TEXT]
+    parts = []
+    for name, value in msgspec.structs.asdict(payload).items():
+        if value is None or value == "" or value == []:
+            continue
+        if isinstance(value, list):
+            parts.append(f"{len(value):,} {name}")
+        elif isinstance(value, dict):
+            parts.append(f"{name}: {len(value)} values")
+        else:
+            parts.append(f"{name}={value:,.6g}" if isinstance(value, float) else f"{name}={value}".splitlines()[0])
+    text = ", ".join(parts)
+    return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
+
+
+def _json_line(stored: StoredEvent) -> str:
+    import msgspec
+
+    from weaver.events.envelope import UnknownPayload
+
+    body = msgspec.to_builtins(stored.envelope)
+    if isinstance(stored.envelope.payload, UnknownPayload):
+        body["payload"] = msgspec.json.decode(stored.envelope.payload.json)
+    return msgspec.json.encode({"offset": stored.offset, **body}).decode()
+
+
+def _payload_lines(payload: Any) -> list[str]:
+    """The payload, a field a line, and of long lists and texts the beginning."""
+    import msgspec
+
+    from weaver.events.envelope import UnknownPayload
+
+    if isinstance(payload, UnknownPayload):
+        return ["payload      (this Weaver does not know the type) " + payload.json.decode()]
+    lines = []
+    for name, value in msgspec.structs.asdict(payload).items():
+        whole = value.splitlines() if isinstance(value, str) else value
+        if isinstance(whole, list) and len(whole) != 1:
+            shown = [each if isinstance(each, str) else _json(each) for each in whole[:_MOST_ROWS]]
+            lines += [f"{name:<13}{len(whole):,}", *(f"{'':<13}{each}" for each in shown)]
+            if len(whole) > _MOST_ROWS:
+                lines.append(f"{'':<13}... {len(whole) - _MOST_ROWS:,} more (--json has them)")
+        elif isinstance(value, dict):
+            lines += [f"{name:<13}", *(f"{'':<13}{key}: {_json(each)}" for key, each in value.items())]
+        else:
+            lines.append(f"{name:<13}{value}")
+    return lines
+
+
+def _json(value: Any) -> str:
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
+
+
+def _tree(chain: list[StoredEvent], shown: StoredEvent) -> list[str]:
+    """Causes above their effects, an arrow at the one that was asked for."""
+    by_id = {one.envelope.id: one for one in chain}
+    below: dict[str | None, list[StoredEvent]] = {}
+    for one in chain:
+        cause = one.envelope.causation_id
+        below.setdefault(cause if cause in by_id else None, []).append(one)
+    lines: list[str] = []
+
+    def draw(one: StoredEvent, lead: str, branch: str, follow: str) -> None:
+        here = "  <--" if one.offset == shown.offset else ""
+        lines.append(f"{lead}{branch}{one.offset} {one.envelope.type}  {_summary(one.envelope.payload)[:60]}{here}")
+        children = below.get(one.envelope.id, [])
+        for index, child in enumerate(children):
+            last = index == len(children) - 1
+            draw(child, lead + follow, "└─ " if last else "├─ ", "   " if last else "│  ")
+
+    for root in below.get(None, []):
+        draw(root, "", "", "")
+    return lines
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{max(seconds, 0):.1f} s"

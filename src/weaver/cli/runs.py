@@ -1,0 +1,232 @@
+"""`weaver runs`: what recorded runs came to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from weaver.cli.main import ExitCode, Stopped
+from weaver.cli.store import table, with_store
+
+if TYPE_CHECKING:
+    from weaver.glados.wiring import OpenStore
+    from weaver.results.record import RunRecord
+    from weaver.walle.run_store import RunRow
+
+__all__ = ["runs"]
+
+_BARS = "▁▂▃▄▅▆▇█"
+_COMPARED = ("final_equity", "return", "cagr", "volatility", "sharpe", "sortino", "max_drawdown", "exposure", "trades",
+             "win_rate", "profit_factor", "commissions", "fills")  # fmt: skip
+_SHARES = frozenset(("return", "cagr", "volatility", "max_drawdown", "exposure", "win_rate"))
+
+
+@click.group(short_help="List, show, compare and delete recorded runs.")
+def runs() -> None:
+    """Every backtest leaves a trace, unless it was run with --no-record.
+
+    ID is a run's id, its beginning, its end (the eight characters after the dash), or "last".
+    """
+
+
+@runs.command("list")
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many, newest first."
+)
+@click.option("--strategy", help="Only runs of this strategy class.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+def list_runs(limit: int, strategy: str | None, as_json: bool) -> None:
+    """The newest runs."""
+    rows = with_store(lambda store: store.runs.newest(limit=limit, strategy=strategy))
+    if as_json:
+        for row in rows:
+            click.echo(_json(row))
+        return
+    if not rows:
+        click.echo("no runs are recorded yet; weaver backtest records each one")
+        return
+    click.echo(
+        table(
+            ["run", "started (UTC)", "strategy", "symbols", "bars", "fills", "return", "sharpe", "max dd", "status"],
+            [
+                [
+                    row.id.rpartition("-")[2],
+                    f"{row.created_at:%Y-%m-%d %H:%M:%S}",
+                    row.strategy,
+                    _few(row.config.get("symbols", [])),
+                    f"{row.bars_done:,}",
+                    f"{row.fills:,}",
+                    _figure("return", row.stats),
+                    _figure("sharpe", row.stats),
+                    _figure("max_drawdown", row.stats),
+                    row.status,
+                ]
+                for row in rows
+            ],
+        )
+    )
+
+
+@runs.command("show")
+@click.argument("run", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def show_run(run: str, as_json: bool) -> None:
+    """What a run was asked, and what it came to."""
+
+    async def work(store: OpenStore) -> tuple[RunRow, Any]:
+        row = await _one(store, run)
+        return row, await store.runs.result(row.id)
+
+    row, result = with_store(work)
+    if as_json:
+        import msgspec
+
+        click.echo(_json({"run": msgspec.to_builtins(row), "result": msgspec.to_builtins(result)}))
+        return
+    record = _record(row)
+    if record is not None:
+        from weaver.results.result import Result
+
+        click.echo(repr(Result(record)))
+    else:
+        config = row.config
+        click.echo(f"{row.strategy} on {_few(config.get('symbols', []))}, {config.get('timeframe', '')}")
+        click.echo(f"bars   {row.bars_done:,} of {row.bars_total or 0:,}")
+        click.echo(f"orders {row.orders:,}, fills {row.fills:,}")
+    if result is not None and len(result.equity) > 1:
+        click.echo(f"\nequity {_sparkline([value for _, value in result.equity], 64)}")
+    click.echo(f"\nrun     {row.id}")
+    click.echo(f"status  {_told(row)}")
+    click.echo(f"events  weaver events tail --run {row.id}")
+
+
+@runs.command("report")
+@click.argument("run", metavar="ID")
+@click.option("--output", "-o", type=click.Path(), help="The HTML file to write.  [default: reports/ID.html]")
+def report_run(run: str, output: str | None) -> None:
+    """Write the report of a recorded run, the same that --report writes."""
+    row = with_store(lambda store: _one(store, run))
+    record = _record(row)
+    if record is None:
+        raise Stopped(
+            f"run {row.id} ({row.status}) left no result to report: {_told(row)}; weaver runs show has what there is",
+            ExitCode.FAILED,
+        )
+    from weaver.results.result import Result
+
+    path = Path(output or f"reports/{row.id}.html").expanduser()
+    click.echo(f"report: {Result(record).report(path)}")
+
+
+@runs.command("compare")
+@click.argument("first", metavar="ID")
+@click.argument("second", metavar="ID")
+def compare_runs(first: str, second: str) -> None:
+    """Two runs side by side: what was asked differently, and what came of it."""
+
+    async def work(store: OpenStore) -> list[RunRow]:
+        return [await _one(store, first), await _one(store, second)]
+
+    one, two = with_store(work)
+    asked = [
+        [name, _plain(a), _plain(b)]
+        for name, a, b in _differences({"strategy": one.strategy} | one.config, {"strategy": two.strategy} | two.config)
+    ]
+    names = ["", one.id.rpartition("-")[2], two.id.rpartition("-")[2]]
+    click.echo(table(names, asked) if asked else "both were asked the same (their bars may differ)")
+    click.echo()
+    came = [[name, _figure(name, one.stats), _figure(name, two.stats)] for name in _COMPARED]
+    click.echo(table(names, [["status", one.status, two.status], *came]))
+
+
+@runs.command("delete")
+@click.argument("run", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete_run(run: str, yes: bool) -> None:
+    """Remove a run with its orders, fills, result and files. Its events stay in the log until they are pruned."""
+    row = with_store(lambda store: _one(store, run))
+    if row.status == "running":
+        raise Stopped(f"run {row.id} is running; end it first", ExitCode.FAILED)
+    if not yes:
+        click.confirm(f"delete run {row.id} ({row.strategy}, {row.status})?", abort=True, err=True)
+    with_store(lambda store: store.runs.delete(row.id))
+    from weaver.glados.wiring import runs_folder
+    from weaver.results.keeping import forget
+
+    forget(runs_folder() / row.id, runs_folder() / "bars")
+    click.echo(f"deleted: {row.id}")
+
+
+async def _one(store: OpenStore, name: str) -> RunRow:
+    found = await store.runs.newest(limit=1) if name == "last" else await store.runs.find(name)
+    exact = [row for row in found if row.id == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if found:
+        some = ", ".join(row.id for row in found[:4])
+        raise Stopped(f"{name!r} could be any of {len(found)} runs ({some}, ...); give more of the id", ExitCode.USAGE)
+    raise Stopped(f"there is no run {name!r}; weaver runs list shows those there are", ExitCode.USAGE)
+
+
+def _record(row: RunRow) -> RunRecord | None:
+    from weaver.glados.wiring import runs_folder
+    from weaver.results.keeping import load
+
+    folder = runs_folder() / row.id
+    return load(folder, runs_folder() / "bars") if (folder / "run.json").exists() else None
+
+
+def _told(row: RunRow) -> str:
+    match row.status:
+        case "interrupted":
+            done = f"{row.bars_done:,} of {row.bars_total:,} bars" if row.bars_total else f"{row.bars_done:,} bars"
+            left = f"{row.orders:,} orders and {row.fills:,} fills"
+            return f"interrupted: its process ended; written by then were {done}, {left}"
+        case "failed":
+            return f"failed: {row.error}"
+        case _ if row.ended_at is not None:
+            return f"{row.status} {row.ended_at:%Y-%m-%d %H:%M:%S} UTC"
+    return row.status
+
+
+def _differences(one: Any, two: Any, where: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(one, dict) and isinstance(two, dict):
+        found = []
+        for name in sorted({*one, *two}):
+            found += _differences(one.get(name), two.get(name), f"{where}.{name}" if where else name)
+        return found
+    return [] if one == two else [(where, one, two)]
+
+
+def _figure(name: str, stats: dict[str, Any] | None) -> str:
+    value = (stats or {}).get(name)
+    if value is None:
+        return "-"
+    if name in _SHARES:
+        return f"{100 * value:,.2f} %"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _sparkline(values: list[float], width: int) -> str:
+    step = max(1.0, len(values) / width)
+    shown = [values[min(int(index * step), len(values) - 1)] for index in range(min(width, len(values)))]
+    shown[-1] = values[-1]
+    low, high = min(shown), max(shown)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return f"{low:,.0f} {''.join(_BARS[round((value - low) * scale)] for value in shown)} {high:,.0f}"
+
+
+def _few(symbols: list[str]) -> str:
+    return ", ".join(symbols[:3]) + (f" +{len(symbols) - 3}" if len(symbols) > 3 else "")
+
+
+def _plain(value: Any) -> str:
+    return "-" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _json(value: Any) -> str:
+    import msgspec
+
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,75 @@
+"""Inquiry: questions that people ask of the log: the last events, one event with its causes and effects, what there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from weaver.events.envelope import StoredEvent, decode
+from weaver.events.log import EventFilter
+from weaver.walle.database import Database
+
+__all__ = ["Inquiry", "TypeCount"]
+
+_FILTER = """
+($1::text[] IS NULL OR type = ANY ($1) OR type LIKE ANY ($2::text[])) AND ($3::text IS NULL OR payload ->> 'run_id' = $3)
+"""
+_LAST = f"SELECT id, payload::text FROM outbox WHERE {_FILTER} ORDER BY id DESC LIMIT $4"
+_CHAIN = """
+SELECT id, payload::text FROM outbox
+WHERE payload ->> 'corr_id' = $1 AND ($2::text IS NULL OR payload ->> 'run_id' = $2) ORDER BY id LIMIT $3
+"""
+_TYPES = "SELECT type, count(*), min(id), max(id) FROM outbox GROUP BY type ORDER BY type"
+
+
+class TypeCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many events of a type there are, and the offsets of the first and the last."""
+
+    type: str
+    count: int
+    first: int
+    last: int
+
+
+class Inquiry:
+    """Answers from the log as it is now. It waits for nothing: what is not committed is not there."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def last(self, count: int, wanted: EventFilter) -> list[StoredEvent]:
+        """The newest `count` events that are wanted, oldest first."""
+        names = None if wanted.every_type else sorted(wanted.names)
+        families = [family.replace("_", "\\_") + "%" for family in wanted.families]
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_LAST, names, families, wanted.run_id, count)
+        return _decoded(reversed(rows))
+
+    async def find(self, name: str) -> StoredEvent | None:
+        """The event with this offset or this id; an id is looked for through the whole log, which takes a while."""
+        async with self._database.connection() as connection:
+            if name.isdecimal() and len(name) < 19:
+                query, given = "SELECT id, payload::text FROM outbox WHERE id = $1", int(name)
+                rows = await connection.fetch(query, given)
+            else:
+                rows = await connection.fetch(
+                    "SELECT id, payload::text FROM outbox WHERE payload ->> 'id' = $1 ORDER BY id DESC LIMIT 1", name
+                )
+        found = _decoded(rows)
+        return found[0] if found else None
+
+    async def chain(self, stored: StoredEvent, most: int = 1000) -> list[StoredEvent]:
+        """The events that share its chain of causes and effects, oldest first, `most` at most."""
+        async with self._database.connection() as connection:
+            return _decoded(await connection.fetch(_CHAIN, stored.envelope.corr_id, stored.envelope.run_id, most))
+
+    async def types(self) -> list[TypeCount]:
+        """How many events there are, by type."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_TYPES)
+        return [TypeCount(type=kind, count=count, first=first, last=last) for kind, count, first, last in rows]
+
+
+def _decoded(rows: Any) -> list[StoredEvent]:
+    return [StoredEvent(row[0], decode(row[1])) for row in rows]
