@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
-from typing import Protocol, overload
+from typing import Any, Protocol, overload
 
 from weaver.core.errors import BatchTooLarge, ConfigError
 from weaver.events.envelope import Envelope, StoredEvent, decode, encode
@@ -42,11 +42,11 @@ class EventLog(Protocol):
     """The log. `offset` counts nothing: it only grows, and -1 lies before everything."""
 
     @overload
-    async def append(self, events: Envelope, *, transaction: Transaction | None = None) -> int: ...
+    async def append(self, events: Envelope[Any], *, transaction: Transaction | None = None) -> int: ...
     @overload
-    async def append(self, events: Sequence[Envelope], *, transaction: Transaction | None = None) -> list[int]: ...
+    async def append(self, events: Sequence[Envelope[Any]], *, transaction: Transaction | None = None) -> list[int]: ...
     async def append(
-        self, events: Envelope | Sequence[Envelope], *, transaction: Transaction | None = None
+        self, events: Envelope[Any] | Sequence[Envelope[Any]], *, transaction: Transaction | None = None
     ) -> int | list[int]:
         """Append one event or several, all or none, and return their offsets, which grow in the order given.
 
@@ -111,14 +111,14 @@ class EventFilter:
         """Whether nothing is left out."""
         return self.every_type and self.run_id is None
 
-    def takes(self, event: Envelope) -> bool:
+    def takes(self, event: Envelope[Any]) -> bool:
         """Whether `event` is wanted."""
         if self.run_id is not None and event.run_id != self.run_id:
             return False
         return self.every_type or event.type in self.names or event.type.startswith(self.families or ("\0",))
 
 
-def check_batch(events: Sequence[Envelope]) -> None:
+def check_batch(events: Sequence[Envelope[Any]]) -> None:
     """Raise BatchTooLarge for more events than one append may hold."""
     if len(events) > MOST_EVENTS:
         raise BatchTooLarge(f"{len(events):,} events in one append; {MOST_EVENTS:,} are the most: append them in parts")
@@ -172,11 +172,11 @@ class InMemoryEventLog:
         self._more = asyncio.Event()
 
     @overload
-    async def append(self, events: Envelope, *, transaction: Transaction | None = None) -> int: ...
+    async def append(self, events: Envelope[Any], *, transaction: Transaction | None = None) -> int: ...
     @overload
-    async def append(self, events: Sequence[Envelope], *, transaction: Transaction | None = None) -> list[int]: ...
+    async def append(self, events: Sequence[Envelope[Any]], *, transaction: Transaction | None = None) -> list[int]: ...
     async def append(
-        self, events: Envelope | Sequence[Envelope], *, transaction: Transaction | None = None
+        self, events: Envelope[Any] | Sequence[Envelope[Any]], *, transaction: Transaction | None = None
     ) -> int | list[int]:
         """Append one event or several, all or none; their offsets. A `transaction` is one of `InMemoryDesk`."""
         batch = [events] if isinstance(events, Envelope) else list(events)

@@ -88,7 +88,7 @@ class Recording:
         self._waiting: list[Order] = []
         self._fills = 0
         self._orders = 0
-        self._root: Envelope | None = None
+        self._root: Envelope[Any] | None = None
         # Not a daemon: a process that ends lets it finish what the run has left.
         self._thread = threading.Thread(target=self._run, name=f"recording {run_id}", daemon=False)
 
@@ -241,7 +241,7 @@ class Recording:
             bars=end.bars_done, orders=self._orders, fills=self._fills, elapsed_s=kept.elapsed_s, stats=kept.stats
         )
 
-    def _event(self, payload: Any) -> Envelope:
+    def _event(self, payload: Any) -> Envelope[Any]:
         made = envelope(payload, ts=self._now_ns(), producer=PRODUCER, run_id=self.run_id, cause=self._root)
         self._root = self._root or made
         return made

@@ -30,10 +30,11 @@ _INSERT = (
     "INSERT INTO outbox (type, payload) SELECT event ->> 'type', event FROM jsonb_array_elements($1::jsonb) AS event "
     "RETURNING id"
 )
-_READ = "SELECT id, payload::text FROM outbox WHERE id > $1 ORDER BY id LIMIT $2"
+_READ = "SELECT id, payload::text, type FROM outbox WHERE id > $1 ORDER BY id LIMIT $2"
 _READ_SOME = """
 SELECT id, CASE WHEN ($3::text[] IS NULL OR type = ANY ($3) OR type LIKE ANY ($4::text[]))
-                 AND ($5::text IS NULL OR payload ->> 'run_id' = $5) THEN payload::text END
+                 AND ($5::text IS NULL OR payload ->> 'run_id' = $5) THEN payload::text END,
+       type
 FROM outbox WHERE id > $1 ORDER BY id LIMIT $2
 """
 _LATEST = "SELECT coalesce(max(id), -1) FROM outbox"
@@ -73,11 +74,11 @@ class PostgresEventLog:
     # Writing.
 
     @overload
-    async def append(self, events: Envelope, *, transaction: Transaction | None = None) -> int: ...
+    async def append(self, events: Envelope[Any], *, transaction: Transaction | None = None) -> int: ...
     @overload
-    async def append(self, events: Sequence[Envelope], *, transaction: Transaction | None = None) -> list[int]: ...
+    async def append(self, events: Sequence[Envelope[Any]], *, transaction: Transaction | None = None) -> list[int]: ...
     async def append(
-        self, events: Envelope | Sequence[Envelope], *, transaction: Transaction | None = None
+        self, events: Envelope[Any] | Sequence[Envelope[Any]], *, transaction: Transaction | None = None
     ) -> int | list[int]:
         """Append one event or several, all or none; their offsets, which grow in the order given.
 
@@ -328,7 +329,7 @@ def _array(encoded: Sequence[bytes]) -> str:
 
 
 def _decoded(rows: Iterable[Row]) -> list[StoredEvent]:
-    return [StoredEvent(row[0], decode(row[1])) for row in rows if row[1] is not None]
+    return [StoredEvent(offset, decode(data, kind)) for offset, data, kind in rows if data is not None]
 
 
 def _fail(part: Sequence[tuple[bytes, asyncio.Future[int]]], error: BaseException) -> None:

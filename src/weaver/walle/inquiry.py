@@ -15,9 +15,9 @@ __all__ = ["Inquiry", "TypeCount"]
 _FILTER = """
 ($1::text[] IS NULL OR type = ANY ($1) OR type LIKE ANY ($2::text[])) AND ($3::text IS NULL OR payload ->> 'run_id' = $3)
 """
-_LAST = f"SELECT id, payload::text FROM outbox WHERE {_FILTER} ORDER BY id DESC LIMIT $4"
+_LAST = f"SELECT id, payload::text, type FROM outbox WHERE {_FILTER} ORDER BY id DESC LIMIT $4"
 _CHAIN = """
-SELECT id, payload::text FROM outbox
+SELECT id, payload::text, type FROM outbox
 WHERE payload ->> 'corr_id' = $1 AND ($2::text IS NULL OR payload ->> 'run_id' = $2) ORDER BY id LIMIT $3
 """
 _TYPES = "SELECT type, count(*), min(id), max(id) FROM outbox GROUP BY type ORDER BY type"
@@ -50,11 +50,12 @@ class Inquiry:
         """The event with this offset or this id; an id is looked for through the whole log, which takes a while."""
         async with self._database.connection() as connection:
             if name.isdecimal() and len(name) < 19:
-                query, given = "SELECT id, payload::text FROM outbox WHERE id = $1", int(name)
+                query, given = "SELECT id, payload::text, type FROM outbox WHERE id = $1", int(name)
                 rows = await connection.fetch(query, given)
             else:
                 rows = await connection.fetch(
-                    "SELECT id, payload::text FROM outbox WHERE payload ->> 'id' = $1 ORDER BY id DESC LIMIT 1", name
+                    "SELECT id, payload::text, type FROM outbox WHERE payload ->> 'id' = $1 ORDER BY id DESC LIMIT 1",
+                    name,
                 )
         found = _decoded(rows)
         return found[0] if found else None
@@ -72,4 +73,4 @@ class Inquiry:
 
 
 def _decoded(rows: Any) -> list[StoredEvent]:
-    return [StoredEvent(row[0], decode(row[1])) for row in rows]
+    return [StoredEvent(offset, decode(data, kind)) for offset, data, kind in rows]

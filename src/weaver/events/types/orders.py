@@ -13,7 +13,7 @@ __all__ = ["OrderCancelled", "OrderFilled", "OrderPlaced", "OrderRejected", "Ord
 
 
 @register("orders.Placed")
-class OrderPlaced(msgspec.Struct, frozen=True, kw_only=True):
+class OrderPlaced(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A strategy gave an order; `number` counts the run's orders from 1."""
 
     number: int
@@ -29,7 +29,7 @@ class OrderPlaced(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @register("orders.Filled")
-class OrderFilled(msgspec.Struct, frozen=True, kw_only=True):
+class OrderFilled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An order was filled, whole or in part. `ts_ns` is the venue's instant."""
 
     number: int
@@ -43,7 +43,7 @@ class OrderFilled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @register("orders.Cancelled")
-class OrderCancelled(msgspec.Struct, frozen=True, kw_only=True):
+class OrderCancelled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An order ended without being filled whole: cancelled or expired."""
 
     number: int
@@ -51,7 +51,7 @@ class OrderCancelled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @register("orders.Rejected")
-class OrderRejected(msgspec.Struct, frozen=True, kw_only=True):
+class OrderRejected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An order was refused, by whoever `reason` says."""
 
     number: int
@@ -59,7 +59,7 @@ class OrderRejected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @register("orders.Recorded")
-class OrdersRecorded(msgspec.Struct, frozen=True, kw_only=True):
+class OrdersRecorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A stretch of a backtest: the orders that were given and the fills that happened in it, many in one event.
 
     A row of `fills` is [order number, symbol, side, start of the bar in ns, quantity, price, commission, tag]; a row of
