@@ -9,7 +9,7 @@ export VENV PYTHON
 export PYTHONNOUSERSITE = 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test check coverage bench format lock clean
+.PHONY: help demo test check coverage bench bench-log format lock clean
 
 help:
 	@echo "make demo    backtest examples/sma_cross.py on real prices and write reports/demo.html"
@@ -17,6 +17,7 @@ help:
 	@echo "make check   style, types, floors              (make format mends what a machine can)"
 	@echo "make coverage  branch coverage of the clocks and the values, 98 % at least"
 	@echo "make bench   measure the speed against peers"
+	@echo "make bench-log  measure the event log against peers, on one PostgreSQL"
 	@echo "make lock    renew the locks from pyproject.toml"
 	@echo "make clean   remove everything that make has made"
 
@@ -40,6 +41,10 @@ coverage:
 bench:
 	@scripts/setup test
 	@$(PY) benchmarks/run.py $(ARGS)
+
+bench-log:
+	@scripts/setup test
+	@$(PY) benchmarks/event_log.py $(ARGS)
 
 format:
 	@scripts/setup test
