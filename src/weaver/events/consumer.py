@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from enum import StrEnum
 
-from weaver.core.errors import ConfigError, LeaseLost, StoreUnavailable
+from weaver.core.errors import ConfigError, LeaseLost, OutcomeUnknown, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import Clock
 from weaver.events.desk import ConsumerDesk, Lease, letter_of
 from weaver.events.envelope import StoredEvent
-from weaver.events.log import EventFilter, EventLog, Transaction, check_offset
+from weaver.events.log import MOST_EVENTS, EventFilter, EventLog, Transaction, check_offset
 from weaver.events.offsets import check_consumer
 
 __all__ = ["ConsumerState", "EventConsumer", "Handler", "Poison"]
@@ -25,6 +26,7 @@ Handler = Callable[[StoredEvent, Transaction], Awaitable[None]]
 """Deals with one event; what it writes within the transaction counts together with the offset, or not at all."""
 
 _LONGEST_PAUSE_NS = 30 * NS_PER_SECOND
+_MOST_ATTEMPTS = 1_000_000
 
 
 class ConsumerState(StrEnum):
@@ -43,6 +45,15 @@ class Poison(StrEnum):
 
     SKIP = "skip"
     HALT = "halt"
+
+
+class _Moved(Exception):
+    """The offset was moved by hand while a batch was under way."""
+
+
+# What no handler is to blame for: the work begins anew from the offset that the store has. After an outcome that is unknown
+# too, for the offset, which was in the same transaction, then tells it.
+_NOT_THE_HANDLERS = (LeaseLost, StoreUnavailable, OutcomeUnknown, _Moved)
 
 
 class EventConsumer:
@@ -67,9 +78,9 @@ class EventConsumer:
         poison: Poison | str = Poison.SKIP,
     ) -> None:
         check_consumer(name)
-        for given, value in (("batch", batch), ("attempts", attempts)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{given}={value!r} of consumer {name!r}: a whole number from 1")
+        for given, value, most in (("batch", batch, MOST_EVENTS), ("attempts", attempts, _MOST_ATTEMPTS)):
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise ConfigError(f"{given}={value!r} of consumer {name!r}: a whole number from 1 to {most:,}")
         try:
             self._poison = Poison(poison)
         except ValueError:
@@ -109,7 +120,7 @@ class EventConsumer:
         task, self._task = self._task, None
         if task is None:
             return
-        async with self._changing:  # between two batches: a transaction is never cut in two
+        async with self._changing:  # between two transactions: none is cut in two
             task.cancel()
         try:
             await task
@@ -155,7 +166,7 @@ class EventConsumer:
                         self._again.clear()
                         if await self._consume(lease):
                             return
-            except (LeaseLost, StoreUnavailable) as error:
+            except (LeaseLost, StoreUnavailable, OutcomeUnknown) as error:
                 self.last_error = f"{type(error).__name__}: {error}"
                 self.state = ConsumerState.RETRYING
                 await self._pause(pause_ns)
@@ -173,12 +184,13 @@ class EventConsumer:
                     self.state = ConsumerState.PAUSED
                     await self._may_run.wait()
                     self.state = ConsumerState.RUNNING
-                async with self._changing:
-                    if not batch or self._again.is_set() or lease.lost:
-                        return False
-                    if not await self._handle(batch):
-                        self.state = ConsumerState.HALTED
-                        return True
+                if not batch or self._again.is_set() or lease.lost:
+                    return False
+                if not await self._handle(batch):
+                    self.state = ConsumerState.HALTED
+                    return True
+        except _Moved:
+            return False
         finally:
             await batches.close()
 
@@ -187,7 +199,7 @@ class EventConsumer:
         try:
             await self._together(batch)
             return True
-        except (LeaseLost, StoreUnavailable):
+        except _NOT_THE_HANDLERS:
             raise
         except Exception as error:  # noqa: BLE001 - the supervisor of a handler
             if len(batch) == 1:
@@ -195,7 +207,7 @@ class EventConsumer:
         for stored in batch:
             try:
                 await self._together([stored])
-            except (LeaseLost, StoreUnavailable):
+            except _NOT_THE_HANDLERS:
                 raise
             except Exception as error:  # noqa: BLE001 - the supervisor of a handler
                 if not await self._insist(stored, error):
@@ -204,7 +216,7 @@ class EventConsumer:
 
     async def _together(self, batch: list[StoredEvent]) -> None:
         last = batch[-1].offset
-        async with self._desk.transaction() as transaction:
+        async with self._one_transaction() as transaction:
             for stored in batch:
                 await self._handler(stored, transaction)
             await self._desk.advance(self.name, self.offset, last, transaction)
@@ -221,7 +233,7 @@ class EventConsumer:
             pause_ns = min(2 * pause_ns, _LONGEST_PAUSE_NS)
             try:
                 await self._together([stored])
-            except (LeaseLost, StoreUnavailable):
+            except _NOT_THE_HANDLERS:
                 raise
             except Exception as again:  # noqa: BLE001 - the supervisor of a handler
                 error = again
@@ -230,19 +242,26 @@ class EventConsumer:
                 return True
         self.last_error = f"{type(error).__name__}: {error}"
         letter = letter_of(stored, self.name, error, self._attempts)
-        if self._poison is Poison.HALT:
-            # The offset stays before it: whoever mends the handler and starts again begins with this very event.
-            async with self._desk.transaction() as transaction:
-                await self._desk.park(letter, transaction)
-            self.parked += 1
-            return False
-        async with self._desk.transaction() as transaction:
+        async with self._one_transaction() as transaction:
             await self._desk.park(letter, transaction)
-            await self._desk.advance(self.name, self.offset, stored.offset, transaction)
-        self.offset = stored.offset
+            # One that halts stays before it: whoever mends the handler and starts again begins with this very event.
+            if self._poison is Poison.SKIP:
+                await self._desk.advance(self.name, self.offset, stored.offset, transaction)
         self.parked += 1
+        if self._poison is Poison.HALT:
+            return False
+        self.offset = stored.offset
         self.state = ConsumerState.RUNNING
         return True
+
+    @asynccontextmanager
+    async def _one_transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction that neither `stop` nor `rewind` cuts; both come between two of them, in a pause too."""
+        async with self._changing:
+            if self._again.is_set():
+                raise _Moved
+            async with self._desk.transaction() as transaction:
+                yield transaction
 
     async def _pause(self, ns: int) -> None:
         await self._clock.sleep_until(self._clock.now_ns() + ns)
