@@ -15,7 +15,7 @@ import msgspec
 
 from weaver.core.errors import LeaseLost
 from weaver.events.envelope import StoredEvent
-from weaver.events.log import InMemoryTransaction, Transaction
+from weaver.events.log import InMemoryTransaction, Transaction, own
 from weaver.events.offsets import InMemoryOffsetStore, OffsetStore, check_consumer
 
 __all__ = ["ConsumerDesk", "DeadLetter", "InMemoryDesk", "Lease"]
@@ -84,6 +84,7 @@ class InMemoryDesk:
         self.offsets: InMemoryOffsetStore = InMemoryOffsetStore()
         self._letters: list[DeadLetter] = []
         self._names: dict[str, asyncio.Lock] = {}
+        self._moving: set[str] = set()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[InMemoryTransaction]:
@@ -98,15 +99,19 @@ class InMemoryDesk:
 
     async def advance(self, consumer_id: str, before: int, after: int, transaction: Transaction) -> None:
         """Move the offset from `before` to `after` within `transaction`; raises LeaseLost where it is elsewhere."""
+        inner = own(transaction)
         stands = await self.offsets.get_offset(consumer_id)
-        if stands != before:
-            raise LeaseLost(f"consumer {consumer_id!r} stands at {stands}, not at {before}: somebody else moved it")
-        await self.offsets.set_offset(consumer_id, after, transaction=transaction)
+        if stands != before or consumer_id in self._moving:
+            raise LeaseLost(
+                f"consumer {consumer_id!r} stands at {stands}, not at {before}, or is being moved by another"
+            )
+        await self.offsets.set_offset(consumer_id, after, backwards=True, transaction=transaction)
+        self._moving.add(consumer_id)
+        inner.add(lambda: self._moving.discard(consumer_id), lambda: self._moving.discard(consumer_id))
 
     async def park(self, letter: DeadLetter, transaction: Transaction) -> None:
         """Put an event aside within `transaction`."""
-        assert isinstance(transaction, InMemoryTransaction)
-        transaction.add(lambda: self._letters.append(letter))
+        own(transaction).add(lambda: self._letters.append(letter))
 
     async def dead_letters(self, consumer_id: str | None = None) -> list[DeadLetter]:
         """What was put aside, oldest first."""

@@ -25,6 +25,7 @@ __all__ = [
     "check_batch",
     "check_limit",
     "check_offset",
+    "own",
 ]
 
 BEGINNING = -1
@@ -157,6 +158,15 @@ class InMemoryTransaction:
                 step()
 
 
+def own(transaction: Transaction) -> InMemoryTransaction:
+    """`transaction`, which is one in memory and open. Raises ConfigError where it is not."""
+    if not isinstance(transaction, InMemoryTransaction) or not transaction.open:
+        raise ConfigError(
+            f"transaction={transaction!r} is not an open one: give what InMemoryDesk.transaction() opened"
+        )
+    return transaction
+
+
 _PENDING = object()
 
 
@@ -188,10 +198,9 @@ class InMemoryEventLog:
             self._slots += encoded
             self._tell()
         else:
-            if not isinstance(transaction, InMemoryTransaction) or not transaction.open:
-                raise ConfigError(f"transaction={transaction!r} is not an open one of this log")
+            inner = own(transaction)
             self._slots += [_PENDING] * len(encoded)
-            transaction.add(partial(self._fill, places, encoded), partial(self._fill, places, [None] * len(encoded)))
+            inner.add(partial(self._fill, places, encoded), partial(self._fill, places, [None] * len(encoded)))
         offsets = list(range(first + 1, first + 1 + len(encoded)))
         return offsets[0] if isinstance(events, Envelope) else offsets
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from weaver.core.errors import ConfigError
-from weaver.events.log import BEGINNING, InMemoryTransaction, Transaction, check_offset
+from weaver.events.log import BEGINNING, Transaction, check_offset, own
 
 __all__ = ["MOST_CONSUMER_CHARACTERS", "InMemoryOffsetStore", "OffsetStore", "check_consumer"]
 
@@ -36,12 +37,15 @@ class OffsetStore(Protocol):
 
 def check_consumer(consumer_id: str) -> None:
     """Raise ConfigError for a name that the store cannot keep."""
-    if not isinstance(consumer_id, str) or not consumer_id or "\0" in consumer_id:
+    if not isinstance(consumer_id, str) or not consumer_id or _NO_TEXT.search(consumer_id):
         raise ConfigError(f"consumer_id={consumer_id!r}: give the consumer a name")
     if len(consumer_id) > MOST_CONSUMER_CHARACTERS:
         raise ConfigError(
             f"consumer_id {consumer_id[:40]!r}... has {len(consumer_id)} characters; {MOST_CONSUMER_CHARACTERS} are the most"
         )
+
+
+_NO_TEXT = re.compile("[\\0\\ud800-\\udfff]")  # NUL and halves of characters, which no table can keep
 
 
 class InMemoryOffsetStore:
@@ -61,13 +65,16 @@ class InMemoryOffsetStore:
         """Note how far `consumer_id` has come, and return what holds now."""
         check_consumer(consumer_id)
         check_offset(offset)
-        before = self._offsets.get(consumer_id)
-        holds = offset if backwards or before is None else max(offset, before)
-        if isinstance(transaction, InMemoryTransaction):
-            transaction.add(lambda: self._offsets.__setitem__(consumer_id, holds))
+
+        def holds() -> int:
+            before = self._offsets.get(consumer_id)
+            return offset if backwards or before is None else max(offset, before)
+
+        if transaction is None:
+            self._offsets[consumer_id] = holds()
         else:
-            self._offsets[consumer_id] = holds
-        return holds
+            own(transaction).add(lambda: self._offsets.__setitem__(consumer_id, holds()))
+        return holds()
 
     async def get_all_offsets(self) -> dict[str, int]:
         """How far every consumer has come, by name."""
