@@ -1,7 +1,9 @@
 """Envelope: one fact with where it came from, and its only way into JSON and back.
 
 What goes in comes out equal, or is refused by name before anything is written: NaN and infinity (JSON has no such number),
-NUL characters (PostgreSQL's JSONB has none), an envelope beyond a bound, a payload whose class is not registered.
+NUL characters (PostgreSQL's JSONB has none), a value that its field's type does not allow, or that JSON would give back as
+another (a tuple or an int beyond 64 bits in a field of `Any`), an envelope beyond a bound, a payload whose class is not
+registered. Not kept are the sign of a zero and, in a field of `Any`, whether a number was an int or a float of its value.
 A payload of a type or version that this process does not know is kept as it is, as `UnknownPayload`.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any, Generic, TypeVar
@@ -104,9 +107,14 @@ def envelope(
     when = format_ns(to_ns(ts))
     root = cause.corr_id if cause is not None else None
     causation = cause.id if cause is not None else None
+    if run_id is not None and (not isinstance(run_id, str) or not 0 < len(run_id) <= _MOST_ID):
+        raise ConfigError(f"run_id={run_id!r} of {event_type}: a text of 1 to {_MOST_ID} characters, or None")
     if id is None:
-        known = (event_type, version, run_id, root, causation, when, producer, payload)
-        id = hashlib.sha256(_encoder.encode(known)).hexdigest()[:32]
+        try:
+            known = _encoder.encode((event_type, version, run_id, root, causation, when, producer, payload))
+        except _NO_JSON as error:
+            raise EventNotSerialisable(f"{event_type}: its payload cannot become JSON: {error}") from None
+        id = hashlib.sha256(known).hexdigest()[:32]
     elif not isinstance(id, str) or not 0 < len(id) <= _MOST_ID:
         raise ConfigError(f"id={id!r} of {event_type}: a text of 1 to {_MOST_ID} characters")
     return Envelope(
@@ -133,9 +141,12 @@ def encode(event: Envelope[Any]) -> bytes:
             f"{event.type} version {event.version} holds a payload of {name} version {version}; make it with envelope()"
         )
     check_type(event.type)
+    # The index by run cannot hold a key of kilobytes: the server would refuse the whole transaction.
+    if event.run_id is not None and len(event.run_id) > _MOST_ID:
+        raise EventNotSerialisable(f"{event.type}: run_id has {len(event.run_id)} characters; {_MOST_ID} are the most")
     try:
         data = _encoder.encode(event)
-    except (TypeError, ValueError, RecursionError, OverflowError, UnicodeEncodeError) as error:
+    except _NO_JSON as error:
         raise EventNotSerialisable(f"{event.type} {event.id}: its payload cannot become JSON: {error}") from None
     if len(data) > MOST_BYTES:
         raise EventTooLarge(
@@ -151,6 +162,7 @@ def encode(event: Envelope[Any]) -> bytes:
             raise EventNotSerialisable(
                 f"{event.type} {event.id}: {where} is not finite, and JSON has no such number; leave it out or use None"
             )
+    _check_return(event, data)
     if b"\\u0000" in data and _has_nul(data):
         raise EventNotSerialisable(
             f"{event.type} {event.id}: a text holds the NUL character \\u0000, which PostgreSQL's JSONB cannot keep"
@@ -195,6 +207,7 @@ def decode(data: bytes | str, event_type: str | None = None) -> Envelope[Any]:
         raise EventNotSerialisable(f"not an event of the log: {error}; it begins with {start!r}") from None
 
 
+_NO_JSON = (TypeError, ValueError, RecursionError, OverflowError)
 _encoder = msgspec.json.Encoder()
 _decode_wire = msgspec.json.Decoder(_Wire).decode
 _whole: dict[str, tuple[int, Callable[[Any], Envelope[Any]] | None]] = {}
@@ -202,11 +215,52 @@ _decoders: dict[tuple[str, int], Callable[[Any], Any]] = {}
 _checkers: dict[type, Callable[[Any], str | None]] = {}
 
 
+def _check_return(event: Envelope, data: bytes) -> None:
+    """Raise EventNotSerialisable where what was written would be read as something else, or not at all."""
+    try:
+        back = decode(data)
+    except EventNotSerialisable as error:
+        raise EventNotSerialisable(f"{event.type} {event.id}: it could not be read again: {error}") from None
+    if back != event:
+        for name in event.payload.__struct_fields__:
+            before, after = getattr(event.payload, name), getattr(back.payload, name)
+            if before != after:
+                raise EventNotSerialisable(
+                    f"{event.type} {event.id}: {name}={before!r:.200} would come back as {after!r:.200}; say it in numbers, "
+                    "texts, lists and dicts with texts as keys"
+                )
+        raise EventNotSerialisable(f"{event.type} {event.id}: it would come back as {back!r:.400}")
+
+
 def _decoder_of(kind: tuple[str, int]) -> Callable[[Any], Any]:
     cls = payload_class(*kind)
     if cls is None:  # not remembered: whoever registers it later is understood from then on
         return lambda raw: UnknownPayload(bytes(raw))
-    read = _decoders[kind] = msgspec.json.Decoder(cls).decode
+    plain = msgspec.json.Decoder(cls).decode
+    of_any = tuple(one.name for one in msgspec.structs.fields(cls) if "Any" in repr(one.type))
+    read = _decoders[kind] = _with_large_numbers(plain, of_any) if of_any else plain
+    return read
+
+
+_LONG_NUMBER = re.compile(rb"[0-9]{20}")
+
+
+def _with_large_numbers(plain: Callable[[Any], Any], names: tuple[str, ...]) -> Callable[[Any], Any]:
+    """JSONB writes 1e23 as a whole number. No int of that size gets into a field of `Any`, so it was a float."""
+
+    def mended(value: Any) -> Any:
+        if type(value) is int:
+            return value if -(2**63) <= value < 2**64 else float(value)
+        if isinstance(value, dict):
+            return {key: mended(each) for key, each in value.items()}
+        return list(map(mended, value)) if isinstance(value, list) else value
+
+    def read(raw: Any) -> Any:
+        payload = plain(raw)
+        if _LONG_NUMBER.search(raw) is None:
+            return payload
+        return msgspec.structs.replace(payload, **{name: mended(getattr(payload, name)) for name in names})
+
     return read
 
 
