@@ -64,24 +64,22 @@ class GapAwareReader:
     async def read(self, connection: Any, after: int, limit: int, *, wait: bool = True) -> list[Row]:
         """Up to `limit` rows after `after`, none of which has a gap before it that could still be filled.
 
-        Where the very next id is such a gap, it is waited for, or with `wait=False` nothing is returned.
+        Where the very next id is such a gap, it is waited for. With `wait=False` there is no waiting, and no gap that was
+        rolled back ends what is returned: it goes up to the limit, or to the first place that could still be filled.
         """
         rows = await self._fetch(connection, after, limit)
         whole = _contiguous(rows, after)
         if whole == len(rows):
             return rows
-        if whole:
+        if whole and wait:
             return rows[:whole]
         horizon = rows[-1][0]
-        return await self._settle(connection, after, limit, horizon, wait=wait)
-
-    async def _settle(self, connection: Any, after: int, limit: int, horizon: int, *, wait: bool) -> list[Row]:
-        """Once every transaction that could fill a gap up to `horizon` has ended: the rows up to it."""
         open_then = await self._writers(connection)
         if open_then:
             if not wait:
-                return []
+                return rows[:whole]
             await self._wait_for(connection, open_then)
+        # Every transaction that could fill a gap up to the horizon has ended.
         rows = await self._fetch(connection, after, limit)
         return [row for row in rows if row[0] <= horizon]
 
