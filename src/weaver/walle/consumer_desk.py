@@ -8,6 +8,7 @@ saw it, in the transaction of the effect, and of two that work at once the secon
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,13 +18,15 @@ from weaver.core.instants import NS_PER_SECOND
 from weaver.events.desk import DeadLetter
 from weaver.events.log import Transaction
 from weaver.events.offsets import check_consumer
-from weaver.walle.database import Database, DatabaseTransaction, named_errors
+from weaver.walle.database import BROKEN, Database, DatabaseTransaction, named_errors
 from weaver.walle.offset_store import PostgresOffsetStore
 
 __all__ = ["PostgresConsumerDesk"]
 
 _ADVANCE = """
-INSERT INTO consumer_offsets AS there (consumer_id, last_offset, updated_at) VALUES ($1, $3, clock_timestamp())
+INSERT INTO consumer_offsets AS there (consumer_id, last_offset, updated_at)
+SELECT $1::varchar, $3::bigint, clock_timestamp()
+WHERE $2::bigint = -1 OR EXISTS (SELECT FROM consumer_offsets WHERE consumer_id = $1)
 ON CONFLICT (consumer_id) DO UPDATE SET last_offset = excluded.last_offset, updated_at = excluded.updated_at
 WHERE there.last_offset = $2
 """
@@ -35,7 +38,6 @@ _LETTERS = """
 SELECT consumer_id, event_offset, event_type, error, attempts FROM dead_letters
 WHERE $1::text IS NULL OR consumer_id = $1 ORDER BY id
 """
-_RETRY_NS = NS_PER_SECOND
 
 
 class _AdvisoryLease:
@@ -46,10 +48,13 @@ class _AdvisoryLease:
 
 
 class PostgresConsumerDesk:
-    """The desk of consumers whose effects are in the database."""
+    """The desk of consumers whose effects are in the database. A lease that another holds is asked for every `retry_s`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, retry_s: float = 1.0) -> None:
+        if not retry_s > 0:
+            raise ConfigError(f"retry_s={retry_s!r}: must be greater than zero")
         self._database = database
+        self._retry_ns = int(retry_s * NS_PER_SECOND)
         self.offsets = PostgresOffsetStore(database)
 
     def transaction(self) -> AbstractAsyncContextManager[DatabaseTransaction]:
@@ -94,11 +99,12 @@ class PostgresConsumerDesk:
         try:
             with named_errors(self._database.url):
                 while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _key(consumer_id)):
-                    await clock.sleep_until(clock.now_ns() + _RETRY_NS)
+                    await clock.sleep_until(clock.now_ns() + self._retry_ns)
             connection.add_termination_listener(lambda _: setattr(lease, "lost", True))
             yield lease
         finally:
-            await asyncio.shield(connection.close(timeout=5))
+            with contextlib.suppress(TimeoutError, *BROKEN):  # it is gone, and the lock with it
+                await asyncio.shield(connection.close(timeout=5))
 
 
 def _own(transaction: Transaction) -> DatabaseTransaction:
