@@ -18,7 +18,7 @@ from weaver.core.ports import run_until
 from weaver.events.envelope import Envelope, StoredEvent, decode, encode
 from weaver.events.health import LogHealth
 from weaver.events.log import BEGINNING, EventFilter, Transaction, check_batch, check_limit, check_offset
-from weaver.walle.database import BROKEN, Database, DatabaseTransaction, describe_url
+from weaver.walle.database import BROKEN, Database, DatabaseTransaction, describe_url, named_errors
 from weaver.walle.gaps import GapAwareReader, Row
 from weaver.walle.schema import check_sequence
 from weaver.walle.waking import Listener, Notifier
@@ -101,7 +101,8 @@ class PostgresEventLog:
 
     async def _append_within(self, transaction: Transaction, encoded: Sequence[bytes]) -> list[int]:
         if isinstance(transaction, DatabaseTransaction):
-            offsets = await _insert(transaction.connection, encoded)
+            with named_errors(self._database.url):
+                offsets = await _insert(transaction.connection, encoded)
             transaction.after_commit.append(self._appended)
             return offsets
         from sqlalchemy import event
@@ -109,8 +110,11 @@ class PostgresEventLog:
 
         if not isinstance(transaction, AsyncSession):
             raise ConfigError(f"transaction={transaction!r}: give what Database.transaction() or session() opened")
-        raw = await (await transaction.connection()).get_raw_connection()
-        offsets = await _insert(raw.driver_connection, encoded)
+        connection = await transaction.connection()
+        await connection.exec_driver_sql("SELECT 1")  # SQLAlchemy begins with its first statement, and no sooner
+        raw = await connection.get_raw_connection()
+        with named_errors(self._database.url):
+            offsets = await _insert(raw.driver_connection, encoded)
         event.listen(transaction.sync_session, "after_commit", lambda _: self._appended(), once=True)
         return offsets
 
@@ -142,7 +146,7 @@ class PostgresEventLog:
         try:
             offsets = await self._append_batch([encoded for encoded, _ in part])
         except asyncpg.PostgresError as error:
-            if len(part) > 1 and isinstance(error, asyncpg.DataError):
+            if len(part) > 1:
                 for one in part:  # one that the server refuses takes no other down with it
                     await self._flush_part([one])
                 return
