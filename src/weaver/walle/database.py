@@ -112,6 +112,7 @@ class Database:
 
     async def connect(self, **settings: str) -> Any:
         """A connection of one's own, outside the pool, for what holds one for long. The caller closes it."""
+        self._check_open()
         return await self._patiently(
             lambda: asyncpg.connect(self.dsn, server_settings=_SETTINGS | settings, timeout=10)
         )
@@ -119,13 +120,18 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """A pooled connection for the block. The first one asks whether the tables are those of this Weaver."""
-        with named_errors(self.url):
+        stands = False
+        with named_errors(self.url, lambda: stands):
             connection = await self._acquire()
             try:
                 if not self._checked:
                     await check_schema(connection)
                     self._checked = True
-                yield connection
+                try:
+                    yield connection
+                except (OSError, asyncpg.InterfaceError):
+                    stands = not connection.is_closed()
+                    raise
             finally:
                 await self._release(connection)
 
@@ -156,8 +162,7 @@ class Database:
             step()
 
     async def _acquire(self) -> Any:
-        if self._closed:
-            raise StoreError(f"{self!r} is closed")
+        self._check_open()
         async with self._opening:
             if self._pool is None:
                 # The connections are left clean by everybody here, so that giving one back needs no round trip.
@@ -165,6 +170,10 @@ class Database:
                     self.dsn, min_size=0, max_size=self._most, server_settings=_SETTINGS, reset=_leave, timeout=10
                 )
         return await self._patiently(self._pool.acquire)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"{self!r} is closed")
 
     async def _release(self, connection: Any) -> None:
         if self._pool is not None:
@@ -222,7 +231,8 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
         """A session for the block: committed at its end, rolled back where it raises."""
-        with named_errors(self.url):
+        self._check_open()
+        with named_errors(self.url, lambda: True):  # what comes from the driver, SQLAlchemy has wrapped
             async with self.session_factory() as session:
                 if not self._checked:
                     connection = await (await session.connection()).get_raw_connection()
@@ -250,8 +260,11 @@ async def _leave(connection: Any) -> None:
 
 
 @contextmanager
-def named_errors(url: str) -> Iterator[None]:
-    """The driver's errors within the block by Weaver's names."""
+def named_errors(url: str, stands: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """The driver's errors within the block by Weaver's names.
+
+    An OSError or a wrong call of the driver, while `stands` says that the connection does, is the caller's own: it passes.
+    """
     try:
         yield
     except StoreError:
@@ -265,6 +278,8 @@ def named_errors(url: str) -> Iterator[None]:
     except asyncpg.ReadOnlySQLTransactionError as error:
         raise StoreUnavailable(f"{describe_url(url)} only reads: {error}; name the primary server in DB_URL") from error
     except BROKEN as error:
+        if isinstance(error, OSError | asyncpg.InterfaceError) and stands():
+            raise
         raise StoreUnavailable(f"the connection to {describe_url(url)} broke: {_first_line(error)}") from error
     except Exception as error:
         if type(error).__module__.startswith("sqlalchemy.") and getattr(error, "orig", None) is not None:
@@ -302,6 +317,17 @@ def _dsn(url: str) -> str:
     if not separator or scheme not in ("postgresql+asyncpg", "postgresql", "postgres"):
         raise ConfigError(
             f"database URL with the scheme {scheme[:40]!r}: write postgresql+asyncpg://user:password@host:5432/name"
+        )
+    readable = "@" not in rest.partition("@")[2].partition("?")[0]
+    try:
+        parts = urlsplit(url)
+        readable = readable and parts.port != 0 and ("@" in parts.netloc or "@" not in parts.path + parts.fragment)
+    except ValueError:
+        readable = False
+    if not readable:
+        raise ConfigError(
+            "the database URL cannot be read: write postgresql+asyncpg://user:password@host:5432/name, and the special "
+            "characters of a password as %40 for @, %2F for /, %23 for #, %3F for ?, %3A for :"
         )
     return f"postgresql://{rest}"
 
