@@ -1,0 +1,31 @@
+"""Contracts: one suite of tests per port, which every implementation of it passes, the one in memory included.
+
+Whoever writes an adapter subclasses the suite in a test module and says how the thing is opened; pytest finds the tests:
+
+    class TestMyLog(EventLogContract):
+        @asynccontextmanager
+        async def opened(self):
+            yield Store(log=..., desk=..., clock=...)
+
+A suite promises that what passes it may stand wherever the port does. Speed and what a crash leaves are not in it.
+"""
+
+from __future__ import annotations
+
+from weaver.testing.contracts.consumers import EventConsumerContract
+from weaver.testing.contracts.desks import ConsumerDeskContract
+from weaver.testing.contracts.logs import EventLogContract
+from weaver.testing.contracts.offsets import OffsetStoreContract
+from weaver.testing.contracts.refusals import RefusalContract
+from weaver.testing.contracts.store import Store, StoreContract, on_store
+
+__all__ = [
+    "ConsumerDeskContract",
+    "EventConsumerContract",
+    "EventLogContract",
+    "OffsetStoreContract",
+    "RefusalContract",
+    "Store",
+    "StoreContract",
+    "on_store",
+]

@@ -1,0 +1,108 @@
+"""A real PostgreSQL for the tests: the server that DB_URL names, or our own, and a fresh migrated database for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from weaver.walle.embedded import attach
+from weaver.walle.migrating import upgrade
+
+
+def on_server(url: str, *statements: str) -> None:
+    """Execute `statements` one by one on the database that `url` names."""
+
+    async def main() -> None:
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(main())
+
+
+def with_database(url: str, name: str) -> str:
+    """`url` with another database's name."""
+    parts = urlsplit(url)
+    plain = urlunsplit(parts._replace(path=f"/{name}"))
+    return plain if parts.netloc else plain.replace(f"{parts.scheme}:/", f"{parts.scheme}:///", 1)
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server where databases may be made. All workers share it; ours ends with the last of them."""
+    if given := os.environ.get("DB_URL"):
+        yield given
+        return
+    with attach(_shared(tmp_path_factory, request) / "server") as holding:
+        # Every test begins with a new database, so nothing is lost with a crash of the machine. No test of what reaches the
+        # disk may use this server.
+        on_server(holding.url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        yield holding.url
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> str:
+    """The name of a database that was migrated once, of which the others are copies."""
+    folder = _shared(tmp_path_factory, request)
+    name = f"weaver_template_{os.getppid() if hasattr(request.config, 'workerinput') else os.getpid()}"
+    with (folder / "template.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        if lock.read() != name:
+            on_server(server_url, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
+            upgrade(with_database(server_url, name))
+            lock.write(name)
+    return name
+
+
+@pytest.fixture
+def empty_url(server_url: str) -> Iterator[str]:
+    """A new database without any tables."""
+    yield from _database(server_url, "empty", "template1")
+
+
+@pytest.fixture
+def own_url(server_url: str, template: str) -> Iterator[str]:
+    """A new database with Weaver's tables, for tests that change them; `database_url` is ten times faster."""
+    yield from _database(server_url, "own", template)
+
+
+@pytest.fixture(scope="session")
+def _emptied(server_url: str, template: str) -> Iterator[str]:
+    yield from _database(server_url, "emptied", template)
+
+
+@pytest.fixture
+def database_url(_emptied: str) -> str:
+    """A database with Weaver's tables, empty, and used by nobody else."""
+    on_server(_emptied, _LEAVE, _EMPTY)
+    return _emptied
+
+
+_LEAVE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+_EMPTY = "TRUNCATE outbox, consumer_offsets, dead_letters, runs RESTART IDENTITY CASCADE"
+
+
+def _database(server_url: str, what: str, template: str) -> Iterator[str]:
+    name = f"weaver_test_{os.getpid()}_{what}"
+    on_server(server_url, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield with_database(server_url, name)
+    finally:
+        on_server(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _shared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A folder of this test run that all its workers know."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if hasattr(request.config, "workerinput") else base
