@@ -215,10 +215,10 @@ _decoders: dict[tuple[str, int], Callable[[Any], Any]] = {}
 _checkers: dict[type, Callable[[Any], str | None]] = {}
 
 
-def _check_return(event: Envelope, data: bytes) -> None:
+def _check_return(event: Envelope[Any], data: bytes) -> None:
     """Raise EventNotSerialisable where what was written would be read as something else, or not at all."""
     try:
-        back = decode(data)
+        back = decode(data, event.type)
     except EventNotSerialisable as error:
         raise EventNotSerialisable(f"{event.type} {event.id}: it could not be read again: {error}") from None
     if back != event:
@@ -237,7 +237,7 @@ def _decoder_of(kind: tuple[str, int]) -> Callable[[Any], Any]:
     if cls is None:  # not remembered: whoever registers it later is understood from then on
         return lambda raw: UnknownPayload(bytes(raw))
     plain = msgspec.json.Decoder(cls).decode
-    of_any = tuple(one.name for one in msgspec.structs.fields(cls) if "Any" in repr(one.type))
+    of_any = _fields_of_any(cls)
     read = _decoders[kind] = _with_large_numbers(plain, of_any) if of_any else plain
     return read
 
@@ -271,8 +271,15 @@ def _whole_of(event_type: str) -> tuple[int, Callable[[Any], Envelope[Any]] | No
         return 0, None
     version = max(versions)
     cls = payload_class(event_type, version)
-    found = _whole[event_type] = (version, msgspec.json.Decoder(Envelope[cls]).decode)  # type: ignore[valid-type]
+    assert cls is not None
+    read = None if _fields_of_any(cls) else msgspec.json.Decoder(Envelope[cls]).decode  # type: ignore[valid-type]
+    found = _whole[event_type] = (version, read)
     return found
+
+
+def _fields_of_any(cls: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields whose values are read as what JSON says they are."""
+    return tuple(one.name for one in msgspec.structs.fields(cls) if "Any" in repr(one.type))
 
 
 def _nothing(payload: Any) -> str | None:

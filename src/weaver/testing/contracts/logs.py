@@ -397,6 +397,7 @@ class EventLogContract(StoreContract):
             registry._classes.pop(("testing.Gone", 3))
             registry._names.pop(Gone)
             envelopes._decoders.pop(("testing.Gone", 3), None)
+            envelopes._whole.pop("testing.Gone", None)
 
     @on_store
     async def test_an_event_of_an_unknown_type_or_version_is_read_as_what_it_says(self, store: Store) -> None:

@@ -27,7 +27,7 @@ class _Unregistered(Struct, frozen=True):
     number: int
 
 
-def _with(payload: Any) -> Envelope:
+def _with(payload: Any) -> Envelope[Any]:
     """An envelope around `payload` that was not made by `envelope()`, so that the log must look for itself."""
     known: dict[type, str] = {Noted: "testing.Noted", Strange: "testing.Strange", Tree: "testing_tree.Grown"}
     return replace(note(0), type=known.get(type(payload), "testing.Noted"), payload=payload)
@@ -40,7 +40,7 @@ def _nested(depth: int) -> list[Any]:
     return value
 
 
-_CASES: tuple[tuple[str, Envelope, type[EventError]], ...] = (
+_CASES: tuple[tuple[str, Envelope[Any], type[EventError]], ...] = (
     ("NaN", _with(Strange(math.nan)), EventNotSerialisable),
     ("infinity", _with(Strange({"a": [1.0, {"b": math.inf}]})), EventNotSerialisable),
     ("-infinity in a typed field", _with(Tree([Leg(-math.inf)])), EventNotSerialisable),

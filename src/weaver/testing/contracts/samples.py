@@ -75,7 +75,9 @@ STRANGE: dict[str, Any] = {
 }
 
 
-def note(number: int, *, run_id: str | None = None, text: str = "", cause: Envelope | None = None) -> Envelope:
+def note(
+    number: int, *, run_id: str | None = None, text: str = "", cause: Envelope[Any] | None = None
+) -> Envelope[Any]:
     """An event that says `number`, at that many seconds after the first of 2024."""
     ts = 1_704_067_200_000_000_000 + number * 1_000_000_000
     return envelope(Noted(number, text), ts=ts, producer="test", run_id=run_id, cause=cause)
