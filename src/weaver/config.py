@@ -3,8 +3,8 @@
     command line > environment > weaver.toml in the current folder > weaver.toml in WEAVER_HOME > the default
 
 Every value knows where it came from, so that an error can send its reader there. A password is in `DatabaseConfig.url`
-and `sync_url` alone: neither `repr` nor `str` nor an error shows it. Which strategy runs on which bars is no setting, but part of
-a run (`weaver.core.run_config`).
+and `sync_url` alone: neither `repr` nor `str` nor an error shows it. Which strategy runs on which bars is no setting, but
+part of a run (`weaver.core.run_config`).
 """
 
 from __future__ import annotations

@@ -89,6 +89,7 @@ class WeaverCommands(LazyGroup):
         "data": ("weaver.cli.data:data", "Import, list, check and show bars."),
         "runs": ("weaver.cli.runs:runs", "List, show, compare and delete recorded runs."),
         "events": ("weaver.cli.events:events", "Follow, show and prune the log of events."),
+        "db": ("weaver.cli.db:db", "The database: start, stop, look, back up."),
         "completion": ("weaver.cli.completion:completion", "Print the shell completion script."),
     }
 

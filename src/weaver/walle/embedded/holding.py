@@ -29,6 +29,7 @@ __all__ = ["Holding", "attach", "is_kept_by", "keep", "locked", "server_of", "st
 _PORT = 5432
 _PAUSE_S = 0.01
 _PATIENCE_S = 2.0
+_KEEPER = "from weaver.walle.embedded.keeper import main; main()"
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 _PASSWORD_LENGTH = 32
 
@@ -162,7 +163,7 @@ def _start(place: Place, keeper: int, tcp: int | None) -> dict[str, Any]:
         note.unlink(missing_ok=True)
     found = find_programs()
     place.check_major(found.major, found.folder)
-    user, programs = runner_and_programs(found)
+    user, programs = runner_and_programs(found, place.data(found.major))
     fresh = not place.password.exists()
     task = {
         "folder": str(place.folder),
@@ -180,7 +181,7 @@ def _start(place: Place, keeper: int, tcp: int | None) -> dict[str, Any]:
         "keeper_lock": keeper,
     }
     source = str(Path(__file__).resolve().parents[3])
-    code = f"import sys; sys.path.append({source!r}); from weaver.walle.embedded.keeper import main; main()"
+    code = f"import sys; sys.path.append({source!r}); {_KEEPER}"
     with place.keeper_log.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", code, str(place.folder)],

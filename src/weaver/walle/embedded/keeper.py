@@ -44,7 +44,11 @@ _USERS_GONE = 0  # no signal has this number
 
 
 class Keeper:
-    """One life: start the server, wait for its users to leave, stop it. `at_step` is for tests."""
+    """One life: start the server, wait for its users to leave, stop it.
+
+    `at_step` is called with the name of each step (making, made, launched, ready, users gone, stopping), so that a test can
+    stop there.
+    """
 
     def __init__(self, spec: dict[str, Any], at_step: Callable[[str], None] = lambda _: None) -> None:
         self._spec = spec
@@ -57,7 +61,7 @@ class Keeper:
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, _noted)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
-        self._server = Server(spec, runner_of(spec["user"]), self._wait_for_signal)
+        self._server = Server(spec, runner_of(spec["user"]), self._wait_for_signal, at_step)
 
     def run(self) -> None:
         """Everything. Returns when the server is no more."""
@@ -190,7 +194,7 @@ def _report(what: dict[str, Any]) -> None:
     os.close(nothing)
 
 
-def main() -> None:
+def main(at_step: Callable[[str], None] = lambda _: None) -> None:
     """Read the task from standard input and live it. The descriptor of keeper.lock is open, and falls at the end."""
     if os.fork():  # nobody's child: no zombie in the process of its first user, and no thread there to take its status
         os._exit(0)
@@ -199,7 +203,7 @@ def main() -> None:
     os.set_inheritable(spec["keeper_lock"], False)
     os.chdir("/")
     try:
-        Keeper(spec).run()
+        Keeper(spec, at_step).run()
     finally:
         sys.stderr.flush()
         os._exit(0)  # a thread may be waiting for a lock

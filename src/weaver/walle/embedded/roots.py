@@ -21,24 +21,45 @@ COPIES = Path("/var/lib/weaver/programs")
 _USERS = ("postgres", "nobody")
 
 
-def runner_and_programs(found: Programs) -> tuple[str | None, Path]:
-    """The user that the server runs as (None: as we are), and the folder of the programs where it can reach them."""
+def runner_and_programs(found: Programs, data: Path) -> tuple[str | None, Path]:
+    """The user that the server runs as (None: as we are), and the folder of the programs where it can reach them.
+
+    Data that are there already decide: they belong to the user whom an earlier start chose.
+    """
     if os.geteuid() != 0:
         return None, found.folder
+    name, uid = _owner_of(data) if data.is_dir() else _somebody()
+    if _reaches(uid, found.folder / "postgres"):
+        return name, found.folder
+    return name, _copy(found)
+
+
+def _owner_of(data: Path) -> tuple[str, int]:
+    import pwd
+
+    uid = data.stat().st_uid
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = ""
+    if not uid or not name:
+        raise DatabaseStartError(
+            f"{data} belongs to user {name or uid}, as whom PostgreSQL cannot run here; give it back to the user it was "
+            f"made by, such as: chown -R {_USERS[0]} {data}"
+        )
+    return name, uid
+
+
+def _somebody() -> tuple[str, int]:
     import pwd
 
     for name in _USERS:
         with contextlib.suppress(KeyError):
-            uid = pwd.getpwnam(name).pw_uid
-            break
-    else:
-        raise DatabaseStartError(
-            f"PostgreSQL does not run as root, and there is neither a user {' nor '.join(_USERS)} to run it as; make one "
-            f"(useradd --system postgres), run Weaver as a normal user, or use a server of your own with DB_URL"
-        )
-    if _reaches(uid, found.folder / "postgres"):
-        return name, found.folder
-    return name, _copy(found)
+            return name, pwd.getpwnam(name).pw_uid
+    raise DatabaseStartError(
+        f"PostgreSQL does not run as root, and there is neither a user {' nor '.join(_USERS)} to run it as; make one "
+        f"(useradd --system postgres), run Weaver as a normal user, or use a server of your own with DB_URL"
+    )
 
 
 def _reaches(uid: int, program: Path) -> bool:
@@ -66,12 +87,15 @@ def _copy(found: Programs) -> Path:
         return inside
     new = target.with_name(f"{target.name}.{os.getpid()}.new")
     try:
-        COPIES.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for folder in (COPIES.parent, COPIES):
+            if not folder.is_dir():
+                folder.mkdir()
+                folder.chmod(0o755)
         for part in parts:
             shutil.copytree(
                 part, new / part.relative_to(base), symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
             )
-        for path in (COPIES.parent, COPIES, new, *new.rglob("*")):
+        for path in (new, *new.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
         new.rename(target)

@@ -68,7 +68,13 @@ class NoStart(Exception):
 class Server:
     """The PostgreSQL of one place. `wait(seconds)` returns early when a child ended or a signal came."""
 
-    def __init__(self, spec: Mapping[str, Any], runner: Runner | None, wait: Callable[[float | None], bool]) -> None:
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        runner: Runner | None,
+        wait: Callable[[float | None], bool],
+        at_step: Callable[[str], None],
+    ) -> None:
         self._folder = Path(spec["folder"])
         self._programs = Path(spec["programs"])
         self._major = int(spec["major"])
@@ -78,6 +84,7 @@ class Server:
         self._tcp = bool(spec["tcp"])
         self._runner = runner
         self._wait = wait
+        self._at_step = at_step
         self._log_sizes: dict[str, int] = {}
         self.pid: int | None = None
 
@@ -90,6 +97,7 @@ class Server:
         new = self._data.with_name(self._data.name + ".new")
         new.mkdir(mode=0o700)
         self._give(new)
+        self._at_step("making")
         handed = new.with_name(f"{new.name}.password.new")
         data = os.open(new, os.O_RDONLY)
         secret = os.open(handed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -115,6 +123,7 @@ class Server:
             os.close(data)
             os.close(secret)
             handed.unlink(missing_ok=True)
+        self._at_step("made")
         new.rename(self._data)
         folder = os.open(self._folder, os.O_RDONLY)
         os.fsync(folder)
@@ -156,6 +165,7 @@ class Server:
             sockets = os.open(self._socket, os.O_RDONLY)
             try:
                 self._launch(data, sockets)
+                self._at_step("launched")
                 self._until_ready()
                 return
             except NoStart as error:
