@@ -181,7 +181,7 @@ def _start(place: Place, keeper: int, tcp: int | None) -> dict[str, Any]:
         "keeper_lock": keeper,
     }
     source = str(Path(__file__).resolve().parents[3])
-    code = f"import sys; sys.path.append({source!r}); {_KEEPER}"
+    code = f"import sys; sys.path.append({source!r})\n{_KEEPER}"
     with place.keeper_log.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", code, str(place.folder)],

@@ -2,144 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import select
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
+from using import User, ask, kill, on, psql, wait_until_stopped
 
 from weaver.core.errors import DatabaseStartError, DatabaseVersionError
 from weaver.walle.embedded import Holding, attach
 from weaver.walle.embedded.places import Place
 from weaver.walle.embedded.programs import find_programs
-
-USER = """
-import sys
-from pathlib import Path
-from weaver.walle.embedded import attach
-with attach(Path(sys.argv[1])) as holding:
-    print(holding.url, holding.server["pid"], holding.server["keeper"], flush=True)
-    sys.stdin.readline()
-"""
-
-
-class User:
-    """Another process that holds the server until it is told to leave, or killed."""
-
-    there: ClassVar[list[User]] = []
-
-    def __init__(self, home: Path, **more: Any) -> None:
-        self.there.append(self)
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", USER, str(home)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            **more,
-        )
-        assert self.process.stdout is not None
-        self.url, self.server, self.keeper = self.process.stdout.readline().split()
-
-    def leave(self) -> None:
-        self.process.communicate("\n")
-        assert self.process.returncode == 0
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-def psql(url: str, statement: str, *, password: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ)
-    plain = url.replace("+asyncpg", "")
-    if password is not None:
-        before, _, rest = plain.partition("//weaver:")
-        plain = f"{before}//weaver:{password}@{rest.partition('@')[2]}"
-    program = find_programs().path("psql")
-    return subprocess.run(
-        [program, "-XAt", "-v", "ON_ERROR_STOP=1", "-c", statement, plain],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-
-
-def ask(url: str, statement: str) -> str:
-    done = psql(url, statement)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def wait_until_stopped(home: Path) -> None:
-    """Returns when the keeper is no more: the kernel then drops its lock."""
-    with Place(home).keeper_lock.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
-    except OSError:
-        return False
-
-
-def kill(pid: str) -> None:
-    """kill -9, and wait until the process is dead: the system takes a moment, in which it still answers."""
-    watched = os.pidfd_open(int(pid))
-    os.kill(int(pid), signal.SIGKILL)
-    select.select([watched], [], [])
-    os.close(watched)
-
-
-def on(home: Path) -> list[str]:
-    """What still runs for this home: the keeper, the server and its children."""
-    data = os.path.realpath(Place(home).data(find_programs().major))
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and lives(int(entry.name)):
-            try:
-                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                if os.readlink(entry / "cwd") == data or (".keeper import" in words and str(home) in words):
-                    found.append(words)
-            except OSError:
-                continue
-    return found
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home whose database exists, used by the tests of this file one after the other."""
-    home = tmp_path_factory.mktemp("home")
-    attach(home).close()
-    wait_until_stopped(home)
-    yield home
-    wait_until_stopped(home)
-    assert on(home) == []
-
-
-@pytest.fixture
-def home(made: Path) -> Iterator[Path]:
-    """That home, with nothing running before and after."""
-    yield made
-    for user in User.there:  # of a test that failed
-        user.kill()
-    User.there.clear()
-    wait_until_stopped(made)
-    assert on(made) == []
-
-
-@pytest.fixture
-def holding(home: Path) -> Iterator[Holding]:
-    with attach(home) as held:
-        yield held
 
 
 def test_the_first_start_makes_the_database_and_the_last_to_leave_stops_it(tmp_path: Path) -> None:
@@ -269,4 +144,4 @@ def test_a_server_that_cannot_start_says_why_in_its_own_words(home: Path) -> Non
     finally:
         settings.write_text(before)
     with attach(home) as held:
-        assert json.dumps(held.server)
+        assert ask(held.url, "SELECT 1") == "1"

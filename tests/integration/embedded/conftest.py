@@ -1,0 +1,50 @@
+"""A home with a database, one for each file of tests, that runs before no test and after none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from weaver.walle.embedded import Holding, attach
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from using import User, on, wait_until_stopped
+
+
+@pytest.fixture(autouse=True)
+def _no_database_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("DB_URL", "PGPORT", "PGHOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose database exists, used by the tests of this file one after the other."""
+    home = tmp_path_factory.mktemp("home")
+    attach(home).close()
+    wait_until_stopped(home)
+    yield home
+    wait_until_stopped(home)
+    assert on(home) == []
+
+
+@pytest.fixture
+def home(made: Path) -> Iterator[Path]:
+    """That home, with nothing running before and after."""
+    yield made
+    for user in User.there:  # of a test that failed
+        user.kill()
+    User.there.clear()
+    wait_until_stopped(made)
+    assert on(made) == []
+
+
+@pytest.fixture
+def holding(home: Path) -> Iterator[Holding]:
+    with attach(home) as held:
+        yield held
