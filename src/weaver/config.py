@@ -138,7 +138,9 @@ _KEYS: Mapping[str, _Key] = {
     "database.max_overflow": _Key("WEAVER_DATABASE_MAX_OVERFLOW", _count, 10),
     "database.echo": _Key("WEAVER_DATABASE_ECHO", _truth, False),
     "database.linger": _Key("WEAVER_DATABASE_LINGER", _seconds, 0.0),
+    "backtest.record": _Key("WEAVER_RECORD", _truth, True),
 }
+_OF_DATABASE = frozenset(("database.url", "database.pool_size", "database.max_overflow", "database.echo"))
 _PREFIX = "WEAVER_DATABASE_"  # other variables that begin with WEAVER_ are not settings, and not ours to refuse
 
 
@@ -151,6 +153,8 @@ class Settings:
     database: DatabaseConfig
     linger: float
     """Seconds that the embedded server stays after its last user."""
+    record: bool = True
+    """Whether `weaver backtest` keeps its runs, where its call does not say."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Key -> where it was set, in words."""
 
@@ -180,12 +184,18 @@ class Settings:
                 values[name], sources[name] = _read(name, value, where), where
         try:
             database = DatabaseConfig(
-                **{name.partition(".")[2]: values[name] for name in _KEYS if name != "database.linger"}
+                **{name.partition(".")[2]: values[name] for name in _KEYS if name in _OF_DATABASE}
             )
         except ConfigError as error:
             guilty = next((name for name in _KEYS if name.partition(".")[2] in str(error)), "database.url")
             raise ConfigError(f"{sources[guilty]}: {error}") from None
-        return cls(home=home, database=database, linger=values["database.linger"], sources=MappingProxyType(sources))
+        return cls(
+            home=home,
+            database=database,
+            linger=values["database.linger"],
+            record=values["backtest.record"],
+            sources=MappingProxyType(sources),
+        )
 
 
 def _home(environment: Mapping[str, str]) -> tuple[Path, str]:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "aside", "backtest", "check_targets", "records", "run", "show"]
 
-_NO = frozenset(("0", "no", "off", "false"))
-
 
 @click.command(short_help="Run a strategy on bars, and say what came of it.")
 @click.argument("strategy", type=FILE)
@@ -139,8 +137,10 @@ def run(strategy: type[Strategy], bars: Any, params: dict[str, str], **settings:
 
 
 def records(asked: bool | None) -> bool:
-    """Whether the run is kept: as asked, else as WEAVER_RECORD says (0: no), else yes."""
-    return os.environ.get("WEAVER_RECORD", "1").strip().lower() not in _NO if asked is None else asked
+    """Whether the run is kept: as asked, else as WEAVER_RECORD or weaver.toml say, else yes."""
+    from weaver.config import Settings
+
+    return Settings.load({"backtest.record": asked}).record
 
 
 def aside(json_path: str | None) -> AbstractContextManager[object]:

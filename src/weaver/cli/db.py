@@ -51,6 +51,32 @@ def start(linger: float | None, tcp: int | None) -> None:
 
 
 @db.command()
+def upgrade() -> None:
+    """Make the tables, or bring those of an older Weaver up to date. What is in them stays; make a backup first."""
+    from weaver.walle.migrating import upgrade as bring_up
+
+    with _url_of(_settings(), "bringing the tables up to date") as url:
+        bring_up(url)
+    click.echo("the tables are up to date")
+
+
+@db.command()
+@click.argument("revision", default="base")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def downgrade(revision: str, yes: bool) -> None:
+    """Take the tables back to REVISION; without one, remove them with everything in them."""
+    from weaver.walle.migrating import downgrade as take_back
+
+    settings = _settings()
+    what = "remove all tables with everything in them" if revision == "base" else f"take the tables back to {revision}"
+    if not yes:
+        click.confirm(f"{what} ({settings.database.safe_url or settings.home})?", abort=True, err=True)
+    with _url_of(settings, "taking the tables back") as url:
+        take_back(url, revision)
+    click.echo(f"the tables are at revision {revision}")
+
+
+@db.command()
 @click.option("--force", is_flag=True, help="Stop it even while others use it; their connections break.")
 def stop(force: bool) -> None:
     """Stop the embedded server. While others use it, it is no longer kept, and stops when they have left."""
@@ -201,6 +227,18 @@ def _either(settings: Settings, doing: str) -> Iterator[Client]:
         return
     with attach(settings.home, linger=settings.linger) as holding, telling(doing, None):
         yield _client(holding)
+
+
+@contextmanager
+def _url_of(settings: Settings, doing: str) -> Iterator[str]:
+    from weaver.walle.embedded.holding import attach, telling
+
+    if settings.database.url is not None:
+        with telling(doing, None):
+            yield settings.database.url
+        return
+    with attach(settings.home, linger=settings.linger) as holding, telling(doing, None):
+        yield holding.url
 
 
 def _client(holding: Holding) -> Client:

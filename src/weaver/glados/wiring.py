@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from weaver.config import Settings
 from weaver.glados.clock.system import SystemClock
 from weaver.walle.consumer_desk import PostgresConsumerDesk
 from weaver.walle.database import Database
@@ -31,24 +31,33 @@ class OpenStore:
 
 @asynccontextmanager
 async def open_store(
-    url: str | None = None, *, say: Callable[[str], None] | None = None, check: bool = True
+    settings: Settings | None = None, *, say: Callable[[str], None] | None = None
 ) -> AsyncIterator[OpenStore]:
-    """The store at `url`; without one that of DB_URL, or else Weaver's own server, which is started where it is not running.
+    """The store that `settings` name (the default: those of this machine and folder): a database of one's own, or else the
+    embedded server, which is started where it is not running.
 
-    The tables of a new own server are made; an older schema is told with what to run (SchemaMismatch). `say` hears what
-    takes long. Must not be called twice at once in one thread's event loop while its own server starts.
+    The tables of a new embedded database are made; an older schema is told with what to run (SchemaMismatch). `say` hears
+    what takes long.
     """
+    settings = settings or Settings.load()
+    wanted = settings.database
     async with AsyncExitStack() as stack:
-        own = url is None and not os.environ.get("DB_URL")
-        if own:
+        url = wanted.url
+        if url is None:
             from weaver.walle.embedded import attach
 
-            holding = await asyncio.to_thread(attach)
+            holding = await asyncio.to_thread(attach, settings.home, linger=settings.linger)
             stack.callback(holding.close)
             url = holding.url
-        database = Database(url or os.environ["DB_URL"], clock=SystemClock())
+        database = Database(
+            url,
+            clock=SystemClock(),
+            pool_size=wanted.pool_size,
+            max_overflow=wanted.max_overflow,
+            echo=wanted.echo,
+        )
         stack.push_async_callback(database.close)
-        if own and check:
+        if wanted.url is None:
             await _make_tables(database, say)
         log = PostgresEventLog(database)
         stack.push_async_callback(log.close)
@@ -71,6 +80,4 @@ async def _make_tables(database: Database, say: Callable[[str], None] | None) ->
 
 def runs_folder() -> Path:
     """Where the files of recorded runs lie, beside the catalog of bars."""
-    from weaver.walle.bars.catalog import default_root
-
-    return default_root().parent / "runs"
+    return Settings.load().home / "runs"
