@@ -14,10 +14,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from weaver.core.errors import BackupError, DatabaseDiskFull, DatabaseError, DatabaseInUse
 from weaver.walle.embedded.programs import Programs
+from weaver.walle.embedded.server import DISK_FULL
 
 __all__ = ["Client"]
 
-_NO_ROOM = ("No space left on device", "Disk quota exceeded")
 _MAINTENANCE = "template1"  # there in every cluster; an embedded one has no database `postgres`
 _TABLES = """
 SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -167,7 +167,7 @@ def _environment(url: str) -> dict[str, str]:
 
 def _failed(what: str, done: subprocess.CompletedProcess[str]) -> DatabaseError:
     said = _said(done)
-    if any(words in said for words in _NO_ROOM):
+    if any(words in said for words in DISK_FULL):
         return DatabaseDiskFull(f"{what}: the disk is full; make room and try again")
     return BackupError(f"{what}: {said}")
 

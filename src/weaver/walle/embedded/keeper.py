@@ -36,7 +36,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from weaver.walle.embedded.launching import runner_of
-from weaver.walle.embedded.server import DISK_FULL, NoStart, Server
+from weaver.walle.embedded.server import NoStart, Server
 
 __all__ = ["Keeper", "main"]
 
@@ -73,16 +73,18 @@ class Keeper:
             self._server.start()
             self._note()
         except (NoStart, OSError) as error:
-            full = error.disk_full if isinstance(error, NoStart) else error.errno in (errno.ENOSPC, errno.EDQUOT)
-            text = DISK_FULL if full and isinstance(error, OSError) else str(error)
+            told = error.disk_full if isinstance(error, NoStart) else error.errno in (errno.ENOSPC, errno.EDQUOT)
+            full = told or self._server.no_room()
             self._server.stop()
-            _report({"error": text, "disk_full": full})
+            self._server.leave()
+            _report({"error": str(error), "disk_full": full})
             return
         _report({"ready": True})
         self._at_step("ready")
         self._keep()
         for name in ("server.json", "kept", "linger"):
             (self._folder / name).unlink(missing_ok=True)
+        self._server.leave()
 
     def _keep(self) -> None:
         watched = False

@@ -20,11 +20,13 @@ from weaver.walle.embedded.launching import Runner, launch
 
 __all__ = ["DISK_FULL", "NoStart", "Server"]
 
-DISK_FULL = "No space left on device"
+DISK_FULL = ("No space left on device", "Check free disk space", "Disk quota exceeded")  # what PostgreSQL says then
 _STILL_IN_USE = "is still in use"
 _NO_PROGRESS_S = 60.0
 _FAST_S = 60.0
 _AT_ONCE_S = 15.0
+_NEEDED_ROOM = 16 << 20  # bytes: one file of the write-ahead log
+_PATIENT_ON_FULL_DISK_S = 1.0
 _TAIL = 1500  # characters of what the server said, in an error
 _RETRIES = 100
 
@@ -62,7 +64,7 @@ class NoStart(Exception):
 
     @property
     def disk_full(self) -> bool:
-        return DISK_FULL in str(self)
+        return any(words in str(self) for words in DISK_FULL)
 
 
 class Server:
@@ -119,6 +121,9 @@ class Server:
             self._write(data, "weaver.conf", self._settings())
             self._single(data, new, "ALTER DATABASE postgres RENAME TO weaver")
             self._run("initdb", "--sync-only", "-D", self._path(data, new), keep=(data,))
+        except NoStart:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
         finally:
             os.close(data)
             os.close(secret)
@@ -179,8 +184,7 @@ class Server:
                 os.close(sockets)
 
     def _launch(self, data: int, sockets: int) -> None:
-        logs = self._data / "log"
-        self._log_sizes = {path.name: path.stat().st_size for path in logs.glob("*.log")} if logs.is_dir() else {}
+        self._listen_from_here()
         arguments = [
             str(self._programs / "postgres"), "-D", self._path(data, self._data), "-p", str(self._port),
             "-k", self._path(sockets, self._socket),
@@ -239,7 +243,11 @@ class Server:
         return self.pid is None
 
     def stop(self) -> None:
-        """Stop it fast; what does not end within a minute is ended without a last checkpoint, and recovers next time."""
+        """Stop it fast; what does not end within a minute is ended without a last checkpoint, and recovers next time.
+
+        On a full disk a last checkpoint is tried again and again, so there it does not get the minute.
+        """
+        self._listen_from_here()
         for number, patience in ((signal.SIGINT, _FAST_S), (signal.SIGQUIT, _AT_ONCE_S), (signal.SIGKILL, 5.0)):
             if self.ended() or self.pid is None:
                 return
@@ -248,6 +256,19 @@ class Server:
             while waited < patience and not self.ended():
                 self._wait(pause)
                 waited += pause
+                if number == signal.SIGINT and waited > _PATIENT_ON_FULL_DISK_S and self.no_room():
+                    break
+
+    def no_room(self) -> bool:
+        """True where the disk is full: the server says so, or it has no room left even to say it."""
+        about = os.statvfs(self._folder)
+        return about.f_bavail * about.f_frsize < _NEEDED_ROOM or NoStart(self._words()).disk_full
+
+    def leave(self) -> None:
+        """Take away the socket's folder where it had to be made outside of ours."""
+        if self._socket.parent != self._folder:
+            with contextlib.suppress(OSError):
+                self._socket.rmdir()
 
     # --- small things -------------------------------------------------------------------------------------------------
 
@@ -306,8 +327,12 @@ class Server:
             raise NoStart(f"{program} ended with {os.waitstatus_to_exitcode(status)}: {said[-_TAIL:]}")
         return said
 
+    def _listen_from_here(self) -> None:
+        logs = self._data / "log"
+        self._log_sizes = {path.name: path.stat().st_size for path in logs.glob("*.log")} if logs.is_dir() else {}
+
     def _words(self) -> str:
-        """What the server said since it was started."""
+        """What the server said since it was started, or told to stop."""
         words = []
         for path in [self._folder / "start.log", *sorted((self._data / "log").glob("*.log"))]:
             with contextlib.suppress(OSError), path.open("rb") as file:
