@@ -197,8 +197,8 @@ def _start(place: Place, keeper: int, tcp: int | None) -> dict[str, Any]:
         with contextlib.suppress(BrokenPipeError):
             given.write(json.dumps(task).encode())
             given.close()
+        process.wait()  # the keeper is its child: nobody's whom we know, and it goes on where we are interrupted here
         said = told.readline()
-    process.wait()  # the keeper is its child, and nobody's whom we know
     answer = json.loads(said) if said else {"error": _last_words(place)}
     if "error" in answer:
         raise _explained(place, answer)

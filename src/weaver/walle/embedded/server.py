@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ DISK_FULL = ("No space left on device", "Check free disk space", "Disk quota exc
 _STILL_IN_USE = "is still in use"
 _NO_PROGRESS_S = 60.0
 _FAST_S = 60.0
+_PAUSE_S = 0.02
 _AT_ONCE_S = 15.0
 _NEEDED_ROOM = 16 << 20  # bytes: one file of the write-ahead log
 _PATIENT_ON_FULL_DISK_S = 1.0
@@ -342,7 +344,7 @@ class Server:
 
     def _clear(self, data: int) -> None:
         """Take away the note of a server that is no more; wait for one that is still ending (its keeper was killed)."""
-        while True:
+        for attempt in count():
             try:
                 first = (self._data / "postmaster.pid").read_text(encoding="utf-8").split("\n", 1)[0]
                 pid = abs(int(first))
@@ -354,8 +356,9 @@ class Server:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink("postmaster.pid", dir_fd=data)
                 return
-            os.kill(pid, signal.SIGINT)
-            if self._wait(0.02):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT if attempt * _PAUSE_S < _FAST_S else signal.SIGQUIT)
+            if self._wait(_PAUSE_S):
                 raise NoStart("it was told to stop while it waited for an earlier server to end")
 
 
