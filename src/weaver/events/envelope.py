@@ -153,15 +153,6 @@ def encode(event: Envelope[Any]) -> bytes:
             f"{event.type} {event.id} has {len(data):,} bytes; {MOST_BYTES:,} are the most: split it, or keep the bulk in a "
             "file and its name in the event"
         )
-    checker = _checkers.get(type(payload))
-    if checker is None:
-        checker = _checkers[type(payload)] = _checker_of(type(payload))
-    if checker is not _nothing:
-        where = checker(payload)
-        if where is not None:
-            raise EventNotSerialisable(
-                f"{event.type} {event.id}: {where} is not finite, and JSON has no such number; leave it out or use None"
-            )
     _check_return(event, data)
     if b"\\u0000" in data and _has_nul(data):
         raise EventNotSerialisable(
@@ -212,7 +203,6 @@ _encoder = msgspec.json.Encoder()
 _decode_wire = msgspec.json.Decoder(_Wire).decode
 _whole: dict[str, tuple[int, Callable[[Any], Envelope[Any]] | None]] = {}
 _decoders: dict[tuple[str, int], Callable[[Any], Any]] = {}
-_checkers: dict[type, Callable[[Any], str | None]] = {}
 
 
 def _check_return(event: Envelope[Any], data: bytes) -> None:
@@ -220,8 +210,10 @@ def _check_return(event: Envelope[Any], data: bytes) -> None:
     try:
         back = decode(data, event.type)
     except EventNotSerialisable as error:
+        _refuse_the_infinite(event)
         raise EventNotSerialisable(f"{event.type} {event.id}: it could not be read again: {error}") from None
     if back != event:
+        _refuse_the_infinite(event)
         for name in event.payload.__struct_fields__:
             before, after = getattr(event.payload, name), getattr(back.payload, name)
             if before != after:
@@ -282,31 +274,13 @@ def _fields_of_any(cls: type[msgspec.Struct]) -> tuple[str, ...]:
     return tuple(one.name for one in msgspec.structs.fields(cls) if "Any" in repr(one.type))
 
 
-def _nothing(payload: Any) -> str | None:
-    return None
-
-
-def _checker_of(cls: type[msgspec.Struct]) -> Callable[[Any], str | None]:
-    """Finds the first number of a payload that is not finite. Fields that can hold none are not looked at."""
-    fields = msgspec.structs.fields(cls)
-    floats = tuple(one.name for one in fields if one.type in (float, float | None))
-    plain = (int, str, bool, bytes, int | None, str | None, bool | None)
-    others = tuple(one.name for one in fields if one.name not in floats and one.type not in plain)
-    if not floats and not others:
-        return _nothing
-
-    def check(payload: Any) -> str | None:
-        for name in floats:
-            value = getattr(payload, name)
-            if value is not None and not math.isfinite(value):
-                return f"{name}={value!r}"
-        for name in others:
-            where = _not_finite(name, getattr(payload, name))
-            if where is not None:
-                return where
-        return None
-
-    return check
+def _refuse_the_infinite(event: Envelope[Any]) -> None:
+    """Raise EventNotSerialisable for the first number that JSON has no word for; it was written as null."""
+    where = _not_finite("payload", event.payload)
+    if where is not None:
+        raise EventNotSerialisable(
+            f"{event.type} {event.id}: {where} is not finite, and JSON has no such number; leave it out or use None"
+        )
 
 
 def _not_finite(where: str, value: Any) -> str | None:

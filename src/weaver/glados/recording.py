@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ POINTS_OF_EQUITY = 500
 """Points of the equity curve in the result's row; the whole curve lies in its file."""
 
 _DONE = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
-_ORDER_ROW = ("number", "symbol", "side", "kind", "quantity", "status", "reason", "tag", "submitted_ns", "done_ns",
+_order_row = attrgetter("number", "symbol", "side", "kind", "quantity", "status", "reason", "tag", "submitted_ns", "done_ns",
               "filled_quantity", "average_price")  # fmt: skip
 
 
@@ -207,7 +208,7 @@ class Recording:
         ready = waiting if everything else [order for order in waiting if order.status in _DONE]
         self._waiting = [] if everything else [order for order in waiting if order.status not in _DONE]
         records = map(order_record, ready)
-        return [tuple(getattr(record, name) for name in _ORDER_ROW) for record in records]
+        return [_order_row(record) for record in records]
 
     def _keep(self, result: Result) -> Any:
         from weaver.results.keeping import save

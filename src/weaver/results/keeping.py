@@ -58,7 +58,8 @@ def save(record: RunRecord, folder: Path, bars_folder: Path) -> Path:
     facts["params"], facts["settings"] = plain(record.params), plain(record.settings)
     facts["series"] = [_keep_bars(record.series[symbol], bars_folder) for symbol in record.symbols]
     facts["plots"] = _keep_plots(record.plots, part)
-    pl.DataFrame({name: getattr(record, name) for name in _EQUITY}).write_parquet(part / "equity.parquet")
+    equity = pl.DataFrame({name: getattr(record, name) for name in _EQUITY})
+    equity.write_parquet(part / "equity.parquet", compression="lz4")
     _structs(record.fills, Fill).write_parquet(part / "fills.parquet")
     _structs(record.orders, OrderRecord).write_parquet(part / "orders.parquet")
     (part / "run.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
