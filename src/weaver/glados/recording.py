@@ -38,6 +38,10 @@ PRODUCER = "backtest"
 ROWS_OF_AN_EVENT = 2_000
 """Orders or fills in one event, so that it stays well below the largest that the log takes."""
 
+ROWS_WHILE_RUNNING = 2_000
+"""Orders and fills that are written in one go while the run is under way, so about as many a second: Python runs one thread
+at a time, and a run that trades without a pause must not wait for its own diary. The rest is written when it is over."""
+
 POINTS_OF_EQUITY = 500
 """Points of the equity curve in the result's row; the whole curve lies in its file."""
 
@@ -86,7 +90,8 @@ class Recording:
         self._version = version
         self._queue: SimpleQueue[_Batch | _End] = SimpleQueue()  # the engine holds what is in it anyway
         self._bars_done: Callable[[], int] = lambda: 0
-        self._waiting: list[Order] = []
+        self._waiting: list[Order] = []  # orders that are not written yet
+        self._unwritten: list[Fill] = []
         self._fills = 0
         self._orders = 0
         self._root: Envelope[Any] | None = None
@@ -157,16 +162,19 @@ class Recording:
             await store.log.append([created, started], transaction=transaction)
 
     async def _add(self, store: OpenStore, batch: _Batch) -> None:
-        ended = self._ended(batch.orders, everything=False)
+        self._waiting += batch.orders
+        self._unwritten += batch.fills
+        orders, fills = self._ended(ROWS_WHILE_RUNNING), self._unwritten[:ROWS_WHILE_RUNNING]
+        del self._unwritten[: len(fills)]
         async with store.database.transaction() as transaction:
-            await self._append(store, ended, batch.fills, batch.bars_done, transaction)
+            await self._append(store, orders, fills, batch.bars_done, transaction)
 
     async def _end(self, store: OpenStore, end: _End) -> None:
-        ended = self._ended((), everything=True)
+        orders, fills = [_order_row(order_record(order)) for order in self._waiting], self._unwritten
         result = end.result
         kept = None if result is None else self._keep(result)
         async with store.database.transaction() as transaction:
-            await self._append(store, ended, (), end.bars_done, transaction)
+            await self._append(store, orders, fills, end.bars_done, transaction)
             await store.runs.end(
                 self.run_id,
                 end.status,
@@ -202,13 +210,11 @@ class Recording:
         if events:
             await store.log.append(events, transaction=transaction)
 
-    def _ended(self, orders: Sequence[Order], *, everything: bool) -> list[tuple[Any, ...]]:
-        """The rows of the orders that have ended since the last time, or of all that are left."""
-        waiting = [*self._waiting, *orders]
-        ready = waiting if everything else [order for order in waiting if order.status in _DONE]
-        self._waiting = [] if everything else [order for order in waiting if order.status not in _DONE]
-        records = map(order_record, ready)
-        return [_order_row(record) for record in records]
+    def _ended(self, most: int) -> list[tuple[Any, ...]]:
+        """The rows of the first `most` orders that wait to be written, of those the ones that have ended."""
+        looked_at, rest = self._waiting[:most], self._waiting[most:]
+        self._waiting = [order for order in looked_at if order.status not in _DONE] + rest
+        return [_order_row(order_record(order)) for order in looked_at if order.status in _DONE]
 
     def _keep(self, result: Result) -> Any:
         from weaver.results.keeping import save
