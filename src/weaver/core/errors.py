@@ -36,7 +36,7 @@
             ├── PostgresNotFound     there are no programs to start one with
             ├── DatabaseStartError   it does not start, or cannot here; says what it said
             ├── DatabaseDiskFull     there is no room: nothing was written, nothing is lost; make some, and go on
-            ├── DatabaseVersionError the data are another version's
+            ├── DatabaseVersionError  the data are another version's
             ├── DatabaseInUse        others use it, or there is something in it
             └── BackupError          a backup cannot be written, read or restored
 

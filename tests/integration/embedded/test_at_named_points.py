@@ -98,6 +98,18 @@ def test_while_it_lingers_it_is_there_for_the_next_user_and_stop_does_not_wait(h
     assert not holding.stop(held.place)
 
 
+def test_stop_waits_for_a_keeper_that_is_still_on_its_way_up(home: Path, tmp_path: Path) -> None:
+    stop = Stop(tmp_path, "launched")
+    user = User(home, stop.code, waits=False)
+    stop.reached()
+    user.kill()
+    asked = threading.Thread(target=holding.stop, args=(holding.Place(home),))
+    asked.start()
+    stop.go()
+    asked.join()
+    assert on(home) == []
+
+
 def test_a_server_killed_while_it_lingers_ends_its_keeper(home: Path) -> None:
     with attach(home, linger=600) as held:
         pass

@@ -41,7 +41,7 @@ def disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[int], None]]]:
 
     yield folder, resize
     wait_until_stopped(folder)
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "-l", str(folder)], check=True)
     assert on(folder) == []
 
 

@@ -86,7 +86,8 @@ def attach(
     """Hold the server of `folder` (default: `data_folder()`), started where it does not run.
 
     `linger` keeps it for so many seconds after the last user has left; the longest wish counts. `tcp` is a port on 127.0.0.1
-    that it listens on besides. `say` takes a line when this takes longer than two seconds (default: standard error).
+    that it listens on besides. `say` takes a line when this takes longer than two seconds (default: standard error, where it
+    is a terminal).
 
     Raises DatabaseStartError, DatabaseDiskFull, DatabaseVersionError or PostgresNotFound.
     """
@@ -294,32 +295,43 @@ def stop(place: Place, *, force: bool = False, users: Callable[[Place], str] = l
 
     Raises DatabaseInUse where others use it, with what `users` says of them, unless `force`; it ends with the last of them.
     """
-    import signal
-
     if not place.folder.is_dir():
         return False
-    with telling(f"PostgreSQL in {place.folder} is being stopped", None), locked(place.start_lock):
-        with contextlib.ExitStack() as opened:
-            if _keeper_is_free(place, opened) is not None:
-                return False
-        server = server_of(place)
-        place.kept.unlink(missing_ok=True)
-        with place.users_lock.open("a") as mine:
-            try:
-                fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not force:
-                    if server is not None:
-                        os.kill(server["keeper"], signal.SIGUSR1)  # look again whether it is kept
-                    raise DatabaseInUse(
-                        f"the database is in use{users(place)}; it stops when the last user leaves, or now with: "
-                        f"weaver db stop --force"
-                    ) from None
-        if server is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(server["keeper"], signal.SIGTERM)
-        with place.keeper_lock.open("a") as ended:
-            fcntl.flock(ended, fcntl.LOCK_EX)
+    with telling(f"PostgreSQL in {place.folder} is being stopped", None):
+        while True:
+            with locked(place.start_lock):
+                stopped = _stop(place, force, users)
+            if stopped is not None:
+                return stopped
+            select.select([], [], [], _PAUSE_S)
+
+
+def _stop(place: Place, force: bool, users: Callable[[Place], str]) -> bool | None:
+    """Under start.lock. None: a keeper is on its way up, and needs that lock to come down again; look again in a moment."""
+    import signal
+
+    with contextlib.ExitStack() as opened:
+        if _keeper_is_free(place, opened) is not None:
+            return False
+    server = server_of(place)
+    if server is None:
+        return None
+    place.kept.unlink(missing_ok=True)
+    with place.users_lock.open("a") as mine:
+        try:
+            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not force:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(server["keeper"], signal.SIGUSR1)  # look again whether it is kept
+                raise DatabaseInUse(
+                    f"the database is in use{users(place)}; it stops when the last user leaves, or now with: "
+                    f"weaver db stop --force"
+                ) from None
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(server["keeper"], signal.SIGTERM)
+    with place.keeper_lock.open("a") as ended:
+        fcntl.flock(ended, fcntl.LOCK_EX)
     return True
 
 
@@ -353,4 +365,5 @@ def telling(what: str, say: Callable[[str], None] | None) -> Iterator[None]:
 
 
 def _to_standard_error(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - a wait that nobody explains looks like a hang
+    if sys.stderr.isatty():  # as every progress: for somebody who waits, and never in a pipe
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - a wait that nobody explains looks like a hang
