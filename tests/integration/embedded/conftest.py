@@ -1,4 +1,4 @@
-"""A home with a database, one for each file of tests, that runs before no test and after none."""
+"""A home with a database, one for all the tests here, that runs before no test and after none."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def _no_database_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home whose database exists, used by the tests of this file one after the other."""
+    """A home whose database exists, used by all these tests one after the other."""
     home = tmp_path_factory.mktemp("home")
     attach(home).close()
     wait_until_stopped(home)

