@@ -133,7 +133,7 @@ class Database:
                     stands = not connection.is_closed()
                     raise
             finally:
-                await self._release(connection)
+                await self._pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
@@ -174,10 +174,6 @@ class Database:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"{self!r} is closed")
-
-    async def _release(self, connection: Any) -> None:
-        if self._pool is not None:
-            await self._pool.release(connection)
 
     async def _patiently(self, attempt: Callable[[], Any]) -> Any:
         """`attempt`, again and again while the server is away, until the patience ends."""
@@ -242,14 +238,13 @@ class Database:
                 await session.commit()
 
     async def close(self) -> None:
-        """Close all connections. Closing twice does nothing; using it afterwards raises StoreError."""
+        """Close all connections, once those in use were given back. Twice is nothing."""
         self._closed = True
-        pool, self._pool = self._pool, None
-        if pool is not None:
+        if self._pool is not None:  # which stays: whoever still uses a connection gives it back there
             try:
-                await asyncio.shield(pool.close())
+                await asyncio.shield(self._pool.close())
             except BROKEN:
-                pool.terminate()
+                self._pool.terminate()
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.dispose()
