@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
+from weaver.glados.clock.system import SystemClock
+from weaver.testing.contracts import Store
+from weaver.walle.consumer_desk import PostgresConsumerDesk
+from weaver.walle.database import Database
 from weaver.walle.embedded import attach
+from weaver.walle.event_log import PostgresEventLog
 from weaver.walle.migrating import upgrade
 
 
@@ -87,6 +94,37 @@ def database_url(_emptied: str) -> str:
     """A database with Weaver's tables, empty, and used by nobody else."""
     on_server(_emptied, _LEAVE, _EMPTY)
     return _emptied
+
+
+@pytest.fixture
+def run_on(database_url: str) -> Callable[..., Any]:
+    """`run_on(main)` runs the coroutine function `main(database)` on a `Database` with Weaver's tables, empty."""
+
+    def run(main: Callable[[Database], Coroutine[Any, Any, Any]], **settings: Any) -> Any:
+        async def whole() -> Any:
+            async with Database(database_url, clock=SystemClock(), **settings) as database:
+                return await main(database)
+
+        return asyncio.run(whole())
+
+    return run
+
+
+@pytest.fixture
+def in_postgres(database_url: str, request: pytest.FixtureRequest) -> None:
+    """Opens the store of a contract suite in PostgreSQL, on real time: what is waited for is the server."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Store]:
+        clock = SystemClock()
+        async with Database(database_url, clock=clock) as database:
+            log = PostgresEventLog(database)
+            try:
+                yield Store(log=log, desk=PostgresConsumerDesk(database, retry_s=0.02), clock=clock)
+            finally:
+                await log.close()
+
+    request.instance.opened = opened
 
 
 _LEAVE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -1,0 +1,168 @@
+"""Migrations: up, down and up again, by Weaver and by Alembic's own command, and no drift from the models."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from weaver.core.errors import ConfigError, SchemaMismatch, StoreUnavailable
+from weaver.walle.migrating import check_drift, downgrade, upgrade
+from weaver.walle.models import Base
+from weaver.walle.schema import REVISION, revision_of
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = ROOT / "src/weaver/walle/migrations/versions"
+
+
+def ask(url: str, statement: str) -> list[Any]:
+    async def main() -> list[Any]:
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        try:
+            return [row[0] for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(main())
+
+
+def tables(url: str) -> set[str]:
+    return set(ask(url, "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")) - {"alembic_version"}
+
+
+def indexes(url: str) -> set[str]:
+    return set(ask(url, "SELECT indexname::text FROM pg_indexes WHERE schemaname = 'public'"))
+
+
+def alembic(*arguments: str, url: str | None) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "DB_URL"}
+    if url is not None:
+        environment["DB_URL"] = url
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+def test_up_down_and_up_again_with_data_in_it(empty_url: str) -> None:
+    upgrade(empty_url)
+    assert tables(empty_url) == set(Base.metadata.tables)
+    assert {"idx_outbox_type", "idx_outbox_created_at", "idx_outbox_type_created"} <= indexes(empty_url)
+    ask(empty_url, "INSERT INTO outbox (type, payload) VALUES ('a.B', '{}') RETURNING id")
+    ask(empty_url, "INSERT INTO consumer_offsets (consumer_id) VALUES ('one') RETURNING last_offset")
+    ask(
+        empty_url,
+        "WITH run AS (INSERT INTO runs (id, mode, strategy, status, config, lock_key) "
+        "VALUES ('r', 'backtest', 's', 'running', '{}', 1) RETURNING id) SELECT 1 FROM run",
+    )
+    ask(
+        empty_url,
+        "INSERT INTO fills (run_id, seq, number, symbol, side, ts_ns, quantity, price, commission) "
+        "VALUES ('r', 1, 1, 'A', 'buy', 0, 1, 1, 0) RETURNING 1",
+    )
+    downgrade(empty_url)
+    assert tables(empty_url) == set()
+    assert ask(empty_url, "SELECT count(*) FROM pg_class WHERE relkind = 'S' AND relname LIKE 'outbox%'") == [0]
+    upgrade(empty_url)
+    assert tables(empty_url) == set(Base.metadata.tables)
+    assert ask(empty_url, "INSERT INTO outbox (type, payload) VALUES ('a.B', '{}') RETURNING id") == [1]
+
+
+def test_an_upgrade_of_what_is_up_to_date_changes_nothing(own_url: str) -> None:
+    ask(own_url, "INSERT INTO outbox (type, payload) VALUES ('a.B', '{}') RETURNING id")
+    upgrade(own_url)
+    assert ask(own_url, "SELECT count(*) FROM outbox") == [1]
+
+
+def test_the_revision_that_weaver_expects_is_the_newest_and_the_one_that_an_upgrade_leaves(own_url: str) -> None:
+    newest = sorted(path.name for path in VERSIONS.glob("[0-9]*.py"))[-1]
+    assert newest.startswith(f"{REVISION}_")
+
+    async def main() -> str | None:
+        connection = await asyncpg.connect(own_url.replace("+asyncpg", ""))
+        try:
+            return await revision_of(connection)
+        finally:
+            await connection.close()
+
+    assert asyncio.run(main()) == REVISION
+
+
+def test_models_and_migrations_agree_and_a_column_by_hand_is_found(
+    own_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_drift(own_url)
+    ask(own_url, "ALTER TABLE runs ADD COLUMN extra int")
+    with pytest.raises(SchemaMismatch, match="extra"):
+        check_drift(own_url)
+    ask(own_url, "ALTER TABLE runs DROP COLUMN extra")
+    check_drift(own_url)
+    ask(own_url, "DROP INDEX idx_outbox_type")
+    with pytest.raises(SchemaMismatch, match="idx_outbox_type"):
+        check_drift(own_url)
+    capsys.readouterr()
+
+
+def test_two_migrations_at_once_both_succeed(empty_url: str) -> None:
+    code = f"from weaver.walle.migrating import upgrade; upgrade({empty_url!r})"
+    both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [one.communicate()[1] for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    assert tables(empty_url) == set(Base.metadata.tables)
+
+
+def test_alembic_itself_honours_db_url(empty_url: str) -> None:
+    for command, expected in (
+        (["upgrade", "head"], set(Base.metadata.tables)),
+        (["downgrade", "base"], set()),
+        (["upgrade", "head"], set(Base.metadata.tables)),
+    ):
+        done = alembic(*command, url=empty_url)
+        assert done.returncode == 0, done.stderr
+        assert tables(empty_url) == expected
+    plain = empty_url.replace("postgresql+asyncpg", "postgresql")
+    done = alembic("check", url=plain)
+    assert done.returncode == 0, done.stderr
+
+
+def test_alembic_without_a_database_says_what_to_set() -> None:
+    done = alembic("upgrade", "head", url=None)
+    assert done.returncode != 0
+    assert "DB_URL=postgresql+asyncpg://" in done.stderr
+
+
+def test_alembic_writes_the_statements_down_where_it_is_asked_to() -> None:
+    done = alembic("upgrade", "head", "--sql", url="postgresql://nobody@nowhere/none")
+    assert done.returncode == 0, done.stderr
+    assert "CREATE TABLE outbox" in done.stdout
+
+
+def test_a_migration_that_fails_is_taken_back_whole(empty_url: str) -> None:
+    ask(empty_url, "CREATE TABLE runs (id int)")
+    with pytest.raises(StoreUnavailable, match="taken back whole"):
+        upgrade(empty_url)
+    assert tables(empty_url) == {"runs"}
+
+
+def test_a_revision_that_nobody_knows_is_told(own_url: str) -> None:
+    with pytest.raises(ConfigError, match="777"):
+        upgrade(own_url, "777")
+
+
+def test_a_database_of_a_newer_weaver_is_not_touched(own_url: str) -> None:
+    ask(own_url, "UPDATE alembic_version SET version_num = '999'")
+    with pytest.raises(ConfigError, match="999"):
+        upgrade(own_url)
+    with pytest.raises(ConfigError, match="999"):
+        downgrade(own_url)
+    assert tables(own_url) == set(Base.metadata.tables)
+
+
+def test_a_server_that_is_away_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        upgrade(f"postgresql+asyncpg://me@/name?host={tmp_path}")
