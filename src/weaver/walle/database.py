@@ -238,7 +238,10 @@ class Database:
                 await session.commit()
 
     async def close(self) -> None:
-        """Close all connections, once those in use were given back. Twice is nothing."""
+        """Close all connections, once those in use were given back. Twice is nothing.
+
+        Who uses it afterwards gets StoreError.
+        """
         self._closed = True
         if self._pool is not None:  # which stays: whoever still uses a connection gives it back there
             try:
@@ -310,13 +313,13 @@ def describe_url(url: str) -> str:
 def _dsn(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in ("postgresql+asyncpg", "postgresql", "postgres"):
-        raise ConfigError(
-            f"database URL with the scheme {scheme[:40]!r}: write postgresql+asyncpg://user:password@host:5432/name"
-        )
-    readable = "@" not in rest.partition("@")[2].partition("?")[0]
+        what = f"the scheme {scheme[:40]!r}" if separator else "no scheme"
+        raise ConfigError(f"database URL with {what}: write postgresql+asyncpg://user:password@host:5432/name")
+    # A mark within a password that was not escaped ends the host early, and what follows would be shown as something else.
     try:
         parts = urlsplit(url)
-        readable = readable and parts.port != 0 and ("@" in parts.netloc or "@" not in parts.path + parts.fragment)
+        readable = parts.port != 0 and "@" not in parts.path + parts.fragment
+        readable = readable and ("@" in parts.netloc or not parts.netloc or "@" not in rest)
     except ValueError:
         readable = False
     if not readable:
