@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fixtures"))
+
+from postgres import Server, running_server
 
 from weaver.glados.clock.system import SystemClock
 from weaver.testing.contracts import Store
@@ -42,6 +47,13 @@ def with_database(url: str, name: str) -> str:
     parts = urlsplit(url)
     plain = urlunsplit(parts._replace(path=f"/{name}"))
     return plain if parts.netloc else plain.replace(f"{parts.scheme}:/", f"{parts.scheme}:///", 1)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A server of a test's own, which knows prepared transactions and need not flush: one for each worker of the tests."""
+    with running_server(durable=False) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
