@@ -9,11 +9,12 @@ export VENV PYTHON
 export PYTHONNOUSERSITE = 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test check coverage bench bench-log format lock clean
+.PHONY: help demo test stress check coverage bench bench-log format lock clean
 
 help:
 	@echo "make demo    backtest examples/sma_cross.py on real prices and write reports/demo.html"
 	@echo "make test    run the tests                     (ARGS=\"-k limit\" is handed to pytest)"
+	@echo "make stress  the event log under stress for WEAVER_STRESS=60 seconds, with the wrong readers as a control"
 	@echo "make check   style, types, floors              (make format mends what a machine can)"
 	@echo "make coverage  branch coverage of the clocks and the values, 98 % at least"
 	@echo "make bench   measure the speed against peers"
@@ -28,6 +29,10 @@ demo:
 test:
 	@scripts/setup test
 	@$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+stress:
+	@scripts/setup test
+	@WEAVER_STRESS=$${WEAVER_STRESS:-60} $(PY) -m pytest -q -s -p no:randomly tests/integration/test_stress.py $(ARGS)
 
 check:
 	@scripts/setup test
