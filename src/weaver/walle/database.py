@@ -44,6 +44,8 @@ BROKEN = (
 )
 """What asyncpg raises when a connection is gone, or cannot be had."""
 
+_AMBIGUOUS = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
 _REFUSED = (
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -120,20 +122,16 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """A pooled connection for the block. The first one asks whether the tables are those of this Weaver."""
-        stands = False
-        with named_errors(self.url, lambda: stands):
+        with named_errors(self.url):
             connection = await self._acquire()
-            try:
+        try:
+            with named_errors(self.url, connection):
                 if not self._checked:
                     await check_schema(connection)
                     self._checked = True
-                try:
-                    yield connection
-                except (OSError, asyncpg.InterfaceError):
-                    stands = not connection.is_closed()
-                    raise
-            finally:
-                await self._pool.release(connection)
+                yield connection
+        finally:
+            await self._pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
@@ -154,12 +152,15 @@ class Database:
             try:
                 await inner.commit()
             except BROKEN as error:
-                raise OutcomeUnknown(
-                    f"the connection to {describe_url(self.url)} broke while it was committing ({error}); "
-                    "look whether it was done before doing it again"
-                ) from error
+                raise self._unknown(error) from error
         for step in one.after_commit:
             step()
+
+    def _unknown(self, error: Exception) -> OutcomeUnknown:
+        return OutcomeUnknown(
+            f"the connection to {describe_url(self.url)} broke while it was committing ({_first_line(error)}); "
+            "look whether it was done before doing it again"
+        )
 
     async def _acquire(self) -> Any:
         self._check_open()
@@ -235,7 +236,12 @@ class Database:
                     await check_schema(connection.driver_connection)
                     self._checked = True
                 yield session
-                await session.commit()
+                try:
+                    await session.commit()
+                except Exception as error:
+                    if isinstance(_innermost(error), BROKEN):
+                        raise self._unknown(error) from error
+                    raise
 
     async def close(self) -> None:
         """Close all connections, once those in use were given back. Twice is nothing.
@@ -258,10 +264,11 @@ async def _leave(connection: Any) -> None:
 
 
 @contextmanager
-def named_errors(url: str, stands: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def named_errors(url: str, connection: Any = None) -> Iterator[None]:
     """The driver's errors within the block by Weaver's names.
 
-    An OSError or a wrong call of the driver, while `stands` says that the connection does, is the caller's own: it passes.
+    With a `connection`, an error that may have come from elsewhere (a file that is not there, a wrong argument) is the
+    connection's only where it is closed; else it is left as it is, and nobody waits for a server that is well.
     """
     try:
         yield
@@ -276,7 +283,7 @@ def named_errors(url: str, stands: Callable[[], bool] = lambda: False) -> Iterat
     except asyncpg.ReadOnlySQLTransactionError as error:
         raise StoreUnavailable(f"{describe_url(url)} only reads: {error}; name the primary server in DB_URL") from error
     except BROKEN as error:
-        if isinstance(error, OSError | asyncpg.InterfaceError) and stands():
+        if connection is not None and isinstance(error, _AMBIGUOUS) and not connection.is_closed():
             raise
         raise StoreUnavailable(f"the connection to {describe_url(url)} broke: {_first_line(error)}") from error
     except Exception as error:
@@ -287,9 +294,7 @@ def named_errors(url: str, stands: Callable[[], bool] = lambda: False) -> Iterat
 
 def _of_sqlalchemy(error: Any, url: str) -> Exception:
     """SQLAlchemy wraps the driver's error twice; the innermost one says what happened."""
-    inner: BaseException = error.orig
-    while inner.__cause__ is not None:
-        inner = inner.__cause__
+    inner = _innermost(error)
     if isinstance(inner, asyncpg.IntegrityConstraintViolationError):
         return StoreError(f"the database refused it: {_first_line(inner)}")
     try:
@@ -299,6 +304,13 @@ def _of_sqlalchemy(error: Any, url: str) -> Exception:
         return named
     except BaseException:  # noqa: BLE001 - it is raised again by the caller, as it came
         return StoreError(f"the database refused it: {_first_line(inner)}")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    inner: BaseException = getattr(error, "orig", None) or error
+    while inner.__cause__ is not None:
+        inner = inner.__cause__
+    return inner
 
 
 def describe_url(url: str) -> str:

@@ -345,5 +345,10 @@ def _fail(part: Sequence[tuple[bytes, asyncio.Future[int]]], error: BaseExceptio
 async def _let_start() -> None:
     """Let a task that was just made send its query."""
     turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_soon(lambda: turn.done() or turn.set_result(None))  # done: it was cancelled
+
+    def start() -> None:
+        if not turn.done():  # it is where this was cancelled
+            turn.set_result(None)
+
+    asyncio.get_running_loop().call_soon(start)
     await turn

@@ -53,10 +53,14 @@ class Notifier:
                     self._connection = await self._database.connect(
                         application_name="weaver notifier", synchronous_commit="off"
                     )
-                await self._connection.execute(f"NOTIFY {CHANNEL}")
+                # Bounded: over a connection that swallows everything this would never end, and neither would `close`.
+                clock = self._database.clock
+                await run_until(clock, clock.now_ns() + _ANSWER_NS, self._connection.execute(f"NOTIFY {CHANNEL}"))
                 self.sent += 1
-            except (StoreError, *BROKEN):
-                self._connection = None
+            except (StoreError, TimeoutError, *BROKEN):
+                connection, self._connection = self._connection, None
+                if connection is not None:
+                    connection.terminate()
                 return
 
     async def close(self) -> None:
@@ -113,8 +117,8 @@ class Listener:
             try:
                 self.state = ListenerState.CONNECTING
                 connection = await self._database.connect(application_name="weaver listener")
-                await self._listen(connection)
                 pause = _FIRST_PAUSE_NS
+                await self._listen(connection)
             except (StoreError, TimeoutError, *BROKEN):
                 pass
             finally:
