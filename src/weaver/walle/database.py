@@ -125,7 +125,7 @@ class Database:
         with named_errors(self.url):
             connection = await self._acquire()
         try:
-            with named_errors(self.url, connection):
+            with named_errors(self.url, lambda: not connection.is_closed()):
                 if not self._checked:
                     await check_schema(connection)
                     self._checked = True
@@ -264,11 +264,11 @@ async def _leave(connection: Any) -> None:
 
 
 @contextmanager
-def named_errors(url: str, connection: Any = None) -> Iterator[None]:
+def named_errors(url: str, stands: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """The driver's errors within the block by Weaver's names.
 
-    With a `connection`, an error that may have come from elsewhere (a file that is not there, a wrong argument) is the
-    connection's only where it is closed; else it is left as it is, and nobody waits for a server that is well.
+    An error that may have come from elsewhere (a file that is not there, a wrong argument) is the connection's only where
+    that does not stand; else it is left as it is, and nobody waits for a server that is well.
     """
     try:
         yield
@@ -283,7 +283,7 @@ def named_errors(url: str, connection: Any = None) -> Iterator[None]:
     except asyncpg.ReadOnlySQLTransactionError as error:
         raise StoreUnavailable(f"{describe_url(url)} only reads: {error}; name the primary server in DB_URL") from error
     except BROKEN as error:
-        if connection is not None and isinstance(error, _AMBIGUOUS) and not connection.is_closed():
+        if isinstance(error, _AMBIGUOUS) and stands():
             raise
         raise StoreUnavailable(f"the connection to {describe_url(url)} broke: {_first_line(error)}") from error
     except Exception as error:

@@ -39,7 +39,7 @@ def test_type_version_and_chain_follow_from_payload_and_cause() -> None:
 def test_the_id_is_a_function_of_everything_else() -> None:
     base = made(run_id="r")
     assert made(run_id="r").id == base.id
-    assert len(base.id) == 26
+    assert len(base.id) == 32
     others = [
         made(Noted(2), run_id="r"),
         made(Noted(1, "x"), run_id="r"),
