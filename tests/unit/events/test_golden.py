@@ -65,7 +65,9 @@ KNOWN: dict[tuple[str, int], msgspec.Struct] = {
 def event_of(kind: tuple[str, int]) -> Envelope:
     """The event that the golden file of `kind` holds: the second of a chain, of a run."""
     first = envelope(RunStarted(), ts="2024-01-02T00:00:00Z", producer="backtest", run_id="run-1", id="event-1")
-    return envelope(KNOWN[kind], ts=1_704_153_600_123_456_789, producer="backtest", run_id="run-1", cause=first)
+    return envelope(
+        KNOWN[kind], ts=1_704_153_600_123_456_789, producer="backtest", run_id="run-1", cause=first, id="event-2"
+    )
 
 
 def file_of(kind: tuple[str, int]) -> Path:
