@@ -17,7 +17,7 @@ from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import Clock
 from weaver.events.desk import ConsumerDesk, Lease, letter_of
 from weaver.events.envelope import StoredEvent
-from weaver.events.log import MOST_EVENTS, EventFilter, EventLog, Transaction, check_offset
+from weaver.events.log import MOST_EVENTS, EventBatch, EventFilter, EventLog, Transaction, check_offset
 from weaver.events.offsets import check_consumer
 
 __all__ = ["ConsumerState", "EventConsumer", "Handler", "Poison"]
@@ -171,12 +171,17 @@ class EventConsumer:
                 self.state = ConsumerState.RETRYING
                 await self._pause(pause_ns)
                 pause_ns = min(2 * pause_ns, _LONGEST_PAUSE_NS)
+            except Exception as error:
+                self.last_error = f"{type(error).__name__}: {error}"
+                self.state = ConsumerState.STOPPED
+                raise
 
     async def _consume(self, lease: Lease) -> bool:
         """Handle events until the lease is lost or the offset was moved by hand; True where it halted."""
         self.state = ConsumerState.RUNNING
-        stream = self._log.batches(types=self._types, from_offset=self.offset, most=self._batch)
+        stream = self._log.batches(types=self._types, from_offset=self.offset, most=self._batch, empty=True)
         batches = _Batches(stream)
+        noted_ns = self._clock.now_ns()
         try:
             while True:
                 batch = await batches.next(self._again)
@@ -184,11 +189,17 @@ class EventConsumer:
                     self.state = ConsumerState.PAUSED
                     await self._may_run.wait()
                     self.state = ConsumerState.RUNNING
-                if not batch or self._again.is_set() or lease.lost:
+                if batch is None or self._again.is_set() or lease.lost:
                     return False
-                if not await self._handle(batch):
-                    self.state = ConsumerState.HALTED
-                    return True
+                if batch:
+                    if not await self._handle(batch):
+                        self.state = ConsumerState.HALTED
+                        return True
+                elif batch.upto - self.offset >= self._batch or self._clock.now_ns() - noted_ns >= NS_PER_SECOND:
+                    # Others' events are dealt with by passing over them: it must not look as if this consumer were behind,
+                    # nor keep them from being pruned. Noted now and then, for each note is a transaction.
+                    await self._pass_over(batch.upto)
+                    noted_ns = self._clock.now_ns()
         except _Moved:
             return False
         finally:
@@ -222,6 +233,11 @@ class EventConsumer:
             await self._desk.advance(self.name, self.offset, last, transaction)
         self.offset = last
         self.handled += len(batch)
+
+    async def _pass_over(self, upto: int) -> None:
+        async with self._one_transaction() as transaction:
+            await self._desk.advance(self.name, self.offset, upto, transaction)
+        self.offset = upto
 
     async def _insist(self, stored: StoredEvent, error: Exception) -> bool:
         """Try `stored` again, which raised `error`, and put it aside after the last try. False: halted on it."""
@@ -270,9 +286,9 @@ class EventConsumer:
 class _Batches:
     """The batches of a stream, read one ahead, so that waiting for the next can be given up without losing it."""
 
-    def __init__(self, stream: AsyncIterator[list[StoredEvent]]) -> None:
+    def __init__(self, stream: AsyncIterator[EventBatch]) -> None:
         self._stream = stream
-        self._queue: asyncio.Queue[list[StoredEvent] | Exception] = asyncio.Queue(1)
+        self._queue: asyncio.Queue[EventBatch | Exception] = asyncio.Queue(1)
         self._task = asyncio.create_task(self._pump())
 
     async def _pump(self) -> None:
@@ -282,13 +298,13 @@ class _Batches:
         except Exception as error:  # noqa: BLE001 - handed over to whoever reads
             await self._queue.put(error)
 
-    async def next(self, again: asyncio.Event) -> list[StoredEvent]:
-        """The next batch, or an empty one where `again` was set meanwhile."""
+    async def next(self, again: asyncio.Event) -> EventBatch | None:
+        """The next batch; None where `again` was set meanwhile."""
         coming = asyncio.ensure_future(self._queue.get())
         moved = asyncio.ensure_future(again.wait())
         try:
             await asyncio.wait([coming, moved], return_when=asyncio.FIRST_COMPLETED)
-            batch = coming.result() if coming.done() else []
+            batch = coming.result() if coming.done() else None
         finally:
             coming.cancel()
             moved.cancel()

@@ -17,6 +17,7 @@ from weaver.events.envelope import Envelope, StoredEvent, decode, encode
 __all__ = [
     "BEGINNING",
     "MOST_EVENTS",
+    "EventBatch",
     "EventFilter",
     "EventLog",
     "InMemoryEventLog",
@@ -37,6 +38,14 @@ MOST_EVENTS = 100_000
 
 class Transaction(Protocol):
     """What several changes share: all of them, or none. Only the store that opened it can look inside."""
+
+
+class EventBatch(list[StoredEvent]):
+    """Events in order, and `upto`: every event up to that offset is in it, came before it, or was not wanted."""
+
+    def __init__(self, events: Iterable[StoredEvent], upto: int) -> None:
+        super().__init__(events)
+        self.upto = upto
 
 
 class EventLog(Protocol):
@@ -70,7 +79,8 @@ class EventLog(Protocol):
         run_id: str | None = None,
         from_offset: int | None = None,
     ) -> AsyncIterator[StoredEvent]:
-        """The events after `from_offset` (-1: all there are; None: those appended from now on), and then every new one.
+        """The events after `from_offset` (-1: all there are; None: after the newest there is when the first is asked for),
+        and then every new one.
 
         `types` are names such as "orders.Placed" or families such as "orders.*". Ends with `aclose()`.
         """
@@ -83,8 +93,12 @@ class EventLog(Protocol):
         run_id: str | None = None,
         from_offset: int | None = None,
         most: int = 1000,
-    ) -> AsyncIterator[list[StoredEvent]]:
-        """What `subscribe` gives, in lists of up to `most`, as they come: for who deals with many at once."""
+        empty: bool = False,
+    ) -> AsyncIterator[EventBatch]:
+        """What `subscribe` gives, in lists of up to `most`, as they come: for who deals with many at once.
+
+        With `empty` also lists without an event, which say that everything up to their `upto` was for others.
+        """
         ...
 
     async def latest_offset(self) -> int:
@@ -243,7 +257,8 @@ class InMemoryEventLog:
         run_id: str | None = None,
         from_offset: int | None = None,
         most: int = 1000,
-    ) -> AsyncIterator[list[StoredEvent]]:
+        empty: bool = False,
+    ) -> AsyncIterator[EventBatch]:
         """The events after `from_offset`, and then every new one, in lists of up to `most`."""
         wanted = EventFilter(types, run_id)
         check_limit(most)
@@ -255,7 +270,8 @@ class InMemoryEventLog:
                 await more.wait()
                 continue
             at = found[-1].offset
-            if taken := [stored for stored in found if wanted.takes(stored.envelope)]:
+            taken = EventBatch((stored for stored in found if wanted.takes(stored.envelope)), at)
+            if taken or empty:
                 yield taken
 
     async def latest_offset(self) -> int:

@@ -7,7 +7,7 @@ several tasks of one process make at the same time share a transaction, so that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any, overload
 
 import asyncpg
@@ -17,7 +17,7 @@ from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import run_until
 from weaver.events.envelope import Envelope, StoredEvent, decode, encode
 from weaver.events.health import LogHealth
-from weaver.events.log import BEGINNING, EventFilter, Transaction, check_batch, check_limit, check_offset
+from weaver.events.log import BEGINNING, EventBatch, EventFilter, Transaction, check_batch, check_limit, check_offset
 from weaver.walle.database import BROKEN, Database, DatabaseTransaction, describe_url, named_errors
 from weaver.walle.gaps import GapAwareReader, Row
 from weaver.walle.schema import check_sequence
@@ -67,6 +67,7 @@ class PostgresEventLog:
         self._group: list[tuple[bytes, asyncio.Future[int]]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._readers: list[GapAwareReader] = []
+        self._appending: Any = None
         self._sequence_checked = False
         self._gap_waits = 0
         self._gap_wait_ns = 0
@@ -144,7 +145,7 @@ class PostgresEventLog:
 
     async def _flush_part(self, part: Sequence[tuple[bytes, asyncio.Future[int]]]) -> None:
         try:
-            offsets = await self._append_batch([encoded for encoded, _ in part])
+            offsets = await self._append_alone([encoded for encoded, _ in part])
         except asyncpg.PostgresError as error:
             if len(part) > 1:
                 for one in part:  # one that the server refuses takes no other down with it
@@ -160,6 +161,20 @@ class PostgresEventLog:
             for (_, done), offset in zip(part, offsets, strict=True):
                 if not done.done():
                     done.set_result(offset)
+
+    async def _append_alone(self, encoded: Sequence[bytes]) -> list[int]:
+        """Append over a connection that is kept for it: one flush is under way at a time, and a pool would only cost."""
+        self._database.check_open()
+        if self._appending is None or self._appending.is_closed():
+            async with self._database.connection():  # which asks whether the tables are right
+                self._appending = await self._database.connect()
+        try:
+            with named_errors(self._database.url, lambda: not self._appending.is_closed()):
+                offsets = await _insert(self._appending, encoded)
+        except StoreUnavailable as error:
+            raise self._unknown(error) from error
+        self._appended()
+        return offsets
 
     def _appended(self) -> None:
         self._listener.wake()
@@ -205,8 +220,9 @@ class PostgresEventLog:
         run_id: str | None = None,
         from_offset: int | None = None,
         most: int = 2000,
-    ) -> Any:
-        """What `subscribe` gives, in lists of up to `most`."""
+        empty: bool = False,
+    ) -> AsyncGenerator[EventBatch, None]:
+        """What `subscribe` gives, in lists of up to `most`; with `empty` also lists without an event."""
         wanted = EventFilter(types, run_id)
         check_limit(most)
         if from_offset is None:
@@ -237,7 +253,8 @@ class PostgresEventLog:
                 if len(rows) == most:  # catching up: the server reads on while these are decoded and dealt with
                     ahead = asyncio.create_task(self._read(reader, at, most))
                     await _let_start()
-                if batch := _decoded(rows):
+                batch = EventBatch(_decoded(rows), at)
+                if batch or empty:
                     yield batch
         finally:
             unsubscribe()
@@ -253,9 +270,10 @@ class PostgresEventLog:
         return found
 
     async def _read(self, reader: GapAwareReader, at: int, most: int) -> list[Row]:
-        async with self._database.connection() as connection:
-            await self._check_sequence(connection)
-            return await reader.read(connection, at, most)
+        if not self._sequence_checked:
+            async with self._database.connection() as connection:
+                await self._check_sequence(connection)
+        return await reader.read_by(self._database.connection, at, most)
 
     async def _wait(self, woken: asyncio.Event) -> None:
         try:
@@ -305,6 +323,9 @@ class PostgresEventLog:
         """Finish what is being appended and let go of the connections. The database stays open; its owner closes it."""
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
+        appending, self._appending = self._appending, None
+        if appending is not None:
+            appending.terminate()
         await self._listener.close()
         await self._notifier.close()
 

@@ -23,7 +23,8 @@ A transaction that only deletes (pruning) can fill no gap; it says so by an advi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from weaver.core.ports import Clock
@@ -39,13 +40,15 @@ WHERE locktype = 'relation' AND relation = 'outbox'::regclass AND mode = 'RowExc
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND pid IS DISTINCT FROM pg_backend_pid()
   AND virtualtransaction NOT IN (
-    SELECT virtualtransaction FROM pg_locks WHERE locktype = 'advisory' AND objid = {PRUNING_LOCK} AND classid = 0
+    SELECT virtualtransaction FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = {PRUNING_LOCK} AND objsubid = 1
   )
 """
 _FIRST_PAUSE_NS = 500_000
 _LONGEST_PAUSE_NS = 50_000_000
 
 Row = Sequence[Any]
+Lend = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 class GapAwareReader:
@@ -67,30 +70,46 @@ class GapAwareReader:
         Where the very next id is such a gap, it is waited for. With `wait=False` there is no waiting, and no gap that was
         rolled back ends what is returned: it goes up to the limit, or to the first place that could still be filled.
         """
-        rows = await self._fetch(connection, after, limit)
-        whole = _contiguous(rows, after)
-        if whole == len(rows):
-            return rows
-        if whole and wait:
-            return rows[:whole]
-        horizon = rows[-1][0]
-        open_then = await self._writers(connection)
-        if open_then:
-            if not wait:
-                return rows[:whole]
-            await self._wait_for(connection, open_then)
-        # Every transaction that could fill a gap up to the horizon has ended.
-        rows = await self._fetch(connection, after, limit)
-        return [row for row in rows if row[0] <= horizon]
+        return await self.read_by(lambda: nullcontext(connection), after, limit, wait=wait)
 
-    async def _wait_for(self, connection: Any, open_then: set[str]) -> None:
+    async def read_by(self, lend: Lend, after: int, limit: int, *, wait: bool = True) -> list[Row]:
+        """The same, over connections that `lend` lends: while it waits for a gap it keeps none from the others."""
+        async with lend() as connection:
+            rows = await self._fetch(connection, after, limit)
+            whole = _contiguous(rows, after)
+            if whole == len(rows):
+                return rows
+            if whole and wait:
+                return rows[:whole]
+            horizon = rows[-1][0]
+            open_then = await self._open_then(connection)
+            if not open_then:
+                return await self._up_to(connection, after, limit, horizon)
+        if not wait:
+            return rows[:whole]
+        await self._wait_for(lend, open_then)
+        async with lend() as connection:
+            return await self._up_to(connection, after, limit, horizon)
+
+    async def _open_then(self, connection: Any) -> set[str]:
+        """Who could fill a gap that the read has shown. A step of its own, so that a test can take it in the wrong order."""
+        return await self._writers(connection)
+
+    async def _up_to(self, connection: Any, after: int, limit: int, horizon: int) -> list[Row]:
+        """The rows up to `horizon`, when every transaction that could fill a gap before it has ended."""
+        return [row for row in await self._fetch(connection, after, limit) if row[0] <= horizon]
+
+    async def _wait_for(self, lend: Lend, open_then: set[str]) -> None:
         began, pause = self._clock.now_ns(), _FIRST_PAUSE_NS
         self.gap_waits += 1
-        while open_then:
-            await self._clock.sleep_until(self._clock.now_ns() + pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_NS)
-            open_then &= await self._writers(connection)
-        self.gap_wait_ns += self._clock.now_ns() - began
+        try:
+            while open_then:
+                await self._clock.sleep_until(self._clock.now_ns() + pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_NS)
+                async with lend() as connection:
+                    open_then &= await self._writers(connection)
+        finally:
+            self.gap_wait_ns += self._clock.now_ns() - began
 
     async def _fetch(self, connection: Any, after: int, limit: int) -> list[Row]:
         rows: list[Row] = await connection.fetch(self._query, after, limit, *self._arguments)

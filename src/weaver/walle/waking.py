@@ -14,6 +14,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import asyncpg
+
 from weaver.core.errors import StoreError
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import run_until
@@ -119,7 +121,7 @@ class Listener:
                 connection = await self._database.connect(application_name="weaver listener")
                 pause = _FIRST_PAUSE_NS
                 await self._listen(connection)
-            except (StoreError, TimeoutError, *BROKEN):
+            except (StoreError, TimeoutError, asyncpg.PostgresError, *BROKEN):
                 pass
             finally:
                 if connection is not None:
