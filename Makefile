@@ -6,7 +6,8 @@ PY = "$(VENV)/bin/python"
 ARGS ?=
 JOBS ?= auto
 LOG_TESTS = tests/contract tests/unit/events tests/unit/walle/test_database.py tests/unit/walle/test_models.py \
-	$(addprefix tests/integration/test_,database.py event_consumer.py event_log.py migrations.py offset_store.py recording.py)
+	$(addprefix tests/integration/test_,database.py event_consumer.py event_log.py migrations.py offset_store.py pruning.py \
+		recording.py)
 export VENV PYTHON
 export PYTHONNOUSERSITE = 1
 unexport PYTHONPATH PYTHONHOME
