@@ -45,7 +45,7 @@ BROKEN = (
 )
 """What asyncpg raises when a connection is gone, or cannot be had."""
 
-_AMBIGUOUS = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+_AMBIGUOUS = (asyncpg.InterfaceError, OSError)
 
 _REFUSED = (
     asyncpg.InvalidPasswordError,
@@ -295,6 +295,13 @@ def _stands(connection: Any) -> bool:
     try:
         return not connection.is_closed()
     except asyncpg.InterfaceError:  # the pool has taken a broken one back already
+        return False
+
+
+def _stands(connection: Any) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool took it back from whoever uses it, when it heard of its end
         return False
 
 
