@@ -25,7 +25,7 @@ from weaver.core.errors import (
     StoreUnavailable,
 )
 from weaver.core.instants import NS_PER_SECOND
-from weaver.core.ports import Clock
+from weaver.core.ports import Clock, run_until
 from weaver.walle.schema import check_schema
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ _REFUSED = (
 )
 _FIRST_PAUSE_NS = NS_PER_SECOND // 50
 _LONGEST_PAUSE_NS = 2 * NS_PER_SECOND
+_LONGEST_CLOSE_NS = 10 * NS_PER_SECOND
 _SETTINGS = {
     "application_name": "weaver",
     "synchronous_commit": "on",  # what `append` returned from has reached the disk, whatever the server's default
@@ -270,8 +271,9 @@ class Database:
         self._closed = True
         if self._pool is not None:  # which stays: whoever still uses a connection gives it back there
             try:
-                await asyncio.shield(self._pool.close())
-            except BROKEN:
+                bound = self.clock.now_ns() + _LONGEST_CLOSE_NS
+                await run_until(self.clock, bound, asyncio.shield(self._pool.close()))
+            except (TimeoutError, *BROKEN):  # somebody keeps a connection, or it is gone
                 self._pool.terminate()
         engine, self._engine = self._engine, None
         if engine is not None:
@@ -295,13 +297,6 @@ def _stands(connection: Any) -> bool:
     try:
         return not connection.is_closed()
     except asyncpg.InterfaceError:  # the pool has taken a broken one back already
-        return False
-
-
-def _stands(connection: Any) -> bool:
-    try:
-        return not connection.is_closed()
-    except asyncpg.InterfaceError:  # the pool took it back from whoever uses it, when it heard of its end
         return False
 
 

@@ -164,17 +164,27 @@ class PostgresEventLog:
 
     async def _append_alone(self, encoded: Sequence[bytes]) -> list[int]:
         """Append over a connection that is kept for it: one flush is under way at a time, and a pool would only cost."""
+        try:
+            offsets = await _insert(await self._own_connection(), encoded)
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError):
+            # The driver's own refusal of a connection that was cut: nothing was sent, so it may be done over another one.
+            self._appending.terminate()
+            offsets = await self._append_batch(encoded)
+            return offsets
+        except BROKEN as error:
+            raise self._unknown(error) from error
+        except asyncpg.PostgresError:
+            with named_errors(self._database.url):
+                raise
+        self._appended()
+        return offsets
+
+    async def _own_connection(self) -> Any:
         self._database.check_open()
         if self._appending is None or self._appending.is_closed():
             async with self._database.connection():  # which asks whether the tables are right
                 self._appending = await self._database.connect()
-        try:
-            with named_errors(self._database.url, lambda: not self._appending.is_closed()):
-                offsets = await _insert(self._appending, encoded)
-        except StoreUnavailable as error:
-            raise self._unknown(error) from error
-        self._appended()
-        return offsets
+        return self._appending
 
     def _appended(self) -> None:
         self._listener.wake()

@@ -76,9 +76,20 @@ class EventConsumerContract(StoreContract):
         await consumer.stop()
         assert handler.tried == [0, 1, 2, 3, 4, 5]
         assert await _answers(store) == handler.tried
-        assert await store.desk.offsets.get_offset("answering") == later == consumer.offset
+        # What the consumer did not want (its own answers) it may have passed over besides.
+        assert await store.desk.offsets.get_offset("answering") == consumer.offset >= later
         assert (consumer.handled, consumer.parked, consumer.state) == (6, 0, ConsumerState.STOPPED)
         assert offsets[-1] < later
+
+    @on_store
+    async def test_events_that_are_for_others_are_passed_over_so_that_nobody_waits_for_it(self, store: Store) -> None:
+        consumer = _consumer(store, _Answering(store), types="testing.Nothing", batch=3)
+        consumer.start()
+        last = (await store.log.append([note(number) for number in range(6)]))[-1]
+        while await store.desk.offsets.get_offset("answering") != last:
+            await meanwhile(store)
+        await consumer.stop()
+        assert consumer.handled == 0
 
     @on_store
     async def test_it_goes_on_after_what_was_handled(self, store: Store) -> None:
@@ -301,7 +312,7 @@ class EventConsumerContract(StoreContract):
         assert await _answers(store) == [2]
         assert consumer.last_error is not None
         assert consumer.last_error.startswith("LeaseLost")
-        assert await store.desk.offsets.get_offset("answering") == offsets[1]
+        assert await store.desk.offsets.get_offset("answering") >= offsets[1]
 
     @on_store
     async def test_of_two_with_one_name_one_works_and_the_other_takes_over_at_its_end(self, store: Store) -> None:
