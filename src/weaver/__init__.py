@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from weaver.core.version import __version__ as __version__
-
 TYPE_CHECKING = (
     False  # type checkers take it for true; importing `typing` for it would cost half of what this module costs
 )
@@ -47,6 +45,8 @@ if TYPE_CHECKING:
     from weaver.walle.bars.shipped import shipped_bars
     from weaver.walle.bars.synthetic import synthetic_bars
 
+
+__version__ = "0.1.0"
 
 _ROOMS = {
     "weaver.core.bars": ("Bar", "BarSeries"),

@@ -55,6 +55,7 @@ def test_the_order_is_command_line_environment_this_folder_home_default(here: Pa
         "database.max_overflow": "the environment variable WEAVER_DATABASE_MAX_OVERFLOW",
         "database.echo": f"{home / 'weaver.toml'}, line 4",
         "database.linger": f"{here / 'weaver.toml'}, line 4",
+        "backtest.record": "the default",
     }
 
 

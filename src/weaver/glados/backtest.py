@@ -188,11 +188,10 @@ def _run(engine: Engine, plan: RunPlan, began: int) -> Result:
 
 
 def _recording(run_id: str, plan: RunPlan) -> Recording:
-    from weaver.core.version import __version__
     from weaver.glados.recording import Recording
     from weaver.glados.wiring import open_store, runs_folder
 
-    return Recording(run_id, plan, open_store, SystemClock().now_ns, runs_folder(), __version__)
+    return Recording(run_id, plan, open_store, SystemClock().now_ns, runs_folder())
 
 
 def clock_for(series: Mapping[str, BarSeries], calendar: SessionCalendar | None) -> BacktestClock:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from importlib.metadata import version
 from operator import attrgetter
 from pathlib import Path
 from queue import SimpleQueue
@@ -79,7 +80,6 @@ class Recording:
         open_store: OpenStoreLater,
         now_ns: Callable[[], int],
         folder: Path,
-        version: str,
     ) -> None:
         self.run_id = run_id
         self.error: Exception | None = None
@@ -87,7 +87,6 @@ class Recording:
         self._plan = plan
         self._open_store = open_store
         self._now_ns = now_ns
-        self._version = version
         self._queue: SimpleQueue[_Batch | _End] = SimpleQueue()  # the engine holds what is in it anyway
         self._bars_done: Callable[[], int] = lambda: 0
         self._waiting: list[Order] = []  # orders that are not written yet
@@ -148,7 +147,7 @@ class Recording:
     async def _begin(self, store: OpenStore) -> None:
         config = config_of(self._plan)
         total = sum(len(one) for one in self._plan.series.values())
-        created = self._event(RunCreated(config=plain_dict(config.to_json()), weaver=self._version))
+        created = self._event(RunCreated(config=plain_dict(config.to_json()), weaver=version("weaver-trading")))
         started = self._event(RunStarted(bars=total))
         async with store.database.transaction() as transaction:
             await store.runs.create(
