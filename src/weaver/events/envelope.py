@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
@@ -22,12 +22,13 @@ from weaver.core.errors import ConfigError, EventNotSerialisable, EventTooLarge,
 from weaver.core.instants import format_ns, from_ns, to_ns
 from weaver.events.registry import check_type, name_of, payload_class, registered
 
-__all__ = ["MOST_BYTES", "Envelope", "StoredEvent", "UnknownPayload", "decode", "encode", "envelope"]
+__all__ = ["MOST_BYTES", "Envelope", "StoredEvent", "UnknownPayload", "decode", "encode", "encode_batch", "envelope"]
 
 MOST_BYTES = 1_048_576
 """The largest envelope: a reader holds a batch of them in memory, and one beyond this belongs into a file."""
 
 _MOST_ID = 200
+_AT_ONCE = 1000
 
 P = TypeVar("P")
 
@@ -161,6 +162,49 @@ def encode(event: Envelope[Any]) -> bytes:
     return data
 
 
+def encode_batch(events: Sequence[Envelope[Any]]) -> list[bytes]:
+    """The JSON of `events` in pieces, in order: put together with commas they are the elements of an array.
+
+    Raises what `encode` raises. Events of one kind are written, read back and compared many at a time, in a third of the
+    time; where anything is odd they are looked at one by one, so that the one is named.
+    """
+    pieces: list[bytes] = []
+    for at in range(0, len(events), _AT_ONCE):
+        part = list(events[at : at + _AT_ONCE])
+        data = _encode_alike(part)
+        if data is None:
+            pieces += map(encode, part)
+        else:
+            pieces.append(data)
+    return pieces
+
+
+def _encode_alike(events: list[Envelope[Any]]) -> bytes | None:
+    kinds = {(type(event.payload), event.type, event.version) for event in events}
+    if len(events) < 2 or len(kinds) != 1:
+        return None
+    cls, event_type, version = kinds.pop()
+    read = _alike.get(cls)
+    if read is None:
+        if cls is UnknownPayload or _fields_of_any(cls):
+            return None
+        read = _alike[cls] = msgspec.json.Decoder(list[Envelope[cls]]).decode  # type: ignore[valid-type]
+    try:
+        data = _encoder.encode(events)
+        simple = (
+            len(data) <= MOST_BYTES and b"\\u0000" not in data and name_of(events[0].payload) == (event_type, version)
+        )
+        if (
+            simple
+            and read(data) == events
+            and all(event.run_id is None or len(event.run_id) <= _MOST_ID for event in events)
+        ):
+            return data[1:-1]
+    except (msgspec.DecodeError, *_NO_JSON):
+        pass
+    return None
+
+
 def decode(data: bytes | str, event_type: str | None = None) -> Envelope[Any]:
     """The envelope that `encode` wrote, its payload typed where this process knows the class.
 
@@ -201,6 +245,7 @@ def decode(data: bytes | str, event_type: str | None = None) -> Envelope[Any]:
 _NO_JSON = (TypeError, ValueError, RecursionError, OverflowError)
 _encoder = msgspec.json.Encoder()
 _decode_wire = msgspec.json.Decoder(_Wire).decode
+_alike: dict[type, Callable[[Any], list[Envelope[Any]]]] = {}
 _whole: dict[str, tuple[int, Callable[[Any], Envelope[Any]] | None]] = {}
 _decoders: dict[tuple[str, int], Callable[[Any], Any]] = {}
 

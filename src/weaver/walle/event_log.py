@@ -15,7 +15,7 @@ import asyncpg
 from weaver.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import run_until
-from weaver.events.envelope import Envelope, StoredEvent, decode, encode
+from weaver.events.envelope import Envelope, StoredEvent, decode, encode_batch
 from weaver.events.health import LogHealth
 from weaver.events.log import BEGINNING, EventBatch, EventFilter, Transaction, check_batch, check_limit, check_offset
 from weaver.walle.database import BROKEN, Database, DatabaseTransaction, describe_url, named_errors
@@ -48,7 +48,6 @@ _STATEMENT_BYTES = 8_388_608
 """A batch goes to the server in statements of about this size, within one transaction."""
 
 _GROUP = 1000
-_POLL_NS = NS_PER_SECOND
 _FIRST_PAUSE_NS = NS_PER_SECOND // 20
 _LONGEST_PAUSE_NS = 5 * NS_PER_SECOND
 
@@ -56,7 +55,7 @@ _LONGEST_PAUSE_NS = 5 * NS_PER_SECOND
 class PostgresEventLog:
     """The log in PostgreSQL. `poll_s` is how long a reader waits for a wake-up call before it looks by itself."""
 
-    def __init__(self, database: Database, *, poll_s: float = 1.0, listener: Listener | None = None) -> None:
+    def __init__(self, database: Database, *, poll_s: float = 2.0, listener: Listener | None = None) -> None:
         if not poll_s > 0:
             raise ConfigError(f"poll_s={poll_s!r}: must be greater than zero")
         self._database = database
@@ -89,7 +88,7 @@ class PostgresEventLog:
         single = isinstance(events, Envelope)
         batch = [events] if isinstance(events, Envelope) else list(events)
         check_batch(batch)
-        encoded = [encode(one) for one in batch]
+        encoded = encode_batch(batch)
         if not encoded:
             return []
         if transaction is not None:
