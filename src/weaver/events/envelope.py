@@ -191,14 +191,9 @@ def _encode_alike(events: list[Envelope[Any]]) -> bytes | None:
         read = _alike[cls] = msgspec.json.Decoder(list[Envelope[cls]]).decode  # type: ignore[valid-type]
     try:
         data = _encoder.encode(events)
-        simple = (
-            len(data) <= MOST_BYTES and b"\\u0000" not in data and name_of(events[0].payload) == (event_type, version)
-        )
-        if (
-            simple
-            and read(data) == events
-            and all(event.run_id is None or len(event.run_id) <= _MOST_ID for event in events)
-        ):
+        bounded = len(data) <= MOST_BYTES and all(len(event.run_id or "") <= _MOST_ID for event in events)
+        plain = bounded and b"\\u0000" not in data and name_of(events[0].payload) == (event_type, version)
+        if plain and read(data) == events:
             return data[1:-1]
     except (msgspec.DecodeError, *_NO_JSON):
         pass

@@ -14,7 +14,7 @@ import asyncpg
 
 from weaver.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
-from weaver.core.ports import run_until
+from weaver.core.ports import Cancel, Clock
 from weaver.events.envelope import Envelope, StoredEvent, decode, encode_batch
 from weaver.events.health import LogHealth
 from weaver.events.log import BEGINNING, EventBatch, EventFilter, Transaction, check_batch, check_limit, check_offset
@@ -239,6 +239,7 @@ class PostgresEventLog:
         check_offset(from_offset)
         reader = self._reader(wanted)
         woken = asyncio.Event()
+        poll = _Poll(self._clock, self._poll_ns, woken)
         unsubscribe = self._listener.subscribe(woken.set)
         at, pause = from_offset, _FIRST_PAUSE_NS
         ahead: asyncio.Task[list[Row]] | None = None
@@ -256,7 +257,8 @@ class PostgresEventLog:
                     continue
                 ahead, pause = None, _FIRST_PAUSE_NS
                 if not rows:
-                    await self._wait(woken)
+                    poll.arm()
+                    await woken.wait()
                     continue
                 at = rows[-1][0]
                 if len(rows) == most:  # catching up: the server reads on while these are decoded and dealt with
@@ -267,6 +269,7 @@ class PostgresEventLog:
                     yield batch
         finally:
             unsubscribe()
+            poll.cancel()
             self._forget(reader)
             if ahead is not None:
                 ahead.cancel()
@@ -283,12 +286,6 @@ class PostgresEventLog:
             async with self._database.connection() as connection:
                 await self._check_sequence(connection)
         return await reader.read_by(self._database.connection, at, most)
-
-    async def _wait(self, woken: asyncio.Event) -> None:
-        try:
-            await run_until(self._clock, self._clock.now_ns() + self._poll_ns, woken.wait())
-        except TimeoutError:
-            pass
 
     async def _check_sequence(self, connection: Any) -> None:
         if not self._sequence_checked:
@@ -337,6 +334,31 @@ class PostgresEventLog:
             appending.terminate()
         await self._listener.close()
         await self._notifier.close()
+
+
+class _Poll:
+    """Wakes a reader now and then, whatever wakes it besides. One deadline serves many waits, for setting one is dear."""
+
+    def __init__(self, clock: Clock, every_ns: int, woken: asyncio.Event) -> None:
+        self._clock = clock
+        self._every_ns = every_ns
+        self._woken = woken
+        self._cancel: Cancel | None = None
+
+    def arm(self) -> None:
+        """See to it that the reader is woken within the time from now."""
+        if self._cancel is None:
+            self._cancel = self._clock.call_at(self._clock.now_ns() + self._every_ns, self._wake)
+
+    def _wake(self) -> None:
+        self._cancel = None
+        self._woken.set()
+
+    def cancel(self) -> None:
+        """Wake nobody any more."""
+        if self._cancel is not None:
+            self._cancel()
+            self._cancel = None
 
 
 async def _insert(connection: Any, encoded: Sequence[bytes]) -> list[int]:
