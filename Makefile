@@ -12,7 +12,7 @@ export VENV PYTHON
 export PYTHONNOUSERSITE = 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test stress check coverage bench bench-log format lock clean
+.PHONY: help demo test stress check coverage bench bench-log bench-recording format lock clean
 
 help:
 	@echo "make demo    backtest examples/sma_cross.py on real prices and write reports/demo.html"
@@ -21,6 +21,7 @@ help:
 	@echo "make check   style, types, floors              (make format mends what a machine can)"
 	@echo "make coverage  branch coverage: clocks and values 98 % at least, log and store 90 %"
 	@echo "make bench   measure the speed against peers"
+	@echo "make bench-recording  measure what it costs that a run is kept"
 	@echo "make bench-log  measure the event log against peers, on one PostgreSQL"
 	@echo "make lock    renew the locks from pyproject.toml"
 	@echo "make clean   remove everything that make has made"
@@ -51,6 +52,10 @@ coverage:
 bench:
 	@scripts/setup test
 	@$(PY) benchmarks/run.py $(ARGS)
+
+bench-recording:
+	@scripts/setup test
+	@$(PY) benchmarks/recording.py $(ARGS)
 
 bench-log:
 	@scripts/setup test

@@ -205,7 +205,17 @@ def measure(cell: Cell) -> None:
 def command_line(folder: Path, runs: int) -> dict[str, float]:
     """The whole process of `weaver backtest` over the bars in `folder`: wall, CPU and peak memory, medians."""
     command = [sys.executable, "-m", "weaver", "backtest", str(HERE / "strategies" / "sma_cross.py")]
-    command += ["--data", str(folder / "bars.parquet"), "--cash", CASH, "--commission", COMMISSION, "--json", "-"]
+    command += [
+        "--data",
+        str(folder / "bars.parquet"),
+        "--cash",
+        CASH,
+        "--commission",
+        COMMISSION,
+        "--no-record",
+        "--json",
+        "-",
+    ]
     walls, cpus, peaks = [], [], []
     for _ in range(runs + 1):
         began = time.perf_counter()
