@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from statistics import median
 
@@ -107,7 +106,7 @@ def measured(bars: int, runs: int) -> str:
     alone, recorded = median(walls[False]), median(walls[True])
     # fmt: off
     table = [
-        f"Measured on: {machine()}; {date.today():%Y-%m-%d}; medians of {runs} runs each, in turn.",
+        f"Measured on: {machine()}; medians of {runs} runs each, in turn.",
         "",
         "| what | goal | measured | reached |",
         "|---|--:|--:|---|",
