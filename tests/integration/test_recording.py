@@ -175,6 +175,26 @@ def test_a_run_without_record_leaves_nothing(store: None) -> None:
     assert events() == []
 
 
+_LAST_THING = """
+from weaver import Strategy, backtest, shipped_bars
+
+
+class Trades(Strategy):
+    def on_bar(self, bar):
+        self.close() if self.position else self.buy(1)
+
+
+backtest(Trades, shipped_bars("AAPL"), record=True)
+"""
+
+
+def test_a_script_that_ends_with_its_run_and_waits_for_nothing_leaves_it_whole(store: None) -> None:
+    subprocess.run([sys.executable, "-c", _LAST_THING], env=os.environ, check=True, timeout=60)
+    (row,) = ask(lambda store: store.runs.newest())
+    assert (row.status, row.bars_done) == ("completed", 3270)
+    assert events()[-1].envelope.type == "run.Completed"
+
+
 _KILLED = """
 import itertools, sys
 import weaver.glados.backtest as room

@@ -11,6 +11,7 @@ import asyncio
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -129,7 +130,9 @@ class Recording:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._write())
+            with asyncio.Runner() as runner:
+                runner.get_loop().set_default_executor(_Threads())
+                runner.run(self._write())
         except Exception as error:  # noqa: BLE001 - the supervisor of the recording: a run never fails on it
             self.error = error
 
@@ -251,6 +254,23 @@ class Recording:
         made = envelope(payload, ts=self._now_ns(), producer=PRODUCER, run_id=self.run_id, cause=self._root)
         self._root = self._root or made
         return made
+
+
+class _Threads(ThreadPoolExecutor):
+    """A thread for each call. A process that ends refuses the usual executors any work before it waits for threads such as
+    the recording's, and so a run that was the last thing in a script would not be written."""
+
+    def submit(self, call: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                done.set_result(call(*arguments, **named))
+            except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the call
+                done.set_exception(error)
+
+        threading.Thread(target=work, name=threading.current_thread().name, daemon=False).start()
+        return done
 
 
 def config_of(plan: RunPlan) -> RunConfig:
