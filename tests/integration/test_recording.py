@@ -257,7 +257,7 @@ def test_a_killed_run_shows_as_interrupted_with_what_it_had_done(
     assert row.bars_done > 0
     code, out, _ = weaver("runs", "show", "last")
     assert code == 0
-    assert f"written by then were {row.bars_done:,} of 3,270 bars" in out
+    assert f"its process ended after about {row.bars_done:,} of 3,270 bars; written by then were" in out
 
 
 # ---------------------------------------------------------------- a store that is not there

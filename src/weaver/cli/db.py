@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from weaver.cli.store import sure
 from weaver.core.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def downgrade(revision: str, yes: bool) -> None:
     settings = _settings()
     what = "remove all tables with everything in them" if revision == "base" else f"take the tables back to {revision}"
     if not yes:
-        click.confirm(f"{what} ({settings.database.safe_url or settings.home})?", abort=True, err=True)
+        sure(f"{what} ({settings.database.safe_url or settings.home})?")
     with _url_of(settings, "taking the tables back") as url:
         take_back(url, revision)
     click.echo(f"the tables are at revision {revision}")

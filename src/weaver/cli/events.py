@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weaver.cli.main import ExitCode, Stopped
-from weaver.cli.store import table, with_store
+from weaver.cli.store import sure, table, with_store
 
 if TYPE_CHECKING:
     from weaver.events.envelope import StoredEvent
@@ -70,7 +70,11 @@ def tail(
 async def _run_named(store: OpenStore, name: str) -> str:
     """The whole id of a run of which a part was given; what no run answers to is taken as it is."""
     found = await store.runs.newest(limit=1) if name == "last" else await store.runs.find(name)
-    return found[0].id if len(found) == 1 else name
+    if len(found) == 1:
+        return found[0].id
+    several = "several runs answer" if found else "no recorded run answers"
+    click.echo(f"{several} to {name!r}; these are the events of the run of exactly that name", err=True)
+    return name
 
 
 @events.command("show")
@@ -152,7 +156,7 @@ def prune(older_than: str, force: bool, yes: bool) -> None:
     age = timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
     before = from_ns(SystemClock().now_ns()) - age
     if not yes:
-        click.confirm(f"remove all events from before {before:%Y-%m-%d %H:%M} UTC for good?", abort=True, err=True)
+        sure(f"remove all events from before {before:%Y-%m-%d %H:%M} UTC for good?")
 
     async def work(store: OpenStore) -> Pruned:
         return await remove(store.database, before, force=force, progress=tell)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weaver.cli.main import ExitCode, Stopped
-from weaver.cli.store import table, with_store
+from weaver.cli.store import sure, table, with_store
 
 if TYPE_CHECKING:
     from weaver.glados.wiring import OpenStore
@@ -150,7 +150,7 @@ def delete_run(run: str, yes: bool) -> None:
     if row.status == "running":
         raise Stopped(f"run {row.id} is running; end it first", ExitCode.FAILED)
     if not yes:
-        click.confirm(f"delete run {row.id} ({row.strategy}, {row.status})?", abort=True, err=True)
+        sure(f"delete run {row.id} ({row.strategy}, {row.status})?")
     with_store(lambda store: store.runs.delete(row.id))
     from weaver.glados.wiring import runs_folder
     from weaver.results.keeping import forget
@@ -183,9 +183,9 @@ def _told(row: RunRow) -> str:
         case "interrupted":
             done = f"{row.bars_done:,} of {row.bars_total:,} bars" if row.bars_total else f"{row.bars_done:,} bars"
             left = f"{row.orders:,} orders and {row.fills:,} fills"
-            return f"interrupted: its process ended; written by then were {done}, {left}"
+            return f"interrupted: its process ended after about {done}; written by then were {left}"
         case "failed":
-            return f"failed: {row.error}"
+            return "failed: " + " | ".join((row.error or "").splitlines())
         case _ if row.ended_at is not None:
             return f"{row.status} {row.ended_at:%Y-%m-%d %H:%M:%S} UTC"
     return row.status

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from weaver.cli.main import ExitCode, Stopped
+
 if TYPE_CHECKING:
     from weaver.glados.wiring import OpenStore
 
-__all__ = ["table", "with_store"]
+__all__ = ["sure", "table", "with_store"]
 
 _T = TypeVar("_T")
 
@@ -26,6 +29,13 @@ def with_store(work: Callable[[OpenStore], Awaitable[_T]]) -> _T:
             return await work(store)
 
     return asyncio.run(go())
+
+
+def sure(question: str) -> None:
+    """Ask before something is gone for good; raises where the answer is no, or nobody is there to give one."""
+    if not sys.stdin.isatty():
+        raise Stopped(f"{question} nobody is there to answer; --yes says so beforehand", ExitCode.USAGE)
+    click.confirm(question, abort=True, err=True)
 
 
 def table(header: list[str], rows: list[list[Any]]) -> str:

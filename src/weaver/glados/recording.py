@@ -92,6 +92,8 @@ class Recording:
         self._bars_done: Callable[[], int] = lambda: 0
         self._waiting: list[Order] = []  # orders that are not written yet
         self._unwritten: list[Fill] = []
+        self._cut_short = False
+        self._began_ns = now_ns()
         self._fills = 0
         self._orders = 0
         self._root: Envelope[Any] | None = None
@@ -114,7 +116,8 @@ class Recording:
         self._queue.put(_End("completed", result.bars, result))
 
     def stopped(self, reason: str, result: Result | None) -> None:
-        """Somebody ended the run."""
+        """Somebody ended the run. Without a result, by force: then nothing is written any more but that it ended."""
+        self._cut_short = result is None
         self._queue.put(_End("stopped", self._bars_done(), result, reason=reason))
 
     def failed(self, error: BaseException, result: Result | None) -> None:
@@ -150,7 +153,9 @@ class Recording:
     async def _begin(self, store: OpenStore) -> None:
         config = config_of(self._plan)
         total = sum(len(one) for one in self._plan.series.values())
-        created = self._event(RunCreated(config=plain_dict(config.to_json()), weaver=version("weaver-trading")))
+        created = self._event(
+            RunCreated(config=plain_dict(config.to_json()), weaver=version("weaver-trading")), self._began_ns
+        )
         started = self._event(RunStarted(bars=total))
         async with store.database.transaction() as transaction:
             await store.runs.create(
@@ -159,11 +164,14 @@ class Recording:
                 strategy=config.strategy,
                 config=config.to_json(),
                 bars_total=total,
+                began_ns=self._began_ns,
                 transaction=transaction,
             )
             await store.log.append([created, started], transaction=transaction)
 
     async def _add(self, store: OpenStore, batch: _Batch) -> None:
+        if self._cut_short:
+            return
         self._waiting += batch.orders
         self._unwritten += batch.fills
         orders, fills = self._ended(ROWS_WHILE_RUNNING), self._unwritten[:ROWS_WHILE_RUNNING]
@@ -173,6 +181,8 @@ class Recording:
 
     async def _end(self, store: OpenStore, end: _End) -> None:
         orders, fills = [_order_row(order_record(order)) for order in self._waiting], self._unwritten
+        if self._cut_short:  # a second Ctrl-C: whoever gave it waits for nothing
+            orders, fills = [], []
         result = end.result
         kept = None if result is None else self._keep(result)
         async with store.database.transaction() as transaction:
@@ -250,8 +260,14 @@ class Recording:
             bars=end.bars_done, orders=self._orders, fills=self._fills, elapsed_s=kept.elapsed_s, stats=kept.stats
         )
 
-    def _event(self, payload: Any) -> Envelope[Any]:
-        made = envelope(payload, ts=self._now_ns(), producer=PRODUCER, run_id=self.run_id, cause=self._root)
+    def _event(self, payload: Any, ts_ns: int | None = None) -> Envelope[Any]:
+        made = envelope(
+            payload,
+            ts=self._now_ns() if ts_ns is None else ts_ns,
+            producer=PRODUCER,
+            run_id=self.run_id,
+            cause=self._root,
+        )
         self._root = self._root or made
         return made
 

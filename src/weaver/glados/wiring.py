@@ -16,6 +16,9 @@ from weaver.walle.event_log import PostgresEventLog
 from weaver.walle.run_store import RunStore
 from weaver.walle.schema import revision_of
 
+_PATIENCE_S = 3.0
+"""How long a command, or a recording, tries to reach a server that does not answer: a restart takes a second or two."""
+
 __all__ = ["OpenStore", "open_store", "runs_folder"]
 
 
@@ -55,6 +58,7 @@ async def open_store(
             pool_size=wanted.pool_size,
             max_overflow=wanted.max_overflow,
             echo=wanted.echo,
+            patience_s=_PATIENCE_S,
         )
         stack.push_async_callback(database.close)
         if wanted.url is None:

@@ -8,6 +8,7 @@ a commit was on its way is OutcomeUnknown, and never anything milder.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,17 @@ class Database:
         self._own.add(made)
         return made
 
+    async def connect_checked(self, **settings: str) -> Any:
+        """What `connect` gives, once it was asked whether the tables are those of this Weaver."""
+        made = await self.connect(**settings)
+        try:
+            with named_errors(self.url, lambda: _stands(made)):
+                await self._check(made)
+        except BaseException:
+            made.terminate()
+            raise
+        return made
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """A pooled connection for the block. The first one asks whether the tables are those of this Weaver."""
@@ -135,9 +147,7 @@ class Database:
             connection = await self._acquire()
         try:
             with named_errors(self.url, lambda: _stands(connection)):
-                if not self._checked:
-                    await check_schema(connection)
-                    self._checked = True
+                await self._check(connection)
                 yield connection
         finally:
             await self._pool.release(connection)
@@ -156,7 +166,7 @@ class Database:
                 yield one
             except BaseException:
                 if _stands(connection):
-                    await asyncio.shield(inner.rollback())
+                    await _roll_back(connection, inner)
                 raise
             try:
                 await inner.commit()
@@ -168,6 +178,11 @@ class Database:
                 )
         for step in one.after_commit:
             step()
+
+    async def _check(self, connection: Any) -> None:
+        if not self._checked:
+            await check_schema(connection)
+            self._checked = True
 
     def _unknown(self, error: Exception) -> OutcomeUnknown:
         return OutcomeUnknown(
@@ -210,7 +225,7 @@ class Database:
                 if isinstance(error, asyncpg.InterfaceError) and "pool is clos" in str(error):
                     raise StoreError(f"{self!r} is closed") from error
                 now = self.clock.now_ns()
-                if now >= last:
+                if now >= last or isinstance(error, socket.gaierror):  # no such host: nor will there be one in a second
                     raise StoreUnavailable(
                         f"{describe_url(self.url)} cannot be reached: {_first_line(error)}; is it running? "
                         "(weaver db status; or is DB_URL right?)"
@@ -253,8 +268,7 @@ class Database:
             async with self.session_factory() as session:
                 if not self._checked:
                     connection = await (await session.connection()).get_raw_connection()
-                    await check_schema(connection.driver_connection)
-                    self._checked = True
+                    await self._check(connection.driver_connection)
                 yield session
                 try:
                     await session.commit()
@@ -298,6 +312,17 @@ def _stands(connection: Any) -> bool:
         return not connection.is_closed()
     except asyncpg.InterfaceError:  # the pool has taken a broken one back already
         return False
+
+
+async def _roll_back(connection: Any, transaction: Any) -> None:
+    """Take back what was done; where that cannot be waited for, the server does it for a connection that ends."""
+    try:
+        await transaction.rollback()
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
+    except (asyncpg.PostgresError, *BROKEN):  # what it was rolled back for is what its caller must hear
+        connection.terminate()
 
 
 async def _leave(connection: Any) -> None:

@@ -181,8 +181,9 @@ class PostgresEventLog:
     async def _own_connection(self) -> Any:
         self._database.check_open()
         if self._appending is None or self._appending.is_closed():
-            async with self._database.connection():  # which asks whether the tables are right
-                self._appending = await self._database.connect()
+            # None of the pool's, not even to ask whether the tables are right: a handler that appends within its
+            # transaction may hold the last of them, and would wait for itself.
+            self._appending = await self._database.connect_checked()
         return self._appending
 
     def _appended(self) -> None:
@@ -274,6 +275,8 @@ class PostgresEventLog:
             if ahead is not None:
                 ahead.cancel()
                 await asyncio.wait([ahead])
+                if not ahead.cancelled():
+                    ahead.exception()  # nobody reads there any more, so what it failed on is nobody's loss
 
     async def latest_offset(self) -> int:
         """The offset of the newest event, -1 in an empty log."""

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from weaver.core.errors import ConfigError
+from weaver.core.instants import from_ns
 from weaver.walle.database import Database, DatabaseTransaction
 
 __all__ = ["RunRow", "RunStore", "StoredResult"]
@@ -31,7 +32,8 @@ SELECT r.id, r.mode, r.strategy, CASE WHEN r.status IN ('created', 'running') AN
 FROM runs r LEFT JOIN results s ON s.run_id = r.id
 """
 _CREATE = """
-INSERT INTO runs (id, mode, strategy, status, config, bars_total, lock_key) VALUES ($1, $2, $3, 'running', $4::jsonb, $5, $6)
+INSERT INTO runs (id, mode, strategy, status, config, bars_total, lock_key, created_at)
+VALUES ($1, $2, $3, 'running', $4::jsonb, $5, $6, $7)
 """
 _ORDER_COLUMNS = ("run_id", "number", "symbol", "side", "kind", "quantity", "status", "reason", "tag", "submitted_ns",
                   "done_ns", "filled_quantity", "average_price")  # fmt: skip
@@ -91,10 +93,13 @@ class RunStore:
         strategy: str,
         config: bytes,
         bars_total: int | None,
+        began_ns: int,
         transaction: DatabaseTransaction,
     ) -> None:
-        """Enter a run that is about to start."""
-        await transaction.connection.execute(_CREATE, run_id, mode, strategy, config.decode(), bars_total, _key(run_id))
+        """Enter a run that is about to start, or has since `began_ns`."""
+        await transaction.connection.execute(
+            _CREATE, run_id, mode, strategy, config.decode(), bars_total, _key(run_id), from_ns(began_ns)
+        )
 
     async def add(
         self,
