@@ -213,3 +213,24 @@ def test_a_pause_of_no_length_between_looks_at_a_lease_is_refused(run_on: RunOn)
             PostgresConsumerDesk(database, retry_s=0)
 
     run_on(main)
+
+
+def test_a_handler_that_appends_alone_needs_no_second_connection_of_the_pool(run_on: RunOn) -> None:
+    async def main(database: Database) -> None:
+        log, first = PostgresEventLog(database), PostgresEventLog(database)
+        appended = asyncio.Event()
+
+        async def append_once(stored: StoredEvent, transaction: Any) -> None:
+            if stored.envelope.payload.number == 1:
+                await log.append(note(2))
+                appended.set()
+
+        await first.append(note(1))
+        consumer = consumer_on(database, log, append_once)
+        consumer.start()
+        await asyncio.wait_for(appended.wait(), 30)
+        await consumer.stop()
+        await log.close()
+        await first.close()
+
+    run_on(main, pool_size=1, max_overflow=0)
