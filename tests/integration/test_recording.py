@@ -149,6 +149,31 @@ def test_two_runs_over_the_same_bars_keep_them_once_until_both_are_gone(store: N
     assert ask(lambda store: store.runs.newest()) == []
 
 
+def test_bars_that_another_run_comes_to_need_while_they_are_being_removed_stay(
+    store: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from weaver.results import keeping
+
+    first = recorded()
+    runs, bars = runs_folder(), runs_folder() / "bars"
+    asked: list[int] = []
+    needed = keeping._needed
+
+    def at_the_second_look(folder: Path) -> set[str]:
+        asked.append(1)
+        if (
+            len(asked) == 2
+        ):  # the bars were put aside; now another process saves a run over them, and dies before its bars
+            monkeypatch.setattr(keeping, "_keep_bars", lambda *_: None)
+            keeping.save(first.record, runs / "another", bars)
+        return needed(folder)
+
+    monkeypatch.setattr(keeping, "_needed", at_the_second_look)
+    keeping.forget(runs / first.run_id, bars)
+    assert len(asked) == 2
+    assert Result(load(runs / "another", bars)).to_json() == first.to_json()
+
+
 def test_a_strategy_that_raises_leaves_its_error_and_what_it_had_done(store: None) -> None:
     with pytest.raises(StrategyCrashed) as caught:
         backtest(Breaks, shipped_bars("AAPL"), record=True)
@@ -159,6 +184,28 @@ def test_a_strategy_that_raises_leaves_its_error_and_what_it_had_done(store: Non
     last = events()[-1].envelope
     assert (last.type, last.payload.error) == ("run.Error", "ZeroDivisionError")
     assert 'raise ZeroDivisionError("on purpose")' in last.payload.traceback
+
+
+class Odd(Strategy):
+    note: str = "fine"
+
+    def on_bar(self, bar: Any) -> None:
+        self.buy(1, tag="a\0b" + "\ud800" + "x" * 5_000)
+        if len(self.bars) == 5:
+            raise ValueError("\0 \ud800 " + "y" * 3_000_000)
+
+
+def test_texts_that_the_database_cannot_keep_are_written_out_and_lose_nothing_else(store: None) -> None:
+    with pytest.raises(StrategyCrashed) as caught:
+        backtest(Odd, shipped_bars("AAPL"), record=True, params={"note": "\0 and \ud800"})
+    recording = caught.value.result.recording
+    assert recording.wait(60)
+    assert recording.error is None
+    (row,) = ask(lambda store: store.runs.newest())
+    assert (row.status, row.fills, row.orders) == ("failed", 4, 5)
+    assert row.config["params"] == {"note": "\\0 and \\ud800"}
+    fills = [row for one in events() if one.envelope.type == "orders.Recorded" for row in one.envelope.payload.fills]
+    assert [row[-1].startswith("a\\0b\\ud800xxx") for row in fills] == [True] * 4
 
 
 def test_a_run_that_was_told_to_stop_is_kept_as_stopped_with_its_result(store: None) -> None:

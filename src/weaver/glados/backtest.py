@@ -160,9 +160,13 @@ def run_plan(
     )
     if recording is None:
         return _run(engine, plan, began)
-    recording.start(lambda: engine.bars_done)
     try:
+        recording.start(lambda: engine.bars_done)
         result = _run(engine, plan, began)
+        if engine.finished:
+            recording.completed(result)
+        else:
+            recording.stopped(engine.stopped_by, result)
     except StrategyCrashed as crash:
         recording.failed(crash, crash.result)
         crash.result.recording = recording
@@ -170,10 +174,6 @@ def run_plan(
     except BaseException as error:  # a Ctrl-C, an exit(): the run ends here, and its trace says so
         recording.stopped(type(error).__name__, None)
         raise
-    if engine.finished:
-        recording.completed(result)
-    else:
-        recording.stopped(engine.stopped_by, result)
     result.recording = recording
     return result
 

@@ -44,6 +44,12 @@ ROWS_WHILE_RUNNING = 2_000
 """Orders and fills that are written in one go while the run is under way, so about as many a second: Python runs one thread
 at a time, and a run that trades without a pause must not wait for its own diary. The rest is written when it is over."""
 
+LONGEST_TEXT = 120
+"""Characters of a tag or a reason that are kept, so that thousands of them fit into one event."""
+
+LONGEST_MESSAGE = 10_000
+"""Characters of an error, its traceback or a parameter that are kept."""
+
 POINTS_OF_EQUITY = 500
 """Points of the equity curve in the result's row; the whole curve lies in its file."""
 
@@ -180,7 +186,7 @@ class Recording:
             await self._append(store, orders, fills, batch.bars_done, transaction)
 
     async def _end(self, store: OpenStore, end: _End) -> None:
-        orders, fills = [_order_row(order_record(order)) for order in self._waiting], self._unwritten
+        orders, fills = [_row_of(order) for order in self._waiting], self._unwritten
         if self._cut_short:  # a second Ctrl-C: whoever gave it waits for nothing
             orders, fills = [], []
         result = end.result
@@ -191,7 +197,7 @@ class Recording:
                 self.run_id,
                 end.status,
                 bars_done=end.bars_done,
-                error=None if end.error is None else f"{type(end.error).__name__}: {end.error}",
+                error=None if end.error is None else clean(f"{type(end.error).__name__}: {end.error}", LONGEST_MESSAGE),
                 result=kept,
                 transaction=transaction,
             )
@@ -206,7 +212,17 @@ class Recording:
         transaction: Any,
     ) -> None:
         rows = [
-            (self._fills + count, f.number, f.symbol, str(f.side), f.ts_ns, f.quantity, f.price, f.commission, f.tag)
+            (
+                self._fills + count,
+                f.number,
+                f.symbol,
+                str(f.side),
+                f.ts_ns,
+                f.quantity,
+                f.price,
+                f.commission,
+                clean(f.tag, LONGEST_TEXT),
+            )
             for count, f in enumerate(fills, start=1)
         ]
         self._fills += len(rows)
@@ -226,7 +242,7 @@ class Recording:
         """The rows of the first `most` orders that wait to be written, of those the ones that have ended."""
         looked_at, rest = self._waiting[:most], self._waiting[most:]
         self._waiting = [order for order in looked_at if order.status not in _DONE] + rest
-        return [_order_row(order_record(order)) for order in looked_at if order.status in _DONE]
+        return [_row_of(order) for order in looked_at if order.status in _DONE]
 
     def _keep(self, result: Result) -> Any:
         from weaver.results.keeping import save
@@ -250,8 +266,8 @@ class Recording:
             told = "".join(traceback.format_exception(cause))[-20_000:]
             return RunError(
                 error=type(cause).__name__,
-                message=str(end.error),
-                traceback=told.replace("\0", "\\0"),
+                message=clean(str(end.error), LONGEST_MESSAGE) or "",
+                traceback=clean(told, LONGEST_MESSAGE) or "",
                 bars=end.bars_done,
             )
         if end.status == "stopped":
@@ -289,6 +305,30 @@ class _Threads(ThreadPoolExecutor):
         return done
 
 
+def clean(text: str | None, most: int) -> str | None:
+    """`text` as PostgreSQL can keep it: NUL and lone surrogates written out, and no longer than `most`."""
+    if text is None or (len(text) <= most and text.isascii() and "\0" not in text):
+        return text
+    kept = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return kept if len(kept) <= most else kept[: most - 1] + "…"
+
+
+def cleaned(value: Any) -> Any:
+    """Plain values with every text in them cleaned."""
+    if isinstance(value, str):
+        return clean(value, LONGEST_MESSAGE)
+    if isinstance(value, dict):
+        return {clean(key, LONGEST_TEXT): cleaned(each) for key, each in value.items()}
+    return list(map(cleaned, value)) if isinstance(value, list) else value
+
+
+def _row_of(order: Order) -> tuple[Any, ...]:
+    """An order as a row of the table and of its event."""
+    row = list(_order_row(order_record(order)))
+    row[6], row[7] = clean(row[6], LONGEST_TEXT), clean(row[7], LONGEST_TEXT)  # reason and tag
+    return tuple(row)
+
+
 def config_of(plan: RunPlan) -> RunConfig:
     """What identifies the run of a plan: everything but its bars."""
     first = min(int(one.start[0]) for one in plan.series.values())
@@ -300,7 +340,7 @@ def config_of(plan: RunPlan) -> RunConfig:
         strategy=plan.strategy.__name__,
         symbols=tuple(plan.series),
         timeframe=plan.timeframe,
-        params=plain(plan.params),  # type: ignore[arg-type]
+        params=cleaned(plain(plan.params)),
         start=first,
         end=last + 1,
         cash=plan.cash,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -56,15 +57,20 @@ def save(record: RunRecord, folder: Path, bars_folder: Path) -> Path:
     facts["format"] = 1
     facts["timeframe"] = str(record.timeframe)
     facts["params"], facts["settings"] = plain(record.params), plain(record.settings)
-    facts["series"] = [_keep_bars(record.series[symbol], bars_folder) for symbol in record.symbols]
+    digests = {symbol: digest_of(record.series[symbol]) for symbol in record.symbols}
+    facts["series"] = [_facts_of(record.series[symbol], digests[symbol]) for symbol in record.symbols]
     facts["plots"] = _keep_plots(record.plots, part)
     equity = pl.DataFrame({name: getattr(record, name) for name in _EQUITY})
     equity.write_parquet(part / "equity.parquet", compression="lz4")
     _structs(record.fills, Fill).write_parquet(part / "fills.parquet")
     _structs(record.orders, OrderRecord).write_parquet(part / "orders.parquet")
-    (part / "run.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (part / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     part.replace(folder)
+    # The bars come last: `forget` in another process looks for who needs them after it has put them aside, so that either
+    # it sees this run, and puts them back, or they are missing here, and are written.
+    for symbol, digest in digests.items():
+        _keep_bars(record.series[symbol], bars_folder / f"{digest}.parquet")
     return folder
 
 
@@ -100,22 +106,36 @@ def load(folder: Path, bars_folder: Path) -> RunRecord:
 def forget(folder: Path, bars_folder: Path) -> None:
     """Remove the record in `folder`, and the bars that no other record beside it needs."""
     shutil.rmtree(folder, ignore_errors=True)
-    needed = set()
-    for facts in folder.parent.glob("*/run.json"):
-        needed |= {each["digest"] for each in json.loads(facts.read_text(encoding="utf-8"))["series"]}
     for file in bars_folder.glob("*.parquet"):
-        if file.stem not in needed:
-            file.unlink(missing_ok=True)
+        if file.stem not in _needed(folder.parent):
+            aside = file.with_suffix(".aside")
+            file.replace(aside)
+    needed = _needed(folder.parent)  # asked again now that they are aside; see `save`
+    for aside in bars_folder.glob("*.aside"):
+        if aside.stem in needed and not aside.with_suffix(".parquet").exists():
+            aside.replace(aside.with_suffix(".parquet"))
+        else:
+            aside.unlink(missing_ok=True)
 
 
-def _keep_bars(series: BarSeries, folder: Path) -> dict[str, object]:
-    digest = digest_of(series)
-    path = folder / f"{digest}.parquet"
+def _needed(runs_folder: Path) -> set[str]:
+    """The digests of all bars that a record here is over."""
+    return {
+        each["digest"]
+        for facts in runs_folder.glob("*/run.json")
+        for each in json.loads(facts.read_text(encoding="utf-8"))["series"]
+    }
+
+
+def _keep_bars(series: BarSeries, path: Path) -> None:
     if not path.exists():
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{os.getpid()}.part")
         columns = {"start": series.start, "end": series.end, **series.columns()}
         pl.DataFrame(columns).write_parquet(part, compression="lz4")
         part.replace(path)
+
+
+def _facts_of(series: BarSeries, digest: str) -> dict[str, object]:
     instrument = series.instrument
     return {
         "symbol": series.symbol,
@@ -179,14 +199,19 @@ _TYPES: dict[object, Any] = {int: pl.Int64, float: pl.Float64, str: pl.String, b
 
 def _structs(structs: Sequence[msgspec.Struct], kind: type[msgspec.Struct]) -> pl.DataFrame:
     """A column per field; enums as their text."""
-    fields = msgspec.structs.fields(kind)
-    columns = {
-        one.encode_name: pl.Series(
-            one.encode_name, [getattr(each, one.name) for each in structs], dtype=_column_type(one.type), strict=False
-        )
-        for one in fields
-    }
+    columns = {}
+    for one in msgspec.structs.fields(kind):
+        column_type = _column_type(one.type)
+        values = [getattr(each, one.name) for each in structs]
+        if column_type == pl.String:
+            values = list(map(_text, values))
+        columns[one.encode_name] = pl.Series(one.encode_name, values, dtype=column_type, strict=False)
     return pl.DataFrame(columns)
+
+
+def _text(value: Any) -> Any:
+    """What Parquet can hold of a text: a lone surrogate is written out."""
+    return value if value is None or value.isascii() else str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _column_type(annotation: Any) -> Any:

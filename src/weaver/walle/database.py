@@ -166,7 +166,7 @@ class Database:
                 yield one
             except BaseException:
                 if _stands(connection):
-                    await _roll_back(connection, inner)
+                    await asyncio.shield(inner.rollback())
                 raise
             try:
                 await inner.commit()
@@ -312,17 +312,6 @@ def _stands(connection: Any) -> bool:
         return not connection.is_closed()
     except asyncpg.InterfaceError:  # the pool has taken a broken one back already
         return False
-
-
-async def _roll_back(connection: Any, transaction: Any) -> None:
-    """Take back what was done; where that cannot be waited for, the server does it for a connection that ends."""
-    try:
-        await transaction.rollback()
-    except asyncio.CancelledError:
-        connection.terminate()
-        raise
-    except (asyncpg.PostgresError, *BROKEN):  # what it was rolled back for is what its caller must hear
-        connection.terminate()
 
 
 async def _leave(connection: Any) -> None:
