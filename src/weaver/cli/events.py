@@ -64,7 +64,12 @@ def tail(
             at = found[-1].offset
             show([stored for stored in found if wanted.takes(stored.envelope)])
 
-    with_store(work)
+    try:
+        with_store(work)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None  # how following ends: nothing went wrong
 
 
 async def _run_named(store: OpenStore, name: str) -> str:

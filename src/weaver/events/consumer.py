@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from enum import StrEnum
 
-from weaver.core.errors import ConfigError, LeaseLost, OutcomeUnknown, StoreUnavailable
+from weaver.core.errors import ConfigError, DatabaseDiskFull, LeaseLost, OutcomeUnknown, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import Clock
 from weaver.events.desk import ConsumerDesk, Lease, letter_of
@@ -53,7 +53,8 @@ class _Moved(Exception):
 
 # What no handler is to blame for: the work begins anew from the offset that the store has. After an outcome that is unknown
 # too, for the offset, which was in the same transaction, then tells it.
-_NOT_THE_HANDLERS = (LeaseLost, StoreUnavailable, OutcomeUnknown, _Moved)
+_STORE = (LeaseLost, StoreUnavailable, OutcomeUnknown, DatabaseDiskFull)
+_NOT_THE_HANDLERS = (*_STORE, _Moved)
 
 
 class EventConsumer:
@@ -166,7 +167,7 @@ class EventConsumer:
                         self._again.clear()
                         if await self._consume(lease):
                             return
-            except (LeaseLost, StoreUnavailable, OutcomeUnknown) as error:
+            except _STORE as error:
                 self.last_error = f"{type(error).__name__}: {error}"
                 self.state = ConsumerState.RETRYING
                 await self._pause(pause_ns)

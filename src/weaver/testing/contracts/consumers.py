@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from weaver.core.errors import ConfigError
+from weaver.core.errors import ConfigError, DatabaseDiskFull
 from weaver.events.consumer import ConsumerState, EventConsumer, Poison
 from weaver.events.envelope import StoredEvent, envelope
 from weaver.events.log import Transaction
@@ -90,6 +90,24 @@ class EventConsumerContract(StoreContract):
             await meanwhile(store)
         await consumer.stop()
         assert consumer.handled == 0
+
+    @on_store
+    async def test_a_full_disk_is_no_events_fault(self, store: Store) -> None:
+        """However often it is told: nothing is put aside, and the work goes on once there is room."""
+        told: list[int] = []
+
+        def no_room(number: int) -> None:
+            told.append(number)
+            if len(told) <= 5:
+                raise DatabaseDiskFull("there is no room")
+
+        await store.log.append(note(1))
+        consumer = _consumer(store, _Answering(store, no_room), attempts=2)
+        consumer.start()
+        await _until_answered(store, 1)
+        await consumer.stop()
+        assert (consumer.parked, told) == (0, [1] * 6)
+        assert await store.desk.dead_letters() == []
 
     @on_store
     async def test_it_goes_on_after_what_was_handled(self, store: Store) -> None:
