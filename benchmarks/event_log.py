@@ -66,7 +66,7 @@ class Databases:
 
     def make_template(self) -> None:
         """Weaver's tables, made by its migrations: plain SQL is measured on the very same."""
-        from weaver.walle.migrating import upgrade
+        from weaver.walle.migrate import upgrade
 
         self.fresh(TEMPLATE, ours=False)
         upgrade(self.url(TEMPLATE).replace("postgresql://", "postgresql+asyncpg://"))
@@ -165,7 +165,7 @@ def measure(cell: Cell, databases: Databases, sizes: Sizes, filled: set[str]) ->
 @contextmanager
 def server() -> Iterator[str]:
     """The URL of a new embedded server, which is gone after the block."""
-    from weaver.walle.embedded.holding import attach, stop
+    from weaver.walle.embedded.attachment import attach, stop
 
     folder = Path(tempfile.mkdtemp(prefix="weaver-bench-"))
     holding = attach(folder)

@@ -16,7 +16,7 @@ from log_measure import FIRST, Peer, event_json, measure
 from weaver.events.envelope import decode, encode
 from weaver.glados.clock.system import SystemClock
 from weaver.walle.database import Database
-from weaver.walle.event_log import PostgresEventLog
+from weaver.walle.log.event_log import PostgresEventLog
 
 
 class Weaver(Peer):

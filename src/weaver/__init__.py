@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from weaver.core.instrument import Instrument
     from weaver.core.orders import Fill, OrderStatus, Side, TimeInForce, Trail
     from weaver.core.timeframe import Timeframe
+    from weaver.data.catalog import Catalog
+    from weaver.data.shipped import shipped_bars
+    from weaver.data.synthetic import synthetic_bars
     from weaver.glados.backtest import backtest
-    from weaver.glados.check import check
     from weaver.glados.clock.backtest import BacktestClock
     from weaver.glados.clock.factory import ClockConfig, create_clock
     from weaver.glados.clock.realtime import RealtimeClock
+    from weaver.glados.lookahead import check
     from weaver.indicators import crossover
     from weaver.marvin.order import Order
     from weaver.marvin.strategy import Strategy
     from weaver.results.result import Result
-    from weaver.walle.bars.catalog import Catalog
-    from weaver.walle.bars.shipped import shipped_bars
-    from weaver.walle.bars.synthetic import synthetic_bars
 
 
 __version__ = "0.1.0"
@@ -68,7 +68,7 @@ _ROOMS = {
     "weaver.core.orders": ("Fill", "OrderStatus", "Side", "TimeInForce", "Trail"),
     "weaver.core.timeframe": ("Timeframe",),
     "weaver.glados.backtest": ("backtest",),
-    "weaver.glados.check": ("check",),
+    "weaver.glados.lookahead": ("check",),
     "weaver.glados.clock.backtest": ("BacktestClock",),
     "weaver.glados.clock.factory": ("ClockConfig", "create_clock"),
     "weaver.glados.clock.realtime": ("RealtimeClock",),
@@ -76,9 +76,9 @@ _ROOMS = {
     "weaver.marvin.order": ("Order",),
     "weaver.marvin.strategy": ("Strategy",),
     "weaver.results.result": ("Result",),
-    "weaver.walle.bars.catalog": ("Catalog",),
-    "weaver.walle.bars.shipped": ("shipped_bars",),
-    "weaver.walle.bars.synthetic": ("synthetic_bars",),
+    "weaver.data.catalog": ("Catalog",),
+    "weaver.data.shipped": ("shipped_bars",),
+    "weaver.data.synthetic": ("synthetic_bars",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 _MODULES = ("costs", "indicators", "testing")  # so that `import weaver` is enough for weaver.costs.SlippageBps

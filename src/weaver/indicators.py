@@ -15,9 +15,9 @@ They do not look at time: a gap in the bars is not seen.
 from __future__ import annotations
 
 from weaver.marvin.indicators.channels import donchian, highest, lowest
-from weaver.marvin.indicators.crossing import crossover, crossunder
+from weaver.marvin.indicators.crossovers import crossover, crossunder
 from weaver.marvin.indicators.momentum import cci, macd, momentum, roc, rsi, stochastic
-from weaver.marvin.indicators.moving import ema, sma, wma
+from weaver.marvin.indicators.moving_averages import ema, sma, wma
 from weaver.marvin.indicators.trend import adx, directional
 from weaver.marvin.indicators.volatility import atr, bollinger, stdev, true_range
 from weaver.marvin.indicators.volume import obv, vwap

@@ -24,13 +24,13 @@ from weaver.core.instrument import Instrument
 from weaver.core.orders import Fill, Trail
 from weaver.core.timeframe import Timeframe
 from weaver.glados.backtest import clock_for, run_plan
-from weaver.glados.plan import RunPlan
+from weaver.glados.backtest.plan import RunPlan
+from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.costs import Commission, CommissionBps, CommissionSum, Slippage, SlippageBps, SlippageSum
 from weaver.greta.engine import Engine
-from weaver.greta.equity import EquityColumns, equity_columns
-from weaver.greta.settings import BrokerSettings
 from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
+from weaver.results.equity import EquityColumns, equity_columns
 from weaver.results.result import Result
 
 MIDNIGHT = 1_704_067_200 * 1_000_000_000  # 2024-01-01 00:00 UTC, where the reference's tick 0 lies

@@ -19,7 +19,7 @@ from comparing import Ran, differences, run_engine, run_reference
 from reference import Result
 from scenarios import Scenario, build
 
-from weaver.greta import interval, matching, pricing, working
+from weaver.greta import bar_interval, matching, pricing, working_order
 
 SOURCE = Path(matching.__file__).read_text(encoding="utf-8")
 SEEDS = range(1_500)
@@ -193,7 +193,7 @@ def module_of(source: str) -> ModuleType:
 
 @contextmanager
 def in_place_of_matching(module: ModuleType) -> Iterator[None]:
-    users = [user for user in (pricing, interval, working) if user.matching is matching]
+    users = [user for user in (pricing, bar_interval, working_order) if user.matching is matching]
     assert len(users) == 3, "the modules that ask matching have changed: name them here, or no mutation reaches them"
     for user in users:
         user.matching = module

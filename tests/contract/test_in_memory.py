@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from weaver.events.desk import InMemoryDesk
+from weaver.events.consumer_store import InMemoryDesk
 from weaver.events.log import InMemoryEventLog
 from weaver.testing import ControllableClock
 from weaver.testing.contracts import (

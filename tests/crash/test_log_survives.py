@@ -24,10 +24,10 @@ from weaver.events.envelope import Envelope, StoredEvent, envelope
 from weaver.events.health import ListenerState
 from weaver.events.registry import register
 from weaver.glados.clock import SystemClock
-from weaver.walle.consumer_desk import PostgresConsumerDesk
+from weaver.walle.consumer_store import PostgresConsumerDesk
 from weaver.walle.database import Database
-from weaver.walle.event_log import PostgresEventLog
-from weaver.walle.waking import Listener
+from weaver.walle.log.event_log import PostgresEventLog
+from weaver.walle.log.notifications import Listener
 
 HERE = Path(__file__).resolve().parent
 SECOND = 1_000_000_000
@@ -417,9 +417,9 @@ CONSUMER = """
 import asyncio, sys
 from weaver.events.consumer import EventConsumer
 from weaver.glados.clock import SystemClock
-from weaver.walle.consumer_desk import PostgresConsumerDesk
+from weaver.walle.consumer_store import PostgresConsumerDesk
 from weaver.walle.database import Database
-from weaver.walle.event_log import PostgresEventLog
+from weaver.walle.log.event_log import PostgresEventLog
 
 async def main(url, hang_at):
     async with Database(url, clock=SystemClock()) as database:

@@ -21,11 +21,11 @@ from postgres import Server, running_server
 
 from weaver.glados.clock.system import SystemClock
 from weaver.testing.contracts import Store
-from weaver.walle.consumer_desk import PostgresConsumerDesk
+from weaver.walle.consumer_store import PostgresConsumerDesk
 from weaver.walle.database import Database
 from weaver.walle.embedded import attach
-from weaver.walle.event_log import PostgresEventLog
-from weaver.walle.migrating import upgrade
+from weaver.walle.log.event_log import PostgresEventLog
+from weaver.walle.migrate import upgrade
 
 
 def on_server(url: str, *statements: str) -> None:

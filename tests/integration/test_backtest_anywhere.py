@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from weaver import Result, StrategyCrashed, backtest
+from weaver.data.synthetic import synthetic_bars
 from weaver.marvin.loader import load_strategy
-from weaver.walle.bars.synthetic import synthetic_bars
 
 STRATEGY = """\
 from weaver import Strategy

@@ -16,11 +16,11 @@ import pytest
 from weaver.core.errors import DataError, NaiveDatetimeError
 from weaver.core.instants import to_ns
 from weaver.core.timeframe import Timeframe
-from weaver.walle.bars.catalog import Catalog
-from weaver.walle.bars.findings import Refusal
-from weaver.walle.bars.frames import load_bars
-from weaver.walle.bars.importing import ImportOptions, import_files, read_bars
-from weaver.walle.bars.times import Ambiguous
+from weaver.data.catalog import Catalog
+from weaver.data.importer.findings import Refusal
+from weaver.data.importer.importer import ImportOptions, import_files, read_bars
+from weaver.data.load_bars import load_bars
+from weaver.data.timestamps import Ambiguous
 
 Find = Callable[[str], Path]
 

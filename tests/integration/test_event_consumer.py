@@ -13,9 +13,9 @@ from weaver.events.consumer import EventConsumer
 from weaver.events.envelope import StoredEvent
 from weaver.testing.contracts import ConsumerDeskContract, EventConsumerContract
 from weaver.testing.contracts.samples import note
-from weaver.walle.consumer_desk import PostgresConsumerDesk
+from weaver.walle.consumer_store import PostgresConsumerDesk
 from weaver.walle.database import Database, DatabaseTransaction
-from weaver.walle.event_log import PostgresEventLog
+from weaver.walle.log.event_log import PostgresEventLog
 
 RunOn = Callable[..., Any]
 

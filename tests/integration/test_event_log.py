@@ -16,9 +16,9 @@ from weaver.events.health import ListenerState
 from weaver.testing.contracts import EventLogContract, RefusalContract
 from weaver.testing.contracts.samples import note
 from weaver.walle.database import Database
-from weaver.walle.event_log import PostgresEventLog
-from weaver.walle.gaps import PRUNING_LOCK, GapAwareReader
-from weaver.walle.waking import Listener
+from weaver.walle.log.event_log import PostgresEventLog
+from weaver.walle.log.gap_aware_reader import PRUNING_LOCK, GapAwareReader
+from weaver.walle.log.notifications import Listener
 
 RunOn = Callable[..., Any]
 

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from weaver.core.errors import ConfigError, SchemaMismatch, StoreUnavailable
-from weaver.walle.migrating import check_drift, downgrade, upgrade
+from weaver.walle.migrate import check_drift, downgrade, upgrade
 from weaver.walle.models import Base
 from weaver.walle.schema import REVISION, revision_of
 
@@ -109,7 +109,7 @@ def test_models_and_migrations_agree_and_a_column_by_hand_is_found(
 
 
 def test_two_migrations_at_once_both_succeed(empty_url: str) -> None:
-    code = f"from weaver.walle.migrating import upgrade; upgrade({empty_url!r})"
+    code = f"from weaver.walle.migrate import upgrade; upgrade({empty_url!r})"
     both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [one.communicate()[1] for one in both]
     assert [one.returncode for one in both] == [0, 0], said

@@ -18,8 +18,8 @@ from readers import INSERT, QUERY, ListsFirstReader, NaiveReader, NoPause, Turns
 from weaver.core.errors import SchemaMismatch
 from weaver.glados.clock import SystemClock
 from weaver.walle.database import Database
-from weaver.walle.event_log import PostgresEventLog
-from weaver.walle.gaps import PRUNING_LOCK, GapAwareReader
+from weaver.walle.log.event_log import PostgresEventLog
+from weaver.walle.log.gap_aware_reader import PRUNING_LOCK, GapAwareReader
 
 LIMIT = 100
 

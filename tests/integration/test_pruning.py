@@ -10,12 +10,12 @@ import pytest
 
 from weaver.events.log import EventFilter
 from weaver.testing.contracts.samples import note
-from weaver.walle import pruning
 from weaver.walle.database import Database
-from weaver.walle.event_log import PostgresEventLog
-from weaver.walle.inquiry import Inquiry, TypeCount
+from weaver.walle.log import prune as pruning
+from weaver.walle.log.event_log import PostgresEventLog
+from weaver.walle.log.event_queries import Inquiry, TypeCount
+from weaver.walle.log.prune import Pruned, prune
 from weaver.walle.offset_store import PostgresOffsetStore
-from weaver.walle.pruning import Pruned, prune
 
 RunOn = Callable[..., Any]
 

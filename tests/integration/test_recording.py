@@ -20,11 +20,11 @@ from weaver.events.envelope import StoredEvent
 from weaver.glados.clock.system import SystemClock
 from weaver.glados.wiring import OpenStore, open_store, runs_folder
 from weaver.indicators import sma
-from weaver.results.keeping import load
-from weaver.results.report import render
+from weaver.results.report.writer import render
 from weaver.results.result import Result
+from weaver.results.run_files import load
 from weaver.walle.database import Database
-from weaver.walle.event_log import PostgresEventLog
+from weaver.walle.log.event_log import PostgresEventLog
 
 
 class Cross(Strategy):
@@ -154,24 +154,24 @@ def test_two_runs_over_the_same_bars_keep_them_once_until_both_are_gone(store: N
 def test_bars_that_another_run_comes_to_need_while_they_are_being_removed_stay(
     store: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from weaver.results import keeping
+    from weaver.results import run_files
 
     first = recorded()
     runs, bars = runs_folder(), runs_folder() / "bars"
     asked: list[int] = []
-    needed = keeping._needed
+    needed = run_files._needed
 
     def at_the_second_look(folder: Path) -> set[str]:
         asked.append(1)
         if (
             len(asked) == 2
         ):  # the bars were put aside; now another process saves a run over them, and dies before its bars
-            monkeypatch.setattr(keeping, "_keep_bars", lambda *_: None)
-            keeping.save(first.record, runs / "another", bars)
+            monkeypatch.setattr(run_files, "_keep_bars", lambda *_: None)
+            run_files.save(first.record, runs / "another", bars)
         return needed(folder)
 
-    monkeypatch.setattr(keeping, "_needed", at_the_second_look)
-    keeping.forget(runs / first.run_id, bars)
+    monkeypatch.setattr(run_files, "_needed", at_the_second_look)
+    run_files.forget(runs / first.run_id, bars)
     assert len(asked) == 2
     assert Result(load(runs / "another", bars)).to_json() == first.to_json()
 

@@ -25,8 +25,8 @@ from weaver.events.envelope import encode, envelope
 from weaver.events.registry import register
 from weaver.glados.clock import SystemClock
 from weaver.walle.database import Database
-from weaver.walle.event_log import PostgresEventLog
-from weaver.walle.gaps import PRUNING_LOCK, GapAwareReader, Row
+from weaver.walle.log.event_log import PostgresEventLog
+from weaver.walle.log.gap_aware_reader import PRUNING_LOCK, GapAwareReader, Row
 
 SLOTS = 64
 TRANSACTIONS = 1000

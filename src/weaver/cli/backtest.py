@@ -17,7 +17,7 @@ from weaver.cli.sources import DATA_HELP, FILE, bars_of, pairs_of
 from weaver.core.errors import StrategyCrashed
 
 if TYPE_CHECKING:
-    from weaver.glados.recording import Recording
+    from weaver.glados.backtest.run_recorder import Recording
     from weaver.marvin.strategy import Strategy
     from weaver.results.result import Result
 
@@ -117,7 +117,7 @@ class Outcome:
 def run(strategy: type[Strategy], bars: Any, params: dict[str, str], **settings: Any) -> Outcome:
     """`weaver.backtest` with text parameters, a progress bar and Ctrl-C. Raises for everything that is wrong beforehand."""
     from weaver.glados.backtest import backtest as run_backtest
-    from weaver.glados.progress import Progress
+    from weaver.glados.backtest.progress import Progress
     from weaver.marvin.loader import parse_params
 
     values = parse_params(strategy, params)

@@ -38,8 +38,8 @@ def check(
 
     Also: two runs must agree, and a restart must find the same state. Ends with exit code 5 where something is wrong.
     """
-    from weaver.glados.check import check as run_check
-    from weaver.glados.progress import Progress
+    from weaver.glados.backtest.progress import Progress
+    from weaver.glados.lookahead import check as run_check
     from weaver.marvin.loader import load_strategy, parse_params
 
     texts = pairs_of(params)

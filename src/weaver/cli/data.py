@@ -16,8 +16,8 @@ from weaver.core.errors import DataError, WeaverError
 
 if TYPE_CHECKING:
     from weaver.core.calendar import SessionCalendar
-    from weaver.walle.bars.catalog import Catalog, Entry
-    from weaver.walle.bars.importing import ImportReport
+    from weaver.data.catalog import Catalog, Entry
+    from weaver.data.importer.importer import ImportReport
 
 __all__ = ["data"]
 
@@ -80,10 +80,10 @@ def import_(
     Nothing is written unless every file is accepted; importing the same again changes nothing.
     """
     from weaver.core.timeframe import Timeframe
-    from weaver.walle.bars.catalog import Catalog, Conflict
-    from weaver.walle.bars.findings import Refusal
-    from weaver.walle.bars.importing import ImportOptions, import_files
-    from weaver.walle.bars.times import Ambiguous
+    from weaver.data.catalog import Catalog, Conflict
+    from weaver.data.importer.findings import Refusal
+    from weaver.data.importer.importer import ImportOptions, import_files
+    from weaver.data.timestamps import Ambiguous
 
     sessions = None
     if calendar is not None:
@@ -185,10 +185,10 @@ def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -
     demo:AAPL shows bars that come with Weaver.
     """
     from weaver.core.instants import format_ns
-    from weaver.walle.bars.checking import spacing_text
-    from weaver.walle.bars.frames import load_bars
-    from weaver.walle.bars.gaps import find_gaps
-    from weaver.walle.bars.shipped import shipped_bars
+    from weaver.data.bar_checks import spacing_text
+    from weaver.data.gap_notes import find_gaps
+    from weaver.data.load_bars import load_bars
+    from weaver.data.shipped import shipped_bars
 
     calendar = None
     if symbol.startswith("demo:"):
@@ -253,8 +253,8 @@ def synth(
     They are no market data, and are labelled so everywhere.
     """
     from weaver.core.instants import to_ns
-    from weaver.walle.bars.catalog import Catalog, write_parquet
-    from weaver.walle.bars.synthetic import SYNTHETIC_ORIGIN, synthetic_bars
+    from weaver.data.catalog import Catalog, write_parquet
+    from weaver.data.synthetic import SYNTHETIC_ORIGIN, synthetic_bars
 
     bars = synthetic_bars(
         count, symbol=symbol, timeframe=timeframe, seed=seed, start=to_ns(start), price=price, volatility=volatility
@@ -278,14 +278,14 @@ def synth(
 
 def _list_fixes(context: click.Context, given: bool) -> None:
     if given:
-        from weaver.walle.bars.repairs import FIXES
+        from weaver.data.importer.repairs import FIXES
 
         _table([(name, fix.does) for name, fix in FIXES.items()])
         context.exit()
 
 
 def _open(root: str | None) -> Catalog:
-    from weaver.walle.bars.catalog import Catalog
+    from weaver.data.catalog import Catalog
 
     return Catalog(root)
 
@@ -308,7 +308,7 @@ def _say_broken(broken: Sequence[str]) -> None:
 
 
 def _oddities(catalog: Catalog, entry: Entry) -> list[str]:
-    from weaver.walle.bars.frames import load_bars
+    from weaver.data.load_bars import load_bars
 
     bars = catalog.select(entry.symbol, entry.timeframe)
     try:

@@ -15,8 +15,8 @@ from weaver.core.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
     from weaver.config import Settings
+    from weaver.walle.embedded.attachment import Holding
     from weaver.walle.embedded.client import Client
-    from weaver.walle.embedded.holding import Holding
 
 __all__ = ["db"]
 
@@ -38,7 +38,7 @@ def db() -> None:
               help=f"Listen on 127.0.0.1 too, on this port ({_TCP_PORT} where none is named).")  # fmt: skip
 def start(linger: float | None, tcp: int | None) -> None:
     """Start the embedded server, and keep it running until `weaver db stop`, a kill or the end of the machine."""
-    from weaver.walle.embedded.holding import attach, keep
+    from weaver.walle.embedded.attachment import attach, keep
 
     settings = _embedded_settings("start", {"database.linger": linger})
     with attach(settings.home, linger=settings.linger, tcp=tcp) as holding:
@@ -54,7 +54,7 @@ def start(linger: float | None, tcp: int | None) -> None:
 @db.command()
 def upgrade() -> None:
     """Make the tables, or bring those of an older Weaver up to date. What is in them stays; make a backup first."""
-    from weaver.walle.migrating import upgrade as bring_up
+    from weaver.walle.migrate import upgrade as bring_up
 
     with _url_of(_settings(), "bringing the tables up to date") as url:
         bring_up(url)
@@ -66,7 +66,7 @@ def upgrade() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def downgrade(revision: str, yes: bool) -> None:
     """Take the tables back to REVISION; without one, remove them with everything in them."""
-    from weaver.walle.migrating import downgrade as take_back
+    from weaver.walle.migrate import downgrade as take_back
 
     settings = _settings()
     what = "remove all tables with everything in them" if revision == "base" else f"take the tables back to {revision}"
@@ -81,12 +81,12 @@ def downgrade(revision: str, yes: bool) -> None:
 @click.option("--force", is_flag=True, help="Stop it even while others use it; their connections break.")
 def stop(force: bool) -> None:
     """Stop the embedded server. While others use it, it is no longer kept, and stops when they have left."""
-    from weaver.walle.embedded import holding
-    from weaver.walle.embedded.looking import users_in_words
-    from weaver.walle.embedded.places import Place
+    from weaver.walle.embedded import attachment
+    from weaver.walle.embedded.paths import Place
+    from weaver.walle.embedded.status import users_in_words
 
     place = Place(_embedded_settings("stop").home)
-    stopped = holding.stop(place, force=force, users=users_in_words)
+    stopped = attachment.stop(place, force=force, users=users_in_words)
     click.echo("stopped" if stopped else "no embedded PostgreSQL is running")
 
 
@@ -98,8 +98,8 @@ def status(as_json: bool) -> None:
     if settings.database.url is not None:
         _own_status(settings, as_json)
         return
-    from weaver.walle.embedded.looking import look
-    from weaver.walle.embedded.places import Place
+    from weaver.walle.embedded.paths import Place
+    from weaver.walle.embedded.status import look
 
     state = look(Place(settings.home))
     if as_json:
@@ -158,9 +158,9 @@ def url(show_password: bool) -> None:
 
 
 def _running_url(settings: Settings) -> str:
-    from weaver.walle.embedded.holding import attach
-    from weaver.walle.embedded.looking import look
-    from weaver.walle.embedded.places import Place
+    from weaver.walle.embedded.attachment import attach
+    from weaver.walle.embedded.paths import Place
+    from weaver.walle.embedded.status import look
 
     if look(Place(settings.home)).server is None:
         raise DatabaseError("the embedded database is not running; start it with: weaver db start")
@@ -175,7 +175,7 @@ def psql(arguments: tuple[str, ...]) -> None:
     settings = _settings()
     if settings.database.url is not None:
         _own_client(settings).become_psql(arguments)
-    from weaver.walle.embedded.holding import attach
+    from weaver.walle.embedded.attachment import attach
 
     holding = attach(settings.home, linger=settings.linger)
     _client(holding).become_psql(arguments, keep=holding.lock)
@@ -220,7 +220,7 @@ def _embedded_settings(verb: str, given: dict[str, object] | None = None) -> Set
 
 @contextmanager
 def _either(settings: Settings, doing: str) -> Iterator[Client]:
-    from weaver.walle.embedded.holding import attach, telling
+    from weaver.walle.embedded.attachment import attach, telling
 
     if settings.database.url is not None:
         with telling(doing, None):
@@ -232,7 +232,7 @@ def _either(settings: Settings, doing: str) -> Iterator[Client]:
 
 @contextmanager
 def _url_of(settings: Settings, doing: str) -> Iterator[str]:
-    from weaver.walle.embedded.holding import attach, telling
+    from weaver.walle.embedded.attachment import attach, telling
 
     if settings.database.url is not None:
         with telling(doing, None):
@@ -243,15 +243,15 @@ def _url_of(settings: Settings, doing: str) -> Iterator[str]:
 
 
 def _client(holding: Holding) -> Client:
+    from weaver.walle.embedded.binaries import find_programs
     from weaver.walle.embedded.client import Client
-    from weaver.walle.embedded.programs import find_programs
 
     return Client(holding.url, find_programs())
 
 
 def _own_client(settings: Settings) -> Client:
+    from weaver.walle.embedded.binaries import find_programs
     from weaver.walle.embedded.client import Client
-    from weaver.walle.embedded.programs import find_programs
 
     return Client(str(settings.database.sync_url), find_programs())
 

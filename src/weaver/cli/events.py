@@ -40,7 +40,7 @@ def tail(
 ) -> None:
     """The last events, or those after an offset."""
     from weaver.events.log import EventFilter, check_offset
-    from weaver.walle.inquiry import Inquiry
+    from weaver.walle.log.event_queries import Inquiry
 
     EventFilter(types or None)
     if from_offset is not None:
@@ -87,7 +87,7 @@ async def _run_named(store: OpenStore, name: str) -> str:
 @click.option("--json", "as_json", is_flag=True, help="The event alone, as JSON.")
 def show(event: str, as_json: bool) -> None:
     """One event, by its offset or its id, and the chain of causes and effects that it belongs to."""
-    from weaver.walle.inquiry import Inquiry
+    from weaver.walle.log.event_queries import Inquiry
 
     async def work(store: OpenStore) -> tuple[StoredEvent | None, list[StoredEvent]]:
         inquiry = Inquiry(store.database)
@@ -115,7 +115,7 @@ def show(event: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def stats(as_json: bool) -> None:
     """How many events there are, and how far each consumer has come."""
-    from weaver.walle.inquiry import Inquiry
+    from weaver.walle.log.event_queries import Inquiry
 
     async def work(store: OpenStore) -> tuple[Any, Any, Any]:
         return await store.log.health(), await Inquiry(store.database).types(), await store.desk.dead_letters()
@@ -152,8 +152,8 @@ def prune(older_than: str, force: bool, yes: bool) -> None:
 
     from weaver.core.instants import from_ns
     from weaver.glados.clock.system import SystemClock
-    from weaver.walle.pruning import Pruned
-    from weaver.walle.pruning import prune as remove
+    from weaver.walle.log.prune import Pruned
+    from weaver.walle.log.prune import prune as remove
 
     found = _AGE.fullmatch(older_than.strip())
     if found is None:

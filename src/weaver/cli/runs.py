@@ -13,7 +13,7 @@ from weaver.cli.store import sure, table, with_store
 if TYPE_CHECKING:
     from weaver.glados.wiring import OpenStore
     from weaver.results.record import RunRecord
-    from weaver.walle.run_store import RunRow
+    from weaver.walle.runs import RunRow
 
 __all__ = ["runs"]
 
@@ -153,7 +153,7 @@ def delete_run(run: str, yes: bool) -> None:
         sure(f"delete run {row.id} ({row.strategy}, {row.status})?")
     with_store(lambda store: store.runs.delete(row.id))
     from weaver.glados.wiring import runs_folder
-    from weaver.results.keeping import forget
+    from weaver.results.run_files import forget
 
     forget(runs_folder() / row.id, runs_folder() / "bars")
     click.echo(f"deleted: {row.id}")
@@ -172,7 +172,7 @@ async def _one(store: OpenStore, name: str) -> RunRow:
 
 def _record(row: RunRow) -> RunRecord | None:
     from weaver.glados.wiring import runs_folder
-    from weaver.results.keeping import load
+    from weaver.results.run_files import load
 
     folder = runs_folder() / row.id
     return load(folder, runs_folder() / "bars") if (folder / "run.json").exists() else None

@@ -59,7 +59,7 @@ def _one(source: str, symbols: Sequence[str], timeframe: str | None) -> Any:
         return _demo(source)
     folder = Path(source).expanduser()
     if folder.is_dir() or source == "catalog":
-        from weaver.walle.bars.catalog import Catalog
+        from weaver.data.catalog import Catalog
 
         catalog = Catalog(folder) if folder.is_dir() else Catalog()
         return catalog.select(list(symbols) or None, timeframe=timeframe)
@@ -71,7 +71,7 @@ def _is_demo(source: str) -> bool:
 
 
 def _demo(source: str) -> Mapping[str, Any]:
-    from weaver.walle.bars.shipped import SHIPPED_SYMBOLS, shipped_bars
+    from weaver.data.shipped import SHIPPED_SYMBOLS, shipped_bars
 
     names = [name for name in source.removeprefix("demo").removeprefix(":").split(",") if name]
     return {name: shipped_bars(name) for name in names or SHIPPED_SYMBOLS}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from weaver.config import Settings
 from weaver.glados.clock.system import SystemClock
-from weaver.walle.consumer_desk import PostgresConsumerDesk
+from weaver.walle.consumer_store import PostgresConsumerDesk
 from weaver.walle.database import Database
-from weaver.walle.event_log import PostgresEventLog
-from weaver.walle.run_store import RunStore
+from weaver.walle.log.event_log import PostgresEventLog
+from weaver.walle.runs import RunStore
 from weaver.walle.schema import revision_of
 
 _PATIENCE_S = 3.0
@@ -77,7 +77,7 @@ async def _make_tables(database: Database, say: Callable[[str], None] | None) ->
     if new:
         if say is not None:
             say("making the tables of a new database ...")
-        from weaver.walle.migrating import upgrade
+        from weaver.walle.migrate import upgrade
 
         await asyncio.to_thread(upgrade, database.url)
 

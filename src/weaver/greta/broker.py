@@ -25,15 +25,15 @@ from weaver.core.orders import (
     Side,
     TimeInForce,
 )
-from weaver.greta.drilling import Drill
-from weaver.greta.equity import AccountLog
-from weaver.greta.funds import Funds
-from weaver.greta.lane import PlainLane
+from weaver.core.sessions import SessionRows, session_rows
+from weaver.greta.bar_magnifier import Drill
+from weaver.greta.broker_settings import BrokerSettings
+from weaver.greta.buying_power import Funds
+from weaver.greta.fast_path import PlainLane
 from weaver.greta.pricing import Pricing
-from weaver.greta.sessions import SessionRows, session_rows
-from weaver.greta.settings import BrokerSettings
-from weaver.greta.working import LIMIT, MARKET, STOP, STOP_LIMIT, Working
+from weaver.greta.working_order import LIMIT, MARKET, STOP, STOP_LIMIT, Working
 from weaver.marvin.context import Context
+from weaver.results.equity import AccountLog
 
 if TYPE_CHECKING:
     from weaver.marvin.broker import Broker

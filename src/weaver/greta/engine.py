@@ -21,17 +21,17 @@ from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import MissedBoundary, NoBars, StrategyCrashed
 from weaver.core.instants import format_ns
 from weaver.core.orders import Fill, OrderRequest, OrderStatus, Side
+from weaver.greta.bar_interval import run_interval
+from weaver.greta.bar_magnifier import Drill
 from weaver.greta.broker import SimulatedBroker
-from weaver.greta.collecting import fewer_collections
-from weaver.greta.drilling import Drill
-from weaver.greta.holding import hold
-from weaver.greta.interval import run_interval
-from weaver.greta.settings import BrokerSettings
-from weaver.greta.unrolled import MOST_FED, bar_columns, run_chunk
+from weaver.greta.broker_settings import BrokerSettings
+from weaver.greta.gc_threshold import fewer_collections
+from weaver.greta.holding_costs import hold
+from weaver.greta.hot_loop import MOST_FED, bar_columns, run_chunk
 from weaver.marvin.context import Context
 from weaver.marvin.order import Order
-from weaver.marvin.state import SymbolState
 from weaver.marvin.strategy import Strategy
+from weaver.marvin.symbol_state import SymbolState
 from weaver.marvin.timers import Timers
 
 __all__ = ["Engine", "Hooks"]

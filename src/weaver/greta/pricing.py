@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from weaver.core.account import Account
 from weaver.core.bars import Bar
 from weaver.greta import matching
+from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.costs import cost_of, distance_of
-from weaver.greta.settings import BrokerSettings
-from weaver.greta.working import MARKET, STOP, Working
+from weaver.greta.working_order import MARKET, STOP, Working
 
 __all__ = ["Pricing"]
 

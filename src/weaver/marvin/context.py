@@ -16,11 +16,11 @@ from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import StrategyError, SymbolRequired
 from weaver.core.instants import from_ns
 from weaver.core.orders import Fill, OrderStatus, OrderUpdate, Side
-from weaver.marvin.bars import RunBars, SymbolBars, Track, unknown_symbol
-from weaver.marvin.desk import OrderDesk
-from weaver.marvin.indicating import IndicatorInfo, compute_indicator
+from weaver.marvin.bar_views import RunBars, SymbolBars, Track, unknown_symbol
+from weaver.marvin.indicator import IndicatorInfo, compute_indicator
 from weaver.marvin.order import Order, Position
-from weaver.marvin.state import Positions, SymbolState
+from weaver.marvin.order_entry import OrderDesk
+from weaver.marvin.symbol_state import Positions, SymbolState
 from weaver.marvin.timers import Timers
 from weaver.marvin.views import FedView
 

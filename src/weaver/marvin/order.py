@@ -18,7 +18,7 @@ from weaver.core.orders import (
     TimeInForce,
     Trail,
 )
-from weaver.marvin.terms import positive_lots, price_of
+from weaver.marvin.order_arguments import positive_lots, price_of
 
 __all__ = ["Order", "Position"]
 

@@ -14,7 +14,7 @@ from weaver.core.bars import Bar
 from weaver.core.errors import StrategyError, SymbolRequired
 from weaver.core.orders import Fill, Side, TimeInForce, Trail
 from weaver.core.timeframe import Timeframe
-from weaver.marvin.bars import RunBars, SymbolBars
+from weaver.marvin.bar_views import RunBars, SymbolBars
 from weaver.marvin.order import Order, Position
 from weaver.marvin.parameters import check_class, parameters_of
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from weaver.marvin.context import Context
-    from weaver.marvin.desk import OrderDesk
+    from weaver.marvin.order_entry import OrderDesk
 
 __all__ = ["Strategy"]
 

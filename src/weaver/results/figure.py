@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from weaver.core.bars import BarSeries, Floats, Instants
 from weaver.core.errors import UnknownSymbol
-from weaver.results.columns import FillColumns
+from weaver.results.downsampling import candles, extremes
+from weaver.results.fill_columns import FillColumns
 from weaver.results.record import PlotSeries
 from weaver.results.stats import buy_and_hold_curve
-from weaver.results.summary import period_text
-from weaver.results.thinning import candles, extremes
+from weaver.results.text import period_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from weaver.core.bars import Floats, Instants
-from weaver.results.columns import FillColumns, TradeColumns
+from weaver.results.fill_columns import FillColumns, TradeColumns
 from weaver.results.record import RunRecord
 
 __all__ = ["TIME", "equity_frame", "fills_frame", "orders_frame", "trades_frame"]

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from weaver.core.bars import Floats
 from weaver.core.instants import format_ns, from_ns
+from weaver.core.jsonable import plain
 from weaver.results import metrics
-from weaver.results.columns import FillColumns, TradeColumns, fill_columns, trade_columns
-from weaver.results.plain import plain
+from weaver.results.fill_columns import FillColumns, TradeColumns, fill_columns, trade_columns
 from weaver.results.record import RunRecord
 from weaver.results.stats import compute_stats
 
@@ -239,16 +239,16 @@ class Result:
 
     def report(self, path: str | Path = "report.html") -> Path:
         """Write the report, one self-contained HTML file that opens offline, and return its absolute path."""
-        from weaver.results.report import write_report
+        from weaver.results.report.writer import write_report
 
         return write_report(self, Path(path))
 
     def __repr__(self) -> str:
-        from weaver.results.summary import as_text
+        from weaver.results.text import as_text
 
         return as_text(self)
 
     def _repr_html_(self) -> str:
-        from weaver.results.summary import as_html
+        from weaver.results.text import as_html
 
         return as_html(self)

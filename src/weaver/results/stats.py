@@ -11,7 +11,7 @@ import numpy as np
 
 from weaver.core.bars import Floats
 from weaver.results import metrics
-from weaver.results.columns import FillColumns, TradeColumns
+from weaver.results.fill_columns import FillColumns, TradeColumns
 from weaver.results.record import RunRecord
 
 __all__ = ["Stats", "buy_and_hold_curve", "compute_stats"]

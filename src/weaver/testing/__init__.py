@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from weaver.events.desk import InMemoryDesk
+from weaver.events.consumer_store import InMemoryDesk
 from weaver.events.log import InMemoryEventLog
 from weaver.events.offsets import InMemoryOffsetStore
 from weaver.testing.clock import ControllableClock

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from weaver.core.instants import to_ns
 from weaver.glados.clock.alarm import Alarm, StagedAlarm
 from weaver.glados.clock.deadlines import Deadlines
-from weaver.glados.clock.source import Reading, TimeSource
+from weaver.glados.clock.time_source import Reading, TimeSource
 from weaver.glados.clock.timerfd import TimerfdAlarm
 from weaver.testing.loop import run_until_idle
 

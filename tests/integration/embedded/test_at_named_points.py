@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from using import Stop, User, ask, kill, on, wait_until_stopped
 
-from weaver.walle.embedded import Holding, attach, holding
+from weaver.walle.embedded import Holding, attach, attachment
 
 NEVER_MADE = ("making", "made")
 
@@ -78,14 +78,14 @@ def test_without_the_lock_on_starting_the_server_would_be_stopped_under_its_user
     """The control: a user that takes no part in start.lock comes between the keeper's last look and the stop."""
     stop = Stop(tmp_path, "stopping")
     first = User(home, stop.code)
-    server = holding.server_of(holding.Place(home))
+    server = attachment.server_of(attachment.Place(home))
     first.leave()
     stop.reached()
     assert server is not None
-    assert holding._answers(server)  # this is what such a user would see and rely on
+    assert attachment._answers(server)  # this is what such a user would see and rely on
     stop.go()
     wait_until_stopped(home)
-    assert not holding._answers(server)
+    assert not attachment._answers(server)
 
 
 def test_while_it_lingers_it_is_there_for_the_next_user_and_stop_does_not_wait(home: Path) -> None:
@@ -93,9 +93,9 @@ def test_while_it_lingers_it_is_there_for_the_next_user_and_stop_does_not_wait(h
         first = held.server
     with attach(home) as held:
         assert held.server == first
-    assert holding.stop(held.place)
+    assert attachment.stop(held.place)
     wait_until_stopped(home)
-    assert not holding.stop(held.place)
+    assert not attachment.stop(held.place)
 
 
 def test_stop_waits_for_a_keeper_that_is_still_on_its_way_up(home: Path, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_stop_waits_for_a_keeper_that_is_still_on_its_way_up(home: Path, tmp_pat
     user = User(home, stop.code, waits=False)
     stop.reached()
     user.kill()
-    asked = threading.Thread(target=holding.stop, args=(holding.Place(home),))
+    asked = threading.Thread(target=attachment.stop, args=(attachment.Place(home),))
     asked.start()
     stop.go()
     asked.join()

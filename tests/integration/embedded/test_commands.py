@@ -14,8 +14,8 @@ import pytest
 from using import User, ask, lives, wait_until_stopped
 
 from weaver.walle.embedded import Holding, attach
+from weaver.walle.embedded.binaries import find_programs
 from weaver.walle.embedded.client import Client
-from weaver.walle.embedded.programs import find_programs
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

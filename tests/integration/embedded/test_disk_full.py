@@ -12,8 +12,8 @@ from using import ask, on, psql, wait_until_stopped
 
 from weaver.core.errors import DatabaseDiskFull
 from weaver.walle.embedded import attach
+from weaver.walle.embedded.binaries import find_programs
 from weaver.walle.embedded.client import Client
-from weaver.walle.embedded.programs import find_programs
 
 FILL = "CREATE TABLE IF NOT EXISTS filler (t text); INSERT INTO filler SELECT repeat(md5(n::text), 60) FROM generate_series(1, 60000) n"
 

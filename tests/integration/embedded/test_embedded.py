@@ -13,8 +13,8 @@ from using import User, ask, kill, on, psql, wait_until_stopped
 
 from weaver.core.errors import DatabaseStartError, DatabaseVersionError
 from weaver.walle.embedded import Holding, attach
-from weaver.walle.embedded.places import Place
-from weaver.walle.embedded.programs import find_programs
+from weaver.walle.embedded.binaries import find_programs
+from weaver.walle.embedded.paths import Place
 
 
 def test_the_first_start_makes_the_database_and_the_last_to_leave_stops_it(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ import pytest
 from using import User, ask, on, wait_until_stopped
 
 from weaver.core.errors import DatabaseStartError
-from weaver.walle.embedded import attach, roots
-from weaver.walle.embedded.places import Place
-from weaver.walle.embedded.programs import find_programs
+from weaver.walle.embedded import attach, run_as_user
+from weaver.walle.embedded.binaries import find_programs
+from weaver.walle.embedded.paths import Place
 
 SOURCE = Path(__file__).parents[3] / "src" / "weaver"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which this user is not")
@@ -70,7 +70,7 @@ def test_programs_that_the_other_user_cannot_reach_are_copied_once(
     for _ in range(2):
         with monkeypatch.context() as patch:
             patch.setenv("WEAVER_PG_BIN", str(closed / package.name / "pginstall" / "bin"))
-            patch.setattr(roots, "COPIES", open_folder / "weaver" / "programs")
+            patch.setattr(run_as_user, "COPIES", open_folder / "weaver" / "programs")
             held = attach(home)
         with held:
             assert held.server["copied"]

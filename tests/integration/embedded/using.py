@@ -11,15 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
-from weaver.walle.embedded.places import Place
-from weaver.walle.embedded.programs import find_programs
+from weaver.walle.embedded.binaries import find_programs
+from weaver.walle.embedded.paths import Place
 
 __all__ = ["Stop", "User", "ask", "kill", "lives", "on", "psql", "wait_until_stopped"]
 
 USER = """
 import sys
 from pathlib import Path
-from weaver.walle.embedded import attach, holding as module
+from weaver.walle.embedded import attach, attachment as module
 if len(sys.argv) > 2:
     module._KEEPER = sys.argv[2]
 with attach(Path(sys.argv[1])) as holding:

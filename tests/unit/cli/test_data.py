@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from weaver.cli.main import ExitCode, main
-from weaver.walle.bars.catalog import Catalog
-from weaver.walle.bars.frames import load_bars
+from weaver.data.catalog import Catalog
+from weaver.data.load_bars import load_bars
 
 CLEAN = """timestamp,open,high,low,close,volume
 2024-01-31T12:00:00Z,10,12,9,11,5

@@ -11,7 +11,7 @@ import pytest
 from weaver.cli.main import ExitCode
 from weaver.cli.sources import bars_of, pairs_of
 from weaver.core.errors import UnknownSymbol
-from weaver.walle.bars.frames import load_bars
+from weaver.data.load_bars import load_bars
 
 
 def test_a_file_is_a_path_and_a_named_file_a_mapping(bars_csv) -> None:

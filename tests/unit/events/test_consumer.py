@@ -12,7 +12,7 @@ import pytest
 
 from weaver.core.errors import OutcomeUnknown, StoreUnavailable
 from weaver.events.consumer import ConsumerState, EventConsumer
-from weaver.events.desk import InMemoryDesk, letter_of
+from weaver.events.consumer_store import InMemoryDesk, letter_of
 from weaver.events.envelope import StoredEvent
 from weaver.events.log import InMemoryEventLog
 from weaver.testing import ControllableClock

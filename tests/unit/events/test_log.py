@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from weaver.core.errors import BatchTooLarge, ConfigError
-from weaver.events.desk import InMemoryDesk
+from weaver.events.consumer_store import InMemoryDesk
 from weaver.events.log import (
     MOST_EVENTS,
     EventFilter,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weaver.glados.progress import Progress
+from weaver.glados.backtest.progress import Progress
 
 
 def test_a_pipe_sees_nothing_and_the_count_is_kept(capsys) -> None:

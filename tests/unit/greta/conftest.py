@@ -15,8 +15,8 @@ from weaver.core.instants import to_ns
 from weaver.core.instrument import Instrument
 from weaver.core.orders import Fill, OrderUpdate
 from weaver.core.timeframe import Timeframe
+from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.engine import Engine, Hooks
-from weaver.greta.settings import BrokerSettings
 from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
 

@@ -9,7 +9,7 @@ import pytest
 from weaver.core.orders import OrderStatus
 from weaver.greta.costs import CommissionBps, SlippageBps
 from weaver.greta.engine import Hooks
-from weaver.greta.equity import equity_columns
+from weaver.results.equity import equity_columns
 
 FLAT = (100.0, 100.0, 100.0, 100.0)
 UP = (104.0, 108.0, 103.0, 106.0)

@@ -11,8 +11,8 @@ import pytest
 
 from weaver.core.calendar import SessionCalendar, Sessions
 from weaver.core.instants import to_ns
+from weaver.core.sessions import session_rows
 from weaver.core.timeframe import Timeframe
-from weaver.greta.sessions import session_rows
 
 HOUR = 3_600 * 1_000_000_000
 DAY = 24 * HOUR

@@ -14,7 +14,7 @@ from weaver import Strategy, StrategyCrashed, backtest
 from weaver.core.bars import BarSeries
 from weaver.core.instants import to_ns
 from weaver.core.timeframe import Timeframe
-from weaver.marvin.resampling import resample
+from weaver.marvin.resample import resample
 
 MINUTE = 60_000_000_000
 START = to_ns("2024-01-01")

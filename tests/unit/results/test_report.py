@@ -15,8 +15,9 @@ import pytest
 
 from weaver.core.bars import BarSeries
 from weaver.core.errors import ConfigError, UnknownSymbol
-from weaver.results import PlotSeries, Result, RunRecord, datasets, sections
-from weaver.results.report import render
+from weaver.results import PlotSeries, Result, RunRecord
+from weaver.results.report import datasets, sections
+from weaver.results.report.writer import render
 
 MakeSeries = Callable[..., BarSeries]
 MakeRecord = Callable[..., RunRecord]
@@ -153,7 +154,7 @@ def test_more_bars_than_a_page_holds_are_merged_and_said(run: RunRecord, monkeyp
 
 
 def test_a_plot_with_its_own_instants_is_aligned_to_the_bars(run: RunRecord) -> None:
-    from weaver.results.datasets import _plots_block
+    from weaver.results.report.datasets import _plots_block
 
     bars = run.series["A"]
     weekly = PlotSeries(symbol="A", name="weekly", values=bars.close[4::7], ts=bars.start[4::7], style="step")

@@ -19,13 +19,13 @@ import pytest
 from weaver.core.bars import BarSeries
 from weaver.core.errors import DataError
 from weaver.core.instrument import Instrument
+from weaver.core.jsonable import plain
 from weaver.core.orders import OrderStatus, Side
 from weaver.core.timeframe import Timeframe
 from weaver.results import OrderRecord, PlotSeries, Result, RunRecord
-from weaver.results.plain import plain
 from weaver.results.result import JSON_KEYS
 from weaver.results.stats import buy_and_hold_curve
-from weaver.results.summary import money
+from weaver.results.text import money
 
 MakeSeries = Callable[..., BarSeries]
 MakeRecord = Callable[..., RunRecord]

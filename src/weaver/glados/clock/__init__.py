@@ -8,8 +8,8 @@ from weaver.glados.clock.calendars import get_calendar
 from weaver.glados.clock.drift import Drift
 from weaver.glados.clock.factory import ClockConfig, create_clock
 from weaver.glados.clock.realtime import RealtimeClock
-from weaver.glados.clock.source import Reading, SystemTime, TimeSource
 from weaver.glados.clock.system import SystemClock, new_run_id, stopwatch_ns
+from weaver.glados.clock.time_source import Reading, SystemTime, TimeSource
 
 __all__ = [
     "BacktestClock",

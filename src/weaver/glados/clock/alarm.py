@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from weaver.core.instants import NS_PER_SECOND
-from weaver.glados.clock.source import SystemTime, TimeSource
+from weaver.glados.clock.time_source import SystemTime, TimeSource
 
 __all__ = ["Alarm", "AlarmFactory", "StagedAlarm", "default_alarm"]
 

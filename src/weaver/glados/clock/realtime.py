@@ -18,8 +18,8 @@ from weaver.glados.clock.alarm import Alarm, AlarmFactory, default_alarm
 from weaver.glados.clock.base import logger
 from weaver.glados.clock.delivery import DeliveringClock
 from weaver.glados.clock.drift import Drift, DriftMeter
-from weaver.glados.clock.source import Reading, SystemTime, TimeSource
-from weaver.glados.clock.tracking import Tracker
+from weaver.glados.clock.time_source import Reading, SystemTime, TimeSource
+from weaver.glados.clock.tracker import Tracker
 
 __all__ = ["RealtimeClock", "check_spin"]
 

@@ -17,7 +17,7 @@ from weaver.core.instants import NS_PER_SECOND, from_ns
 from weaver.core.ports import Cancel
 from weaver.glados.clock.alarm import Alarm, AlarmFactory, default_alarm
 from weaver.glados.clock.deadlines import Deadlines
-from weaver.glados.clock.source import SystemTime, TimeSource
+from weaver.glados.clock.time_source import SystemTime, TimeSource
 
 __all__ = ["RunIds", "SystemClock", "new_run_id", "stopwatch_ns"]
 

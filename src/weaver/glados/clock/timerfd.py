@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from weaver.core.instants import NS_PER_SECOND
-from weaver.glados.clock.source import TimeSource
+from weaver.glados.clock.time_source import TimeSource
 
 __all__ = ["TimerCalls", "TimerfdAlarm", "libc_calls", "os_calls", "system_calls"]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from weaver.core.errors import IndicatorError
 from weaver.marvin.indicators.arrays import Floats, blank, columns, ratio, whole
-from weaver.marvin.indicators.recursive import smooth
+from weaver.marvin.indicators.smoothing import smooth
 from weaver.marvin.indicators.windows import mean_distance, window_max, window_mean, window_min
 
 __all__ = ["cci", "macd", "momentum", "roc", "rsi", "stochastic"]

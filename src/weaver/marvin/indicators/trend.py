@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from weaver.marvin.indicators.arrays import Floats, columns, ratio, whole
-from weaver.marvin.indicators.recursive import smooth
+from weaver.marvin.indicators.smoothing import smooth
 from weaver.marvin.indicators.volatility import true_range
 
 __all__ = ["adx", "directional"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from weaver.marvin.indicators.arrays import Floats, blank, columns, whole
-from weaver.marvin.indicators.recursive import smooth
+from weaver.marvin.indicators.smoothing import smooth
 from weaver.marvin.indicators.windows import window_deviation, window_mean
 
 __all__ = ["atr", "bollinger", "stdev", "true_range"]

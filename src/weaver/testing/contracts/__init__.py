@@ -12,12 +12,12 @@ A suite promises that what passes it may stand wherever the port does. Speed and
 
 from __future__ import annotations
 
+from weaver.testing.contracts.consumer_stores import ConsumerDeskContract
 from weaver.testing.contracts.consumers import EventConsumerContract
-from weaver.testing.contracts.desks import ConsumerDeskContract
+from weaver.testing.contracts.harness import Store, StoreContract, on_store
 from weaver.testing.contracts.logs import EventLogContract
 from weaver.testing.contracts.offsets import OffsetStoreContract
 from weaver.testing.contracts.refusals import RefusalContract
-from weaver.testing.contracts.store import Store, StoreContract, on_store
 
 __all__ = [
     "ConsumerDeskContract",

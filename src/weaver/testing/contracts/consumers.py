@@ -13,8 +13,8 @@ from weaver.core.errors import ConfigError, DatabaseDiskFull
 from weaver.events.consumer import ConsumerState, EventConsumer, Poison
 from weaver.events.envelope import StoredEvent, envelope
 from weaver.events.log import Transaction
+from weaver.testing.contracts.harness import Store, StoreContract, meanwhile, on_store, refused
 from weaver.testing.contracts.samples import Answered, note
-from weaver.testing.contracts.store import Store, StoreContract, meanwhile, on_store, refused
 
 __all__ = ["EventConsumerContract"]
 

@@ -10,8 +10,8 @@ import asyncio
 
 from weaver.core.errors import ConfigError
 from weaver.events.envelope import UnknownPayload, envelope
+from weaver.testing.contracts.harness import Store, StoreContract, offsets_of, on_store, refused, take, turn
 from weaver.testing.contracts.samples import STRANGE, Answered, Leg, Noted, Strange, Tree, note
-from weaver.testing.contracts.store import Store, StoreContract, offsets_of, on_store, refused, take, turn
 
 __all__ = ["EventLogContract"]
 

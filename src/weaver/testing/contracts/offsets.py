@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from weaver.core.errors import ConfigError
-from weaver.testing.contracts.store import Store, StoreContract, on_store, refused
+from weaver.testing.contracts.harness import Store, StoreContract, on_store, refused
 
 __all__ = ["OffsetStoreContract"]
 

@@ -17,8 +17,8 @@ from weaver.core.errors import (
 )
 from weaver.events.envelope import MOST_BYTES, Envelope, UnknownPayload, envelope
 from weaver.events.log import MOST_EVENTS
+from weaver.testing.contracts.harness import Store, StoreContract, offsets_of, on_store, refused
 from weaver.testing.contracts.samples import Leg, Noted, Strange, Tree, note
-from weaver.testing.contracts.store import Store, StoreContract, offsets_of, on_store, refused
 
 __all__ = ["RefusalContract"]
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from weaver.walle.embedded.holding import Holding, attach
-from weaver.walle.embedded.places import data_folder
+from weaver.walle.embedded.attachment import Holding, attach
+from weaver.walle.embedded.paths import data_folder
 
 __all__ = ["Holding", "attach", "data_folder"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from weaver.core.errors import BackupError, DatabaseDiskFull, DatabaseError, DatabaseInUse
-from weaver.walle.embedded.programs import Programs
+from weaver.walle.embedded.binaries import Programs
 from weaver.walle.embedded.server import DISK_FULL
 
 __all__ = ["Client"]

@@ -35,7 +35,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from weaver.walle.embedded.launching import runner_of
+from weaver.walle.embedded.child_process import runner_of
 from weaver.walle.embedded.server import NoStart, Server
 
 __all__ = ["Keeper", "main"]

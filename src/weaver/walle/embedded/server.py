@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from weaver.walle.embedded.launching import Runner, launch
+from weaver.walle.embedded.child_process import Runner, launch
 
 __all__ = ["DISK_FULL", "NoStart", "Server"]
 

@@ -15,7 +15,7 @@ from weaver.core.instants import NS_PER_SECOND, to_ns
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock import ClockGap, ClockTick, GapReason, Reading, RealtimeClock
 from weaver.glados.clock.grid import UtcGrid
-from weaver.glados.clock.tracking import Tracker
+from weaver.glados.clock.tracker import Tracker
 from weaver.testing import SimulatedTime
 
 SECOND, MINUTE, HOUR = NS_PER_SECOND, 60 * NS_PER_SECOND, 3600 * NS_PER_SECOND

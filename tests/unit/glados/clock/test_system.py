@@ -12,7 +12,7 @@ import pytest
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import Clock, run_until
 from weaver.glados.clock import SystemClock, SystemTime, new_run_id, stopwatch_ns
-from weaver.glados.clock import source as source_module
+from weaver.glados.clock import time_source as source_module
 from weaver.glados.clock.system import RunIds
 from weaver.testing import SimulatedTime
 

@@ -17,7 +17,7 @@ from weaver.core.instants import NS_PER_SECOND
 from weaver.glados.clock import alarm as alarm_module
 from weaver.glados.clock import timerfd
 from weaver.glados.clock.alarm import StagedAlarm, default_alarm
-from weaver.glados.clock.source import SystemTime
+from weaver.glados.clock.time_source import SystemTime
 from weaver.glados.clock.timerfd import TimerCalls, TimerfdAlarm, libc_calls, os_calls, system_calls
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="timerfd is Linux's")

@@ -1,0 +1,294 @@
+"""Series: the columns of one symbol, checked and turned into a `BarSeries`, or refused by row, value and way out.
+
+Guarantees what `BarSeries` promises. Float64 columns are shared with the frame that they came from, not copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from weaver.core.bars import BarSeries, Floats, Instants
+from weaver.core.calendar import SessionCalendar
+from weaver.core.errors import DataError, NaiveDatetimeError, NoBars, OffGridError, TimeframeError
+from weaver.core.instants import NS_PER_DAY, format_ns
+from weaver.core.instrument import Instrument
+from weaver.core.timeframe import Timeframe
+from weaver.data.bar_checks import (
+    commonest_spacing,
+    explain_bar,
+    impossible_bars,
+    longer_spacing,
+    spacing_text,
+    timeframe_of,
+    unordered_rows,
+)
+from weaver.data.columns import map_columns
+from weaver.data.gap_notes import notes_about, split_warnings
+from weaver.data.timestamps import Kind, from_series, localise
+
+__all__ = ["Column", "Table", "check_series", "infer_timeframe", "to_series", "with_instants"]
+
+Column = pl.Series | NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One symbol's columns by their original names, not yet understood."""
+
+    symbol: str
+    columns: Mapping[str, Column]
+    source: str
+    notes: tuple[str, ...] = ()
+    timeframe: Timeframe | None = None
+    """Where the bars were stored under one; None means that their spacing has to say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A table whose times are understood: in order, in UTC."""
+
+    table: Table
+    starts: Instants
+    dates: bool
+
+
+def with_instants(table: Table, *, tz: str | None, intraday: bool | None) -> Timed:
+    """The table with its times as UTC nanoseconds, strictly increasing. `intraday` is what the caller's timeframe says."""
+    where = table.symbol
+    found = map_columns(table.columns, where=where)
+    if found.missing:
+        raise DataError(
+            f"{where}: no column for {' and '.join(found.missing)}; there are {_listed(table.columns)}; "
+            "rename the columns to timestamp, open, high, low, close, volume (any case)"
+        )
+    assert found.time is not None
+    name = list(table.columns)[found.time]
+    column = table.columns[name]
+    times = from_series(column if isinstance(column, pl.Series) else pl.Series(name, column))
+    bad = np.flatnonzero(times.kind == Kind.BAD)
+    if len(bad):
+        way = "write them as 2024-03-01" if times.undecided else "remove or mend these rows"
+        reason = "day and month cannot be told apart" if times.undecided else "is not a time"
+        raise DataError(
+            f"{where}: {name!r} in row {bad[0]} is {_value(column, int(bad[0]))}: {reason} ({len(bad)} such rows); {way}"
+        )
+    ns, dates = times.ns, times.all_of(Kind.DATE)
+    wall = times.kind != Kind.INSTANT
+    if dates and intraday:
+        dates = False
+    if not dates and wall.any():
+        midnights = bool(wall.all()) and not (ns % NS_PER_DAY).any()
+        if midnights and not intraday:
+            dates = True
+        elif tz is None:
+            row = int(np.flatnonzero(wall)[0])
+            raise NaiveDatetimeError(
+                f"{where}: the times have no time zone (row {row}: {format_ns(int(ns[row])).rstrip('Z')}); say which one "
+                'they are in: backtest(..., tz="America/New_York"), or tz="UTC" (on the command line --tz UTC)'
+            )
+        else:
+            ns = _in_utc(where, ns, np.flatnonzero(wall), tz)
+    _check_order(where, name, ns)
+    return Timed(table=table, starts=ns, dates=dates)
+
+
+def _in_utc(symbol: str, wall: Instants, rows: Instants, tz: str) -> Instants:
+    ns = wall.copy()
+    ns[rows], twice, never = localise(wall[rows], tz)
+    for which, why in ((twice, "occurs twice there, when the clocks go back"), (never, "does not exist there")):
+        if len(which):
+            row = int(rows[which[0]])
+            raise DataError(
+                f"{symbol}: row {row}: {format_ns(int(wall[row])).rstrip('Z')} in {tz} {why}{_further(len(which))}; "
+                'convert them yourself with .dt.replace_time_zone(tz, ambiguous="earliest" or "latest"), or import '
+                "the file with: weaver data import FILE --tz ZONE --ambiguous earlier|later|infer"
+            )
+    return ns
+
+
+def infer_timeframe(all_starts: Sequence[Instants]) -> Timeframe:
+    """The commonest spacing of the bars; of several symbols the smallest one."""
+    spacings = [spacing for starts in all_starts if (spacing := commonest_spacing(starts)) is not None]
+    if not spacings:
+        raise DataError('one bar says nothing about its timeframe; say it: timeframe="1d" (or --timeframe 1d)')
+    try:
+        return timeframe_of(min(spacings))
+    except TimeframeError as error:
+        raise DataError(
+            f"the commonest spacing of the bars is {spacing_text(min(spacings))}, which is not a timeframe ({error}); "
+            "give bars of another length"
+        ) from None
+
+
+def to_series(
+    timed: Timed,
+    *,
+    timeframe: Timeframe,
+    inferred: bool,
+    low: int,
+    high: int,
+    calendar: SessionCalendar | None,
+    instrument: Instrument,
+) -> BarSeries:
+    """Rows low to high (exclusive) as a `BarSeries`. Raises OffGridError and DataError by row, value and way out."""
+    table, starts = timed.table, timed.starts[low:high]
+    if not len(starts):
+        raise NoBars(f"{table.symbol} has no bars")
+    _check_spacing(table.symbol, timed.starts, timeframe)
+    if calendar is None:
+        _check_grid(table.symbol, starts, timeframe, first_row=low)
+        ends = starts + timeframe.ns
+    else:
+        ends = calendar.bar_ends(starts, timeframe)
+    found = map_columns(table.columns, where=table.symbol)
+    names = list(table.columns)
+    notes = [f"timeframe {timeframe}: the commonest spacing of the bars"] if inferred else []
+    notes += table.notes
+    columns = {price: _floats(table, names[index], low, high) for price, index in found.prices.items()}
+    if found.volume is None:
+        columns["volume"] = np.zeros(len(starts))
+        notes.append(f"{table.symbol}: no volume column, so volume is 0")
+    else:
+        columns["volume"] = _floats(table, names[found.volume], low, high)
+    extra: dict[str, Floats] = {}
+    for name, index in found.extra.items():
+        values = _optional_floats(table.columns[names[index]], low, high)
+        if values is None:
+            notes.append(f"{table.symbol}: column {names[index]!r} holds no numbers and is left out")
+        else:
+            extra[name] = values
+    _check_bars(table.symbol, columns, starts, first_row=low)
+    notes += notes_about(table.symbol, timeframe, starts, ends, columns, calendar)
+    return BarSeries(
+        symbol=table.symbol,
+        timeframe=timeframe,
+        start=starts,
+        end=ends,
+        open=columns["open"],
+        high=columns["high"],
+        low=columns["low"],
+        close=columns["close"],
+        volume=columns["volume"],
+        extra=extra,
+        instrument=instrument,
+        source=table.source,
+        notes=tuple(notes),
+        warnings=tuple(split_warnings(table.symbol, starts, columns["open"], columns["close"])),
+    )
+
+
+def check_series(series: BarSeries) -> None:
+    """Refuse a series that somebody made by hand and that breaks what `BarSeries` promises. Raises DataError."""
+    _check_order(series.symbol, "start", series.start)
+    wrong = np.flatnonzero((series.end <= series.start) | np.r_[False, series.end[1:] <= series.end[:-1]])
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{series.symbol}: row {row}: the bar from {format_ns(int(series.start[row]))} ends at "
+            f"{format_ns(int(series.end[row]))}{_further(len(wrong))}; a bar ends after its start and after the one before"
+        )
+    _check_bars(series.symbol, series.columns(), series.start, first_row=0)
+
+
+def _check_spacing(symbol: str, starts: Instants, timeframe: Timeframe) -> None:
+    """A bar that is really longer would be shown before it is complete, so too short a timeframe is refused."""
+    longer = longer_spacing(starts, timeframe)
+    if longer is not None:
+        raise DataError(
+            f"{symbol}: the bars are {spacing_text(longer)} apart or more, so they are no {timeframe} bars, and would be "
+            f"seen before they are complete; leave the timeframe out, or give this symbol in {timeframe} bars"
+        )
+
+
+def _check_grid(symbol: str, starts: Instants, timeframe: Timeframe, *, first_row: int) -> None:
+    offsets = timeframe.offsets(starts)
+    off = np.flatnonzero(offsets)
+    if not len(off):
+        return
+    row = int(off[0])
+    offset = int(offsets[row])
+    if not timeframe.is_intraday:
+        boundary = "00:00 UTC" if timeframe.ns == NS_PER_DAY else "their boundary (a week: Monday 00:00 UTC)"
+        way = (
+            f"daily and longer bars are named by a date, so give {boundary} (in Polars .dt.date(), for weeks "
+            '.dt.truncate("1w"))'
+        )
+    elif len(off) == len(starts) and int(np.ptp(offsets)) == 0:
+        way = (
+            'if they follow the sessions of an exchange, name it: backtest(..., calendar="XNYS"), on the command line '
+            f"--calendar XNYS; otherwise move the stamps to the start of the bar on the {timeframe} grid"
+        )
+    else:
+        way = (
+            'drop these rows, stamp them anew, or name the exchange they follow: backtest(..., calendar="XNYS"), on the '
+            "command line --calendar XNYS"
+        )
+    raise OffGridError(
+        f"{symbol}: {len(off):,} of {len(starts):,} bars do not start on the {timeframe} grid; the first is row "
+        f"{row + first_row}, {format_ns(int(starts[row]))}, {spacing_text(offset)} after a boundary; {way}"
+    )
+
+
+def _check_order(symbol: str, name: str, starts: Instants) -> None:
+    bad = unordered_rows(starts)
+    if not len(bad):
+        return
+    row = int(bad[0])
+    here, before = int(starts[row]), int(starts[row - 1])
+    if here == before:
+        fault, way = "is the same time as that of the row before", f"keep one row for each {name!r}"
+    else:
+        fault, way = f"is before {format_ns(before)} of the row before", f"sort the rows by {name!r}"
+    raise DataError(f"{symbol}: row {row}: {format_ns(here)} {fault}{_further(len(bad))}; {way}")
+
+
+def _check_bars(symbol: str, columns: Mapping[str, Floats], starts: Instants, *, first_row: int) -> None:
+    bad = impossible_bars(columns)
+    if len(bad):
+        row = int(bad[0])
+        raise DataError(
+            f"{symbol}: row {row + first_row} ({format_ns(int(starts[row]))}): {explain_bar(columns, row)}"
+            f"{_further(len(bad))}; drop or mend these rows, or import them: weaver data import FILE --fix drop-invalid"
+        )
+
+
+def _further(count: int) -> str:
+    return "" if count == 1 else f" (and {count - 1:,} further row{'' if count == 2 else 's'})"
+
+
+def _floats(table: Table, name: str, low: int, high: int) -> Floats:
+    values = _optional_floats(table.columns[name], low, high)
+    if values is None:
+        raise DataError(
+            f"{table.symbol}: column {name!r} holds {_value(table.columns[name], low)}, not numbers; convert it, or import "
+            "the file with: weaver data import"
+        )
+    return values
+
+
+def _optional_floats(column: Column, low: int, high: int) -> Floats | None:
+    """Rows low to high as float64, shared where it already is; nulls are NaN; None where the column holds no numbers."""
+    if isinstance(column, pl.Series):
+        part = column.slice(low, high - low)
+        if not (part.dtype.is_numeric() or part.dtype == pl.Boolean):
+            return None
+        values = part.cast(pl.Float64)
+        return values.to_numpy() if not values.null_count() else values.fill_null(float("nan")).to_numpy()
+    array = column[low:high]
+    if array.dtype.kind not in "fiub":
+        return None
+    return np.ascontiguousarray(array, dtype=np.float64).view()
+
+
+def _value(column: Column, row: int) -> str:
+    return repr(column[row]) if len(column) > row else "nothing"
+
+
+def _listed(names: Mapping[str, Column]) -> str:
+    return ", ".join(repr(name) for name in names) or "no columns"

@@ -1,0 +1,207 @@
+"""Importing: files of any shape into bars that are right, and those into the catalog.
+
+Guarantees that a file is understood exactly, repaired only as named, or refused by line, value and reason; that nothing
+is written unless every file was accepted; and that importing the same again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from weaver.core.calendar import SessionCalendar
+from weaver.core.errors import BarsRefused, DataError, NaiveDatetimeError
+from weaver.core.timeframe import Timeframe
+from weaver.data.catalog import Catalog, Conflict, Merge, merge_bars
+from weaver.data.gap_notes import notes_about, split_warnings
+from weaver.data.importer.findings import Refusal
+from weaver.data.importer.parser import HowToRead, understand
+from weaver.data.importer.repairs import Repair, check_fixes
+from weaver.data.importer.table_reader import read_table
+from weaver.data.importer.validator import Judged, judge
+from weaver.data.timestamps import Ambiguous, check_zone
+
+__all__ = ["FileReport", "ImportOptions", "ImportReport", "SymbolReport", "bars_for_run", "import_files", "read_bars"]
+
+
+_SHOWN_FOR_RUN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """What the caller says about the files. `symbol` may be left out where a column names it, `timeframe` always."""
+
+    symbol: str | None = None
+    timeframe: Timeframe | None = None
+    tz: str | None = None
+    fixes: frozenset[str] = frozenset()
+    ambiguous: Ambiguous = Ambiguous.REFUSE
+    day_first: bool | None = None
+    decimal: str | None = None
+    columns: tuple[str, ...] | None = None
+    on_conflict: Conflict = Conflict.REFUSE
+    calendar: SessionCalendar | None = None
+
+    def __post_init__(self) -> None:
+        check_fixes(self.fixes)
+        if self.tz is not None:
+            check_zone(self.tz)
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What was understood of one file."""
+
+    file: str
+    rows: int
+    notes: tuple[str, ...]
+    repairs: tuple[Repair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolReport:
+    """What became of one symbol: `merge` counts against what the catalog had, `notes` speak of gaps and oddities."""
+
+    symbol: str
+    timeframe: Timeframe
+    merge: Merge
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """The whole import."""
+
+    files: tuple[FileReport, ...]
+    symbols: tuple[SymbolReport, ...]
+    written: bool
+    notes: tuple[str, ...] = field(default=())
+
+
+def read_bars(path: Path, options: ImportOptions) -> tuple[FileReport, list[Judged]]:
+    """The bars of one file, by symbol. Raises `Refusal` (a DataError) with lines, values, reasons and the ways out."""
+    raw = read_table(path, columns=options.columns)
+    how = HowToRead(
+        tz=options.tz,
+        timeframe=options.timeframe,
+        ambiguous=options.ambiguous,
+        day_first=options.day_first,
+        decimal=options.decimal,
+        fixes=options.fixes,
+    )
+    rows = understand(raw, how)
+    parts = judge(rows, options.fixes, options.timeframe, options.calendar)
+    notes = list(rows.notes)
+    if options.timeframe is None:
+        notes.append(f"timeframe {parts[0].timeframe}: the commonest spacing of the bars")
+    count = sum(part.frame.height for part in parts)
+    return FileReport(str(path), count, tuple(notes), parts[0].repairs), parts
+
+
+def import_files(
+    paths: Sequence[Path],
+    catalog: Catalog,
+    options: ImportOptions,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> ImportReport:
+    """Understands all the files, puts them together and into the catalog, or (dry_run) only says what it would do.
+
+    `progress` is called with a word before each step. Nothing is written unless everything is accepted.
+    """
+    files: list[FileReport] = []
+    gathered: dict[tuple[str, str], pl.DataFrame] = {}
+    notes: list[str] = []
+    for path in paths:
+        progress(f"reading {path.name}")
+        report, parts = read_bars(path, options)
+        files.append(report)
+        chosen, left = _for_symbol(path, parts, options.symbol)
+        notes += left
+        for symbol, part in chosen:
+            key = (symbol, str(part.timeframe))
+            if key in gathered:
+                what = f"{path} and the files before it"
+                gathered[key], merge = merge_bars(gathered[key], part.frame, options.on_conflict, what=what)
+                if merge.identical or merge.replaced or merge.kept:
+                    notes.append(f"{path}: {symbol}: {merge.overlap}")
+            else:
+                gathered[key] = part.frame
+    # All of the merging against the catalog is tried before the first file is replaced.
+    reports = []
+    sources = tuple(path.name for path in paths)
+    for (symbol, text), frame in gathered.items():
+        progress(f"checking {symbol}")
+        timeframe = Timeframe.of(text)
+        merge = catalog.try_write(symbol, timeframe, frame, on_conflict=options.on_conflict)
+        reports.append(
+            SymbolReport(symbol, timeframe, merge, tuple(_oddities(symbol, timeframe, frame, options.calendar)))
+        )
+    if not dry_run:
+        for (symbol, text), frame in gathered.items():
+            progress(f"writing {symbol}")
+            calendar = None if options.calendar is None else options.calendar.name
+            catalog.write(
+                symbol,
+                Timeframe.of(text),
+                frame,
+                sources=sources,
+                calendar=calendar,
+                on_conflict=options.on_conflict,
+            )
+    return ImportReport(tuple(files), tuple(reports), written=not dry_run, notes=tuple(notes))
+
+
+def bars_for_run(
+    path: Path, *, tz: str | None, timeframe: Timeframe | None, calendar: SessionCalendar | None
+) -> tuple[list[tuple[str | None, pl.DataFrame]], tuple[str, ...]]:
+    """A CSV file that was passed to a backtest as `bars`: frames by symbol (None where no column names it), and notes.
+
+    Raises what the importer raises, in one line; times without a zone raise NaiveDatetimeError with the corrected call.
+    """
+    try:
+        report, parts = read_bars(path, ImportOptions(tz=tz, timeframe=timeframe, calendar=calendar))
+    except Refusal as error:
+        if error.codes == ("naive",):
+            raise NaiveDatetimeError(
+                f"{path}: the times have no time zone ({error.listing[0]}); say which one they are in: "
+                'backtest(..., tz="America/New_York"), or tz="UTC" (on the command line --tz UTC)'
+            ) from None
+        listing = "; ".join(error.listing[:_SHOWN_FOR_RUN])
+        raise BarsRefused(
+            f"{error.summary}: {listing}{'; ...' if len(error.listing) > _SHOWN_FOR_RUN else ''}; "
+            f"to mend them: weaver data import {path.name} with {'; or '.join(error.ways)}"
+        ) from error
+    return [(part.symbol, part.frame) for part in parts], report.notes
+
+
+def _for_symbol(path: Path, parts: list[Judged], symbol: str | None) -> tuple[list[tuple[str, Judged]], list[str]]:
+    if len(parts) == 1 and parts[0].symbol is None:
+        if symbol is None:
+            raise DataError(f"{path}: no column names the symbol; say it: --symbol AAPL")
+        return [(symbol, parts[0])], []
+    named = [(part.symbol or "", part) for part in parts]
+    if symbol is None:
+        return named, []
+    chosen = [(name, part) for name, part in named if name == symbol]
+    if not chosen:
+        there = ", ".join(name for name, _ in named[:8])
+        raise DataError(
+            f"{path}: its column of symbols has {there}, but not {symbol!r}; leave --symbol out to import them all"
+        )
+    left = sum(part.frame.height for name, part in named if name != symbol)
+    return chosen, [
+        f"{path}: {left:,} rows of other symbols are not imported, since --symbol says {symbol}"
+    ] if left else []
+
+
+def _oddities(symbol: str, timeframe: Timeframe, frame: pl.DataFrame, calendar: SessionCalendar | None) -> list[str]:
+    starts = frame["timestamp"].to_physical().to_numpy() * 1_000
+    ends = starts + timeframe.ns if calendar is None else calendar.bar_ends(starts, timeframe)
+    columns = {name: frame[name].to_numpy() for name in ("open", "high", "low", "close", "volume")}
+    notes = notes_about(symbol, timeframe, starts, ends, columns, calendar)
+    return notes + split_warnings(symbol, starts, columns["open"], columns["close"])

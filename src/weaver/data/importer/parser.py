@@ -1,0 +1,208 @@
+"""Understanding: the columns of a file as times and prices, with a finding for every value that is not one.
+
+Guarantees that each row keeps its line number, and that what could mean two things is a finding until the caller
+decides. It does not judge whether the bars are possible or in order; `judging` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from weaver.core.bars import Floats, Instants
+from weaver.core.errors import DataError
+from weaver.core.instants import NS_PER_DAY
+from weaver.core.timeframe import Timeframe
+from weaver.data.columns import PRICES, ColumnMap, map_columns
+from weaver.data.importer.findings import Finding
+from weaver.data.importer.numbers import Numbers, decimal_sign, from_column
+from weaver.data.importer.table_reader import RawTable
+from weaver.data.timestamps import Ambiguous, Kind, Times, from_series, localise
+
+__all__ = ["HowToRead", "Rows", "understand"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HowToRead:
+    """What the caller says about a file. None and the defaults mean that the file must be clear by itself."""
+
+    tz: str | None = None
+    timeframe: Timeframe | None = None
+    ambiguous: Ambiguous = Ambiguous.REFUSE
+    day_first: bool | None = None
+    decimal: str | None = None
+    fixes: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Rows:
+    """The rows of one file. `bad` marks those with a finding of their own (`findings` has more: lines that are no rows)."""
+
+    file: str
+    unit: str
+    total: int
+    lines: Instants
+    starts: Instants
+    columns: dict[str, Floats]
+    extra: dict[str, Floats]
+    symbols: pl.Series | None
+    bad: NDArray[np.bool_]
+    timeless: NDArray[np.bool_]
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    fixed: dict[str, Instants] = field(default_factory=dict)
+
+    def find(self, code: str, rows: Instants, describe: Callable[[int], str]) -> None:
+        """Notes a finding for `rows`; `describe` takes a row."""
+        if len(rows):
+            self.findings.append(Finding(code, self.lines[rows], lambda k: describe(int(rows[k]))))
+            self.bad[rows] = True
+
+
+def understand(raw: RawTable, how: HowToRead) -> Rows:
+    """The rows of a file. Raises DataError where a column that a bar needs is not there at all."""
+    found = map_columns(raw.names, where=raw.file)
+    if found.missing:
+        listed = ", ".join(repr(name) for name in raw.names)
+        raise DataError(
+            f"{raw.file}: no column for {' and '.join(found.missing)} among {listed}; say what the columns are: "
+            "--columns timestamp,open,high,low,close,volume"
+        )
+    count = len(raw.lines)
+    rows = Rows(
+        file=raw.file,
+        unit=raw.unit,
+        total=raw.total,
+        lines=raw.lines,
+        starts=np.zeros(count, dtype=np.int64),
+        columns={},
+        extra={},
+        symbols=None if found.symbol is None else raw.columns[found.symbol].cast(pl.String),
+        bad=np.zeros(count, dtype=np.bool_),
+        timeless=np.zeros(count, dtype=np.bool_),
+        findings=list(raw.findings),
+        notes=list(raw.notes),
+    )
+    if rows.symbols is not None:
+        unnamed = np.flatnonzero((rows.symbols.fill_null("").str.strip_chars() == "").to_numpy())
+        rows.find("value", unnamed, lambda row: "the symbol is missing")
+    _times(rows, raw, found, how)
+    _numbers(rows, raw, found, how)
+    return rows
+
+
+def _times(rows: Rows, raw: RawTable, found: ColumnMap, how: HowToRead) -> None:
+    assert found.time is not None
+    column = raw.columns[found.time]
+    if found.clock is not None:
+        clock = raw.columns[found.clock].cast(pl.String)
+        column = (column.cast(pl.String) + " " + clock).alias(column.name)
+    name = raw.names[found.time]
+    times = from_series(column, day_first=how.day_first)
+    unread = np.flatnonzero(times.kind == Kind.BAD)
+    if times.undecided:
+        rows.find("undecided", unread, lambda row: f"{name} {column[row]!r}: day and month cannot be told apart")
+    else:
+        rows.find("time", unread, lambda row: f"{name} {column[row]!r} is not a time")
+    rows.timeless[unread] = True
+    _say_kinds(rows, times)
+    rows.starts = times.ns.copy()
+    wall = np.flatnonzero((times.kind == Kind.WALL) | (times.kind == Kind.DATE))
+    if not len(wall):
+        return
+    only_wall = len(wall) + len(unread) == len(times.kind)
+    if only_wall and not (times.ns[wall] % NS_PER_DAY).any() and not (how.timeframe and how.timeframe.is_intraday):
+        rows.notes.append("dates name the sessions: 00:00 UTC")
+        return
+    if how.tz is None:
+        rows.find("naive", wall, lambda row: f"{name} {column[row]!r} has no time zone")
+        rows.timeless[wall] = True
+        return
+    rows.starts[wall], twice, never = localise(times.ns[wall], how.tz, how.ambiguous)
+    rows.notes.append(f"times without a zone are in {how.tz}")
+    rows.find(
+        "ambiguous",
+        wall[twice],
+        lambda row: f"{name} {column[row]!r} occurs twice in {how.tz}, when the clocks go back",
+    )
+    rows.find(
+        "time",
+        wall[never],
+        lambda row: f"{name} {column[row]!r} does not exist in {how.tz}, the clocks go forward over it",
+    )
+    rows.timeless[wall[twice]] = rows.timeless[wall[never]] = True
+
+
+def _say_kinds(rows: Rows, times: Times) -> None:
+    counts = {kind: int((times.kind == kind).sum()) for kind in (Kind.INSTANT, Kind.WALL, Kind.DATE)}
+    there = {kind: count for kind, count in counts.items() if count}
+    if len(there) > 1:
+        words = {Kind.INSTANT: "with a zone or as an epoch number", Kind.WALL: "without a zone", Kind.DATE: "as a date"}
+        rows.notes.append("times are mixed: " + ", ".join(f"{count:,} {words[kind]}" for kind, count in there.items()))
+
+
+def _numbers(rows: Rows, raw: RawTable, found: ColumnMap, how: HowToRead) -> None:
+    places = dict(found.prices) | ({} if found.volume is None else {"volume": found.volume})
+    decimal = how.decimal
+    if decimal is None:
+        decimal, open_rows = decimal_sign([raw.columns[index] for index in places.values()], raw.separator)
+        if len(open_rows):
+            names = list(places.items())
+            rows.find("decimal", open_rows, lambda row: _doubtful(raw, names, row))
+            return _fill(rows)
+        if decimal == ",":
+            rows.notes.append("decimal comma")
+    strip = "strip-thousands" in how.fixes
+    stripped = np.empty(0, dtype=np.int64)
+    for name in (*PRICES, "volume"):
+        if name not in places:
+            rows.columns[name] = np.zeros(len(rows.lines))
+            rows.notes.append("no volume column, so volume is 0")
+            continue
+        column = raw.columns[places[name]]
+        numbers = from_column(column, decimal, strip_thousands=strip)
+        if strip:
+            stripped = np.union1d(stripped, from_column(column, decimal).grouped)
+        rows.columns[name] = numbers.values
+        if name == "volume" and len(numbers.missing) == len(rows.lines):
+            rows.columns[name] = np.zeros(len(rows.lines))
+            rows.notes.append("the volume column is empty, so volume is 0")
+            continue
+        _find(rows, raw.names[places[name]], column, numbers, missing="volume" if name == "volume" else "value")
+    if strip:
+        rows.fixed["strip-thousands"] = rows.lines[stripped]
+    for name, index in found.extra.items():
+        numbers = from_column(raw.columns[index], decimal, strip_thousands=strip)
+        if len(numbers.unreadable) or len(numbers.missing) == len(rows.lines):
+            if index != found.time:
+                rows.notes.append(f"column {raw.names[index]!r} holds no numbers (or text among them) and is left out")
+        else:
+            rows.extra[name] = numbers.values
+
+
+def _find(rows: Rows, name: str, column: pl.Series, numbers: Numbers, *, missing: str) -> None:
+    rows.find(missing, numbers.missing, lambda row: f"{name} {_shown(column, row)} is missing")
+    rows.find("value", numbers.infinite, lambda row: f"{name} {_shown(column, row)} is not finite")
+    rows.find("thousands", numbers.grouped, lambda row: f"{name} {_shown(column, row)} has a thousands separator")
+    rows.find("value", numbers.unreadable, lambda row: f"{name} {_shown(column, row)} is not a number")
+
+
+def _fill(rows: Rows) -> None:
+    rows.columns = {name: np.full(len(rows.lines), np.nan) for name in (*PRICES, "volume")}
+
+
+def _doubtful(raw: RawTable, names: list[tuple[str, int]], row: int) -> str:
+    for name, index in names:
+        value = raw.columns[index][row]
+        if isinstance(value, str) and ("," in value or "." in value):
+            return f"{name} {value!r}: the comma may be decimal or group thousands"
+    return "the decimal sign is not clear"
+
+
+def _shown(column: pl.Series, row: int) -> str:
+    value = column[row]
+    return "''" if value is None else repr(value)

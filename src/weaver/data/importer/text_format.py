@@ -1,0 +1,143 @@
+"""Sniffing: encoding, separator, header and decimal sign of a text file, from what stands in it.
+
+It decides only where the file leaves no doubt, and says what it decided; everything doubtful is the caller's to say.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from weaver.core.errors import DataError
+from weaver.data.columns import simplify
+from weaver.data.timestamps import Kind, from_text
+
+__all__ = ["Dialect", "decode", "guess_names", "known_header", "looks_like_header", "read_bytes", "sniff"]
+
+_SAMPLE = 60
+_SEPARATORS = (";", "\t", "|", ",")
+_NUMBER = re.compile(r"[+-]?[\d.,'  ]*\d[\d.,]*(?:[eE][+-]?\d+)?")
+_BINANCE = (
+    "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count", "taker_buy_volume",
+    "taker_buy_quote_volume", "ignore",
+)  # fmt: skip
+_PLAIN = ("timestamp", "open", "high", "low", "close", "volume")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the lines of a file are written. `comments` is how many lines stand before the first real one: blank, or
+    with a # in front."""
+
+    separator: str
+    header: bool
+    comments: int
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file, unpacked where it is gzip. Raises DataError where it cannot be read or is empty."""
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    if not data:
+        raise DataError(f"{path}: the file is empty (0 bytes), line 1 is missing: there are no bars in it")
+    return data
+
+
+def decode(data: bytes, path: Path) -> tuple[str, str]:
+    """The text without its byte order mark, and the encoding: UTF-8, what its mark says, else Windows-1252 or Latin-1."""
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is its beginning
+        (codecs.BOM_UTF32_BE, "utf-32-be"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ):
+        if data.startswith(mark):
+            try:
+                return data[len(mark) :].decode(encoding), encoding + " with a byte order mark"
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{path}: begins with a mark of {encoding}, but is none at byte {error.start}"
+                ) from None
+    if b"\0" in data[:4096]:
+        raise DataError(f"{path}: is a binary file, neither Parquet nor text; give a CSV or Parquet file")
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return data.decode(encoding), encoding
+        except UnicodeDecodeError:
+            continue
+    return data.decode("latin-1"), "latin-1"
+
+
+def sniff(lines: Sequence[str], path: Path) -> Dialect:
+    """The dialect of a file from its first lines. Raises DataError where no separator makes five columns of them."""
+    comments = 0
+    while comments < len(lines) and (not lines[comments].strip() or lines[comments].lstrip().startswith("#")):
+        comments += 1
+    sample = [
+        line for line in lines[comments : comments + _SAMPLE] if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if not sample:
+        raise DataError(f"{path}: line 1: there is nothing but blank lines and comments, and so no bars")
+    best: tuple[float, str] | None = None
+    for separator in _SEPARATORS:
+        counts = [_outside_quotes(line).count(separator) for line in sample]
+        usual = max(set(counts), key=lambda count: (counts.count(count), count))
+        # In 1,5;2,5;3,5 both are as regular; the comma is listed last since it is the one with a second meaning.
+        if usual >= 4 and (best is None or counts.count(usual) / len(counts) > best[0]):
+            best = (counts.count(usual) / len(counts), separator)
+    if best is None:
+        raise DataError(
+            f"{path}: line {comments + 1}: {sample[0][:60]!r} has no five columns, whether by comma, semicolon, tab or bar; "
+            "a bar needs a time, open, high, low and close"
+        )
+    first = _fields(sample[0], best[1])
+    return Dialect(separator=best[1], header=looks_like_header(first), comments=comments)
+
+
+def looks_like_header(fields: Sequence[str]) -> bool:
+    """True where no field is a number or a time."""
+    texts = [field.strip() for field in fields if field.strip()]
+    if any(_NUMBER.fullmatch(text) for text in texts):
+        return False
+    return not (from_text(pl.Series(texts, dtype=pl.String)).kind != Kind.BAD).any()
+
+
+def guess_names(fields: Sequence[str], path: Path) -> list[str]:
+    """Names for the columns of a file without a header, by their number. Raises DataError where they are not known."""
+    count = len(fields)
+    if count == len(_BINANCE):
+        return list(_BINANCE)
+    if count in (5, 6):
+        return list(_PLAIN[:count])
+    if count == 7 and re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", fields[1].strip()):
+        return ["date", "time", *_PLAIN[1:]]
+    raise DataError(
+        f"{path}: line 1 is no header, and what its {count} columns are is not known; name them: "
+        "--columns timestamp,open,high,low,close,volume,... (one name for each, also for those that do not matter)"
+    )
+
+
+def known_header(fields: Sequence[str]) -> list[str]:
+    """The fields of a header line as column names; an empty one gets its number."""
+    return [field.strip() if simplify(field) else f"column_{index + 1}" for index, field in enumerate(fields)]
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    import csv
+
+    return next(csv.reader([line], delimiter=separator), [])
+
+
+def _outside_quotes(line: str) -> str:
+    return re.sub(r'"[^"]*"', "", line) if '"' in line else line

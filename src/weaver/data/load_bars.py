@@ -1,0 +1,306 @@
+"""Frames: whatever a user passes as `bars`, as one checked `BarSeries` for each symbol, in the order of the run.
+
+Understands Polars and pandas frames, Parquet and CSV paths, catalog selections, `BarSeries`, and a mapping of symbols
+to any of these. It guarantees that nothing is repaired or dropped in silence; what it notices stands in each series'
+`notes`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+
+from weaver.core.bars import BarSeries
+from weaver.core.calendar import SessionCalendar
+from weaver.core.errors import ConfigError, DataError, NoBars, UnknownSymbol
+from weaver.core.instants import format_ns, to_ns
+from weaver.core.instrument import Instrument
+from weaver.core.timeframe import Timeframe
+from weaver.data.build_series import Column, Table, check_series, infer_timeframe, to_series, with_instants
+from weaver.data.columns import map_columns
+from weaver.data.selection import Selection, about, unknown
+from weaver.data.timestamps import check_zone
+
+__all__ = ["DEFAULT_SYMBOL", "load_bars"]
+
+DEFAULT_SYMBOL = "ASSET"
+"""What the bars of a frame without a symbol column are called, where nobody says it."""
+
+
+def load_bars(
+    bars: object,
+    *,
+    symbols: Sequence[str] | None = None,
+    timeframe: str | Timeframe | None = None,
+    start: datetime | date | str | int | None = None,
+    end: datetime | date | str | int | None = None,
+    calendar: SessionCalendar | None = None,
+    tz: str | None = None,
+    instrument: Instrument | Mapping[str, Instrument] | None = None,
+) -> dict[str, BarSeries]:
+    """The bars by symbol, in the order of `symbols`, else of the mapping, else of first appearance.
+
+    `start` and `end` select bars whose start lies in [start, end). `tz` is the zone of times that have none. The
+    timeframe is the commonest spacing unless given, the same for all symbols. Raises DataError (with row, value and way
+    out), OffGridError, UnknownSymbol, NoBars, NaiveDatetimeError, ConfigError.
+    """
+    if tz is not None:
+        check_zone(tz)
+    wanted = _wanted(symbols)
+    given = None if timeframe is None else Timeframe.of(timeframe)
+    start_ns, end_ns = _bound(start, tz, "start"), _bound(end, tz, "end")
+    if start_ns is not None and end_ns is not None and start_ns >= end_ns:
+        raise ConfigError(f"start={format_ns(start_ns)} is not before end={format_ns(end_ns)}: no bar lies between")
+    tables = _tables(bars, wanted, _How(tz, given, calendar))
+    if wanted is not None:
+        tables = [_pick(tables, symbol) for symbol in wanted]
+    if not tables:
+        raise NoBars("there are no bars: the mapping or frame is empty")
+    instruments = _instruments(instrument, [table.symbol for table in tables])
+    intraday = None if given is None else given.is_intraday
+    timed = {
+        table.symbol: with_instants(table, tz=tz, intraday=intraday)
+        for table in tables
+        if not isinstance(table, BarSeries)
+    }
+    empty = [symbol for symbol, rows in timed.items() if not len(rows.starts)]
+    if empty and len(empty) == len(tables):
+        raise NoBars(f"{', '.join(empty)}: there are no bars")
+    frame = given or _known_timeframe(tables) or infer_timeframe([rows.starts for rows in timed.values()])
+    inferred = given is None and all(table.timeframe is None for table in tables)
+    result: dict[str, BarSeries] = {}
+    outside: list[str] = []
+    for table in tables:
+        starts = table.start if isinstance(table, BarSeries) else timed[table.symbol].starts
+        low = 0 if start_ns is None else int(np.searchsorted(starts, start_ns))
+        high = len(starts) if end_ns is None else int(np.searchsorted(starts, end_ns))
+        if low >= high:
+            span = f"from {format_ns(int(starts[0]))} to {format_ns(int(starts[-1]))}" if len(starts) else "nowhere"
+            outside.append(f"{table.symbol} (its bars start {span})")
+        elif isinstance(table, BarSeries):
+            result[table.symbol] = _again(table, frame, instruments.get(table.symbol)).rows(low, high)
+        else:
+            result[table.symbol] = to_series(
+                timed[table.symbol],
+                timeframe=frame,
+                inferred=inferred,
+                low=low,
+                high=high,
+                calendar=calendar,
+                instrument=instruments.get(table.symbol, Instrument()),
+            )
+    if outside and (wanted is not None or not result):
+        raise NoBars(f"no bars in the time asked for: {'; '.join(outside)}")
+    if outside:
+        first = next(iter(result))
+        note = f"left out, having no bars in the time asked for: {'; '.join(outside)}"
+        result[first] = _replace(result[first], notes=(*result[first].notes, note))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What the caller said that matters while a text file is read."""
+
+    tz: str | None
+    timeframe: Timeframe | None
+    calendar: SessionCalendar | None
+
+
+def _wanted(symbols: Sequence[str] | None) -> list[str] | None:
+    if symbols is None:
+        return None
+    if not isinstance(symbols, Iterable) or isinstance(symbols, Set):  # a set has no order, and the run's needs one
+        raise ConfigError(f"symbols={symbols!r}: give a list, whose order is the run's, such as ['AAPL', 'IBM']")
+    wanted = [symbols] if isinstance(symbols, str) else list(symbols)
+    for symbol in wanted:
+        if not isinstance(symbol, str):
+            raise ConfigError(f"symbols={wanted!r}: {symbol!r} is no text")
+    if not wanted:
+        raise ConfigError("symbols is empty; leave it out to take all symbols")
+    twice = {symbol for symbol in wanted if wanted.count(symbol) > 1}
+    if twice:
+        raise ConfigError(f"symbols names {', '.join(sorted(twice))} twice")
+    return wanted
+
+
+def _known_timeframe(tables: Sequence[Table | BarSeries]) -> Timeframe | None:
+    known = {table.timeframe: table.symbol for table in tables if table.timeframe is not None}
+    if len(known) > 1:
+        listed = ", ".join(f"{symbol} {timeframe}" for timeframe, symbol in known.items())
+        raise DataError(f"the symbols have bars of different timeframes ({listed}); all symbols of a run share one")
+    return next(iter(known), None)
+
+
+def _bound(value: datetime | date | str | int | None, tz: str | None, name: str) -> int | None:
+    if value is None:
+        return None
+    if tz is not None and isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return to_ns(value)
+        # A bare date names a day of bars, as it does without tz; only a time of day needs the zone.
+        value = parsed if len(value.strip()) > 10 else value
+    if tz is not None and isinstance(value, datetime) and value.tzinfo is None:
+        value = value.replace(tzinfo=ZoneInfo(tz))
+    try:
+        return to_ns(value)
+    except ConfigError as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def _tables(bars: object, wanted: list[str] | None, how: _How) -> list[Table | BarSeries]:
+    if isinstance(bars, BarSeries):
+        check_series(bars)
+        return [bars]
+    if isinstance(bars, Selection):
+        for symbol in wanted or ():
+            if symbol not in bars.symbols:
+                raise UnknownSymbol(unknown(symbol, bars.symbols, "the data"))
+        return [
+            Table(
+                symbol=part.symbol,
+                columns=_of_polars(part.frame),
+                source=part.source,
+                notes=part.notes,
+                timeframe=bars.timeframe,
+            )
+            for part in bars.load(wanted)
+        ]
+    if isinstance(bars, Mapping):
+        tables = []
+        for symbol, value in bars.items():
+            if not isinstance(symbol, str):
+                raise DataError(f"bars: the key {symbol!r} is no symbol; give a mapping such as {{'AAPL': frame}}")
+            tables.append(_named(_tables(value, None, how), symbol))
+        return tables
+    if isinstance(bars, str | os.PathLike):
+        return _of_path(Path(bars), wanted, how)
+    only = wanted[0] if wanted and len(wanted) == 1 else DEFAULT_SYMBOL
+    if isinstance(bars, pl.LazyFrame):
+        bars = bars.collect()
+    if isinstance(bars, pl.DataFrame):
+        return _split(_of_polars(bars), "Polars frame", only)
+    if type(bars).__module__.split(".")[0] == "pandas":
+        from weaver.data.pandas_frames import columns_of
+
+        return _split(columns_of(bars), "pandas frame", only)
+    raise DataError(
+        f"bars is a {type(bars).__name__}; give a Polars or pandas frame, a path to a Parquet or CSV file, a catalog "
+        "selection, or a mapping of symbols to any of these"
+    )
+
+
+def _of_path(path: Path, wanted: list[str] | None, how: _How) -> list[Table | BarSeries]:
+    from weaver.data.importer.table_reader import check_file, is_parquet
+
+    check_file(path)
+    only = wanted[0] if wanted and len(wanted) == 1 else path.name.split(".")[0]
+    if is_parquet(path):
+        try:
+            frame = pl.read_parquet(path, glob=False)
+            origin = str(about(path).get("origin", ""))
+        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read as Parquet: {error}") from None
+        tables = _split(_of_polars(frame), str(path), only)
+        if origin.startswith("synthetic"):
+            source = f"{path}, {origin}"
+            tables = [
+                _replace(table, source=source, notes=(f"{table.symbol}: {origin}, no market data",)) for table in tables
+            ]
+        return tables
+    from weaver.data.importer.importer import bars_for_run
+
+    parts, notes = bars_for_run(path, tz=how.tz, timeframe=how.timeframe, calendar=how.calendar)
+    return [
+        Table(symbol=name or only, columns=_of_polars(frame), source=str(path), notes=notes) for name, frame in parts
+    ]
+
+
+def _of_polars(frame: pl.DataFrame) -> dict[str, Column]:
+    return {name: frame[name] for name in frame.columns}
+
+
+def _split(columns: Mapping[str, Column], source: str, only: str) -> list[Table | BarSeries]:
+    """One table for each symbol of the symbol column, or one called `only`."""
+    index = map_columns(columns, where=source).symbol
+    if index is None:
+        return [Table(symbol=only, columns=columns, source=source)]
+    name = list(columns)[index]
+    column = columns[name]
+    labels = (column if isinstance(column, pl.Series) else pl.Series(name, [str(value) for value in column])).cast(
+        pl.String
+    )
+    if labels.null_count():
+        row = int(np.flatnonzero(labels.is_null().to_numpy())[0])
+        raise DataError(f"{source}: column {name!r} is empty in row {row}; every bar needs its symbol")
+    others = {key: value for key, value in columns.items() if key != name}
+    runs = labels.rle().struct.unnest()
+    names, lengths = runs["value"].to_list(), runs["len"].to_numpy().astype(np.int64)
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    tables: list[Table | BarSeries] = []
+    if len(set(names)) == len(names):  # sorted by symbol: slices share the frame's memory
+        for number, symbol in enumerate(names):
+            low, high = int(offsets[number]), int(offsets[number + 1])
+            part = {key: value[low:high] for key, value in others.items()}
+            tables.append(Table(symbol=symbol, columns=part, source=source))
+        return tables
+    for symbol in dict.fromkeys(names):
+        rows = np.flatnonzero((labels == symbol).to_numpy())
+        part = {
+            key: value.gather(rows) if isinstance(value, pl.Series) else value[rows] for key, value in others.items()
+        }
+        tables.append(Table(symbol=symbol, columns=part, source=source))
+    return tables
+
+
+def _named(tables: list[Table | BarSeries], symbol: str) -> Table | BarSeries:
+    if len(tables) > 1:
+        return _pick(tables, symbol)
+    renamed: Table | BarSeries = _replace(tables[0], symbol=symbol)
+    return renamed
+
+
+def _pick(tables: list[Table | BarSeries], symbol: str) -> Table | BarSeries:
+    for table in tables:
+        if table.symbol == symbol:
+            return table
+    raise UnknownSymbol(unknown(symbol, [table.symbol for table in tables], "the data"))
+
+
+def _instruments(given: Instrument | Mapping[str, Instrument] | None, symbols: list[str]) -> dict[str, Instrument]:
+    if given is None:
+        return {}
+    if isinstance(given, Instrument):
+        return dict.fromkeys(symbols, given)
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"instrument={given!r}: give an Instrument for all symbols, or a mapping of symbols to theirs"
+        )
+    for symbol, one in given.items():
+        if symbol not in symbols:
+            raise UnknownSymbol(f"instrument: {unknown(symbol, symbols, 'the data')}")
+        if not isinstance(one, Instrument):
+            raise ConfigError(f"instrument: what {symbol!r} is given is no Instrument, but {one!r}")
+    return dict(given)
+
+
+def _again(series: BarSeries, timeframe: Timeframe, instrument: Instrument | None) -> BarSeries:
+    if series.timeframe != timeframe:
+        raise DataError(
+            f"{series.symbol} has {series.timeframe} bars, the run {timeframe}; all symbols share one timeframe"
+        )
+    return series if instrument is None else _replace(series, instrument=instrument)
+
+
+def _replace(table: Any, **changes: object) -> Any:
+    return replace(table, **changes)

@@ -1,0 +1,104 @@
+"""Selection: symbols of stored bars that are yet to be read. It can be passed to a backtest as `bars`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from weaver.core.errors import DataError
+from weaver.core.timeframe import Timeframe
+from weaver.data.adjust import adjust
+
+__all__ = ["METADATA_KEY", "Part", "Selection", "Stored", "about", "unknown"]
+
+METADATA_KEY = "weaver"
+"""Under this key a Parquet file says, in JSON, where its bars come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where one symbol's bars lie. `column` says that the file holds several symbols, told apart by a column `symbol`."""
+
+    symbol: str
+    path: Path
+    source: str
+    column: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One symbol's bars, read: timestamp (Datetime UTC), open, high, low, close, volume and further columns."""
+
+    symbol: str
+    frame: pl.DataFrame
+    source: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Symbols of one timeframe, in the order of the run, with the prices as they are or adjusted."""
+
+    stored: tuple[Stored, ...]
+    timeframe: Timeframe
+    adjusted: bool = False
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """In the order of the run."""
+        return tuple(item.symbol for item in self.stored)
+
+    def only(self, symbols: Sequence[str]) -> Selection:
+        """The same with these symbols only; unknown ones are left for the caller to report."""
+        return replace(self, stored=tuple(item for item in self.stored if item.symbol in symbols))
+
+    def load(self, symbols: Sequence[str] | None = None) -> list[Part]:
+        """Reads the bars, of all symbols or of those among `symbols`. Raises DataError where a file is gone or broken."""
+        return [self._read(item) for item in self.stored if symbols is None or item.symbol in symbols]
+
+    def frame(self) -> pl.DataFrame:
+        """All bars in one frame, with a first column `symbol`."""
+        frames = [part.frame.select(pl.lit(part.symbol).alias("symbol"), pl.all()) for part in self.load()]
+        return pl.concat(frames, how="diagonal_relaxed", rechunk=True)
+
+    def _read(self, item: Stored) -> Part:
+        try:
+            lazy = pl.scan_parquet(item.path, glob=False)
+            if item.column:
+                lazy = lazy.filter(pl.col("symbol") == item.symbol).drop("symbol")
+            frame = lazy.collect().rechunk()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(f"{item.path}: the bars of {item.symbol} cannot be read: {error}") from None
+        notes = item.notes
+        source = item.source
+        if self.adjusted:
+            frame, said = adjust(frame, what=item.symbol)
+            notes += tuple(f"{item.symbol}: {note}" for note in said)
+            source += ", adjusted"
+        elif "adj_close" in frame.columns:
+            notes += (f"{item.symbol}: prices as traded, not adjusted for splits and dividends",)
+        return Part(symbol=item.symbol, frame=frame, source=source, notes=notes)
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What a Parquet file that Weaver has written says about itself; empty for any other. Raises what reading it raises."""
+    said = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))
+    return said if isinstance(said, dict) else {}
+
+
+def unknown(symbol: str, there: Iterable[str], where: str) -> str:
+    """The sentence for a symbol that is not there, with the nearest one that is."""
+    names = list(there)
+    near = difflib.get_close_matches(symbol, names, n=1, cutoff=0.5) or difflib.get_close_matches(
+        symbol.upper(), [name.upper() for name in names], n=1, cutoff=0.5
+    )
+    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {listed}" if names else "it holds none"
+    return f"symbol {symbol!r} is not in {where}; {hint}"

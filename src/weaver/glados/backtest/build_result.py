@@ -1,0 +1,171 @@
+"""Outcome: what a finished engine leaves behind, gathered into a Result. It computes nothing but what is to be drawn."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from weaver.core.bars import BarSeries
+from weaver.core.instants import format_ns
+from weaver.core.orders import OrderStatus
+from weaver.glados.backtest.plan import RunPlan
+from weaver.greta.engine import Engine
+from weaver.marvin.indicator import IndicatorInfo
+from weaver.marvin.order import Order
+from weaver.marvin.strategy import Strategy
+from weaver.results.equity import equity_columns
+from weaver.results.record import OrderRecord, PlotSeries, RunRecord
+from weaver.results.result import Result
+
+__all__ = ["order_record", "result_of"]
+
+
+def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
+    """The result of a run that has ended, or of as much of it as there was."""
+    broker, context = engine.broker, engine.context
+    columns = equity_columns(engine.series, plan.cash, broker.account_log, context.now_ns)
+    warnings = list(engine.warnings)
+    if not engine.finished:
+        warnings.append(f"the run stopped before its end ({engine.stopped_by}) at {format_ns(context.now_ns)}")
+    if context.orders and not broker.fills:
+        warnings.append(_unfilled(context.orders))
+    notes = [note for one in engine.series.values() for note in one.notes]
+    warnings += [warning for one in engine.series.values() for warning in one.warnings]
+    return Result(
+        RunRecord(
+            run_id=context.run_id,
+            strategy=plan.strategy.__name__,
+            source=_source(plan.strategy),
+            params=dict(plan.params),
+            symbols=context.symbols,
+            timeframe=plan.timeframe,
+            series=engine.series,
+            fills=broker.fills,
+            orders=_Records(context.orders),
+            equity_start=columns.start,
+            equity_end=columns.end,
+            equity=columns.equity,
+            cash=columns.cash,
+            gross_exposure=columns.gross,
+            net_exposure=columns.net,
+            initial_cash=plan.cash,
+            settings=plan.describe(),
+            plots=_plots(context.indicators, engine.series),
+            warnings=tuple(warnings),
+            notes=tuple(notes),
+            seed=plan.seed,
+            elapsed_s=elapsed_ns / 1e9,
+            bars=engine.bars_done,
+            finished=engine.finished,
+            holding_costs=broker.holding_costs,
+            calendar=None if plan.calendar is None else plan.calendar.name,
+        )
+    )
+
+
+def _source(strategy: type[Strategy]) -> str | None:
+    try:
+        return inspect.getsource(strategy)
+    except (OSError, TypeError):
+        return None  # typed into an interpreter, or made by exec
+
+
+def _unfilled(orders: Sequence[Order]) -> str:
+    """What became of the orders of a run in which none has filled: how many were rejected, and why the first one was."""
+    rejected = [order for order in orders if order.status is OrderStatus.REJECTED]
+    text = f"no order has filled; there were {len(orders):,}"
+    return f"{text}, {len(rejected):,} of them rejected, the first since: {rejected[0].reason}" if rejected else text
+
+
+class _Records(Sequence[OrderRecord]):
+    """The run's orders as records, made when somebody looks: most runs have more orders than readers of them."""
+
+    def __init__(self, orders: Sequence[Order]) -> None:
+        self._orders = orders
+        self._made: list[OrderRecord] | None = None
+
+    def _records(self) -> list[OrderRecord]:
+        if self._made is None:
+            self._made = [order_record(order) for order in self._orders]
+        return self._made
+
+    @overload
+    def __getitem__(self, index: int) -> OrderRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[OrderRecord]: ...
+    def __getitem__(self, index: int | slice) -> OrderRecord | Sequence[OrderRecord]:
+        return self._records()[index]
+
+    def __iter__(self) -> Iterator[OrderRecord]:
+        return iter(self._records())
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def __reduce__(
+        self,
+    ) -> tuple[Any, ...]:  # between processes go the facts, not the strategy that the orders belong to
+        return tuple, (tuple(self._records()),)
+
+
+_KINDS = {
+    (False, False): "market",
+    (True, False): "limit",
+    (False, True): "stop",
+    (True, True): "stop-limit",
+}
+
+
+def order_record(order: Order) -> OrderRecord:
+    """An order as it stands, without the strategy that holds it."""
+    request = order.request
+    done = order.status in (OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED)
+    kind = "trailing stop" if request.trail is not None else _KINDS[request.limit is not None, request.stop is not None]
+    return OrderRecord(
+        number=order.id,
+        symbol=request.symbol,
+        side=request.side,
+        quantity=order.quantity,
+        limit=request.limit,
+        stop=request.stop,
+        tif=request.tif,
+        tag=request.tag,
+        status=order.status,
+        reason=order.reason or order.note,
+        submitted_ns=order.submitted_ns,
+        done_ns=order.updated_ns if done else None,
+        filled_quantity=order.filled_quantity,
+        average_price=order.average_price,
+        parent=request.parent,
+        exit=request.exit,
+        kind=kind,
+    )
+
+
+def _plots(indicators: Sequence[IndicatorInfo], series: Mapping[str, BarSeries]) -> tuple[PlotSeries, ...]:
+    plots = []
+    for info in indicators:
+        if info.plot is False or not info.length:
+            continue
+        for symbol in info.track.symbols:
+            one = series[symbol]
+            own = info.track.start is one.start
+            for number, output in enumerate(info.outputs):
+                overlay = info.plot in ("overlay", True) or (info.plot is None and _looks_like_prices(output, one))
+                name = info.name if len(info.outputs) == 1 or not overlay else f"{info.name}[{number}]"
+                plots.append(
+                    PlotSeries(
+                        symbol=symbol, name=name, values=output, ts=None if own else info.track.start, overlay=overlay
+                    )
+                )
+    return tuple(plots)
+
+
+def _looks_like_prices(values: Any, series: BarSeries) -> bool:
+    """Whether an indicator nobody said how to draw moves where the prices do; looked up at a hundred places."""
+    sample = values[np.linspace(0, len(values) - 1, 100).astype(np.int64)]
+    sample = sample[np.isfinite(sample)]
+    return bool(len(sample)) and bool(series.low.min() * 0.8 <= np.median(sample) <= series.high.max() * 1.2)

@@ -1,0 +1,85 @@
+"""Tracker: what a real-time clock does at each wake-up, as arithmetic on readings, without waiting for anything.
+
+A boundary is ticked once its time has come, and at most once. One that was jumped over, by a step of the wall clock or a
+suspend, or whose next boundary has passed as well, is reported instead: late news is no news. After a step backwards the
+clock holds until the wall clock has passed what was ticked already.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from weaver.core.instants import NS_PER_SECOND
+from weaver.glados.clock.base import ClockGap, GapReason
+from weaver.glados.clock.grid import Grid
+from weaver.glados.clock.time_source import Reading
+
+__all__ = ["Tracker", "Wake"]
+
+# A jump below a second is a correction (time daemons step from about 0.1 s on): the boundary in it is ticked, a little
+# late or on time, which serves better than a missed bar. From a second on it is a step, and what it skips is reported.
+_STEP_NS = NS_PER_SECOND
+
+
+class Wake(NamedTuple):
+    """What one wake-up brought: missed boundaries to report, a boundary to tick with its index and lateness, or neither."""
+
+    gap: ClockGap | None
+    boundary: int | None
+    bar_index: int
+    late_ns: int
+
+
+class Tracker:
+    """The state of a real-time clock between wake-ups. `due` is the boundary that it waits for."""
+
+    def __init__(self, grid: Grid, reading: Reading) -> None:
+        self._grid = grid
+        self._last = reading
+        self._settled: int | None = None
+        self._index = 0
+        self.due = grid.next_after(reading.wall)
+
+    @property
+    def settled(self) -> int | None:
+        """The last boundary that was ticked or reported; no boundary up to it comes again."""
+        return self._settled
+
+    @property
+    def holding_until(self) -> int | None:
+        """The next boundary, while the wall clock stands before what was ticked already; None in normal times."""
+        return self.due if self._settled is not None and self._last.wall < self._settled else None
+
+    def wake(self, now: Reading) -> Wake:
+        """Judge a wake-up at `now`, which may come early, on time or late, for whatever reason."""
+        before, self._last = self._last, now
+        jump = (now.wall - before.wall) - (now.running - before.running)
+        if now.wall < self.due:
+            if self._settled is None and jump < 0:
+                # Set back before the first tick: boundaries that nobody has seen lie ahead again.
+                self.due = self._grid.next_after(now.wall)
+            return Wake(None, None, self._index, 0)
+        passed = self._grid.count(self.due, now.wall)
+        last = self.due if passed == 1 else self._last_boundary(now.wall)
+        stepped = jump >= _STEP_NS
+        missed = passed if stepped else passed - 1
+        gap, boundary = None, None
+        if missed:
+            reason = GapReason.BLOCKED
+            if stepped:
+                reason = GapReason.SUSPEND if (now.slept - before.slept) * 2 >= jump else GapReason.STEP
+            last_missed = last if stepped else self._last_boundary(last - 1)
+            gap = ClockGap(self.due, last_missed, missed, reason)
+            self._index += missed
+        index = self._index
+        if not stepped:
+            boundary = last
+            self._index += 1
+        self._settled = last
+        self.due = self._grid.next_after(last)
+        return Wake(gap, boundary, index, now.wall - last)
+
+    def _last_boundary(self, ts_ns: int) -> int:
+        ends = self._grid.ends(self.due, ts_ns)
+        assert ends is not None, "the boundary that is due has passed, so there is at least one"
+        return ends[1]

@@ -1,0 +1,134 @@
+"""Indicating: a causal array function applied to whole columns once, its result given back as views. Proves no causality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from weaver.core.bars import Floats
+from weaver.core.errors import StrategyError
+from weaver.marvin.bar_views import JoinedBars, RunBars, SymbolBars, Track
+from weaver.marvin.timers import NEVER
+from weaver.marvin.views import TimeView, View
+
+__all__ = ["IndicatorInfo", "compute_indicator"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndicatorInfo:
+    """What is remembered of one `self.indicator(...)`: for readiness, the report and `weaver check`."""
+
+    name: str
+    track: Track
+    outputs: tuple[Floats, ...]
+    ready_ns: int
+    plot: Any
+
+    @property
+    def length(self) -> int:
+        """How many values it has, one per bar of its track."""
+        return len(self.outputs[0])
+
+
+def compute_indicator(
+    function: Callable[..., Any],
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    plot: Any,
+    name: str | None,
+    tracks: Mapping[int, Track],
+) -> tuple[View | tuple[View, ...], IndicatorInfo]:
+    """Call `function` with the columns behind its views. Raises StrategyError that names what does not fit."""
+    label = name or _label(function, inputs, kwargs)
+    if not (plot is None or isinstance(plot, bool) or plot in ("overlay", "panel")):
+        raise StrategyError(f"indicator {label}: plot={plot!r}; give True or 'overlay', 'panel', or False")
+    everything = [*inputs, *kwargs.values()]
+    for value in everything:
+        _check_input(label, value)
+    views = [value for value in everything if isinstance(value, View)]
+    if not views:
+        raise StrategyError(f"indicator {label}: give at least one view, for example self.bars.close")
+    lengths = {view.name: len(view._array) for view in views}
+    if any(view._cursor is not views[0]._cursor for view in views):
+        listed = ", ".join(f"{name} has {length} bars" for name, length in lengths.items())
+        raise StrategyError(
+            f"indicator {label}: its inputs do not advance together ({listed}); "
+            "use self.bars.join(...) for the bars that symbols have in common"
+        )
+    track = tracks.get(id(views[0]._cursor))
+    if track is None:
+        raise StrategyError(f"indicator {label}: {views[0].name} is a view of another run; make it anew in on_start")
+    result = function(*map(_column, inputs), **{key: _column(value) for key, value in kwargs.items()})
+    several = isinstance(result, tuple) or (isinstance(result, list) and bool(result) and np.ndim(result[0]) > 0)
+    outputs = tuple(_checked(label, output, len(views[0]._array)) for output in (result if several else (result,)))
+    if not outputs:
+        raise StrategyError(f"indicator {label}: the function returned nothing")
+    info = IndicatorInfo(
+        name=label, track=track, outputs=outputs, ready_ns=max(_ready(track, output) for output in outputs), plot=plot
+    )
+    made = tuple(
+        track.view(output, label if len(outputs) == 1 else f"{label}[{i}]") for i, output in enumerate(outputs)
+    )
+    track.indicators.extend(made)
+    return (made if several else made[0]), info
+
+
+def _check_input(label: str, value: Any) -> None:
+    if isinstance(value, TimeView):
+        raise StrategyError(f"indicator {label}: `.ts` cannot be an input")
+    if isinstance(value, SymbolBars | RunBars | JoinedBars):
+        raise StrategyError(f"indicator {label}: bars are no input, their columns are, for example self.bars.close")
+    if isinstance(value, tuple | list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            if isinstance(one, View):
+                raise StrategyError(
+                    f"indicator {label}: {one.name} stands inside a {type(value).__name__}; give each view as an argument "
+                    "of its own"
+                )
+
+
+def _column(value: Any) -> Any:
+    return value._array if isinstance(value, View) else value
+
+
+def _checked(label: str, output: Any, length: int) -> Floats:
+    if hasattr(output, "mask") and hasattr(output, "filled"):  # a masked array: what is masked is no value
+        output = output.astype(np.float64).filled(np.nan)
+    try:
+        array = np.asarray(output.to_numpy() if hasattr(output, "to_numpy") else output)
+        if array.dtype.kind in "cmMSU":  # which NumPy would turn into numbers all the same
+            raise TypeError(array.dtype)
+        array = array.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise StrategyError(f"indicator {label}: it returned {type(output).__name__}, not numbers") from error
+    if array.shape != (length,):
+        raise StrategyError(
+            f"indicator {label}: it returned shape {array.shape} for {length} bars; "
+            "an indicator has one value per bar (NaN while it has none)"
+        )
+    array = np.ascontiguousarray(array)
+    if array.flags.writeable:
+        array = array.view()
+        array.flags.writeable = False
+    return array
+
+
+def _ready(track: Track, output: Floats) -> int:
+    """The tick at which the first value is visible."""
+    # Warm-ups are short: look at the beginning before looking at everything.
+    for end in (1_000, len(output)):
+        has_value = ~np.isnan(output[:end])
+        row = int(has_value.argmax()) if len(has_value) else 0
+        if len(has_value) and has_value[row]:
+            return int(track.end[row])
+    return NEVER
+
+
+def _label(function: Callable[..., Any], inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    name = getattr(function, "__name__", None) or type(function).__name__
+    shown = [repr(value) for value in inputs if isinstance(value, int | float | str)]
+    shown += [f"{key}={value!r}" for key, value in kwargs.items() if isinstance(value, int | float | str)]
+    return f"{name}({', '.join(shown)})" if shown else name

@@ -1,0 +1,318 @@
+"""Desk: where a strategy's orders are numbered, put on the instrument's terms and queued, and their handles kept.
+
+The same for a backtest and a live run. It decides no fill; what is queued in `commands` is taken at the end of the tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from weaver.core.errors import OrderError
+from weaver.core.orders import Cancel, Command, Link, OrderRequest, Side, TimeInForce, Trail
+from weaver.marvin.order import Order
+from weaver.marvin.order_arguments import (
+    check_terms,
+    lots_of,
+    number_of,
+    positive_lots,
+    price_of,
+    stop_of,
+    time_in_force,
+)
+from weaver.marvin.symbol_state import SymbolState
+
+if TYPE_CHECKING:
+    from weaver.marvin.context import Context
+
+__all__ = ["OrderDesk"]
+
+# A member of an Enum is looked up through a descriptor on CPython 3.11; a module's constant is not.
+_BUY, _SELL = Side.BUY, Side.SELL
+_MANY = 10**15  # units; a float holds every whole number up to there
+
+
+class OrderDesk:
+    """`orders` are all handles, by number; `open` those that can still fill; `over` refuses new ones."""
+
+    def __init__(self, context: Context, states: Sequence[SymbolState]) -> None:
+        self.commands: list[Command] = []
+        self.orders: list[Order] = []
+        self.open: dict[int, Order] = {}
+        self.over = False
+        self._context = context
+        self._states = states
+        self._single = states[0] if len(states) == 1 else None
+        self._targets: dict[int, list[Order]] = {}
+
+    def place(
+        self,
+        side: Side,
+        quantity: float,
+        symbol: str | None,
+        limit: float | None,
+        stop: float | Trail | None,
+        stop_loss: float | Trail | None,
+        take_profit: float | None,
+        tif: str | TimeInForce | None,
+        good_till: datetime | str | None,
+        tag: str | None,
+    ) -> Order:
+        """Number an order, keep its handle and queue its request; with its bracket's legs, if any."""
+        state = self._single
+        if state is None or symbol is not None:
+            state = self._context.state(symbol, side.value)
+        if type(quantity) is int and 0 < quantity < _MANY and state.unit_lots:
+            lots, units = quantity * state.unit_lots, float(quantity)
+        else:
+            lots, units = positive_lots(state.instrument, quantity, side.value), None
+        if (
+            limit is None
+            and stop is None
+            and stop_loss is None
+            and take_profit is None
+            and tif is None
+            and good_till is None
+        ):
+            request = OrderRequest(
+                number=len(self.orders) + 1, symbol=state.symbol, side=side, lots=lots, plain=True, tag=tag
+            )
+            return self._keep(state, request, quantity, units)
+        return self._place_with_terms(
+            state, side, lots, quantity, limit, stop, stop_loss, take_profit, tif, good_till, tag
+        )
+
+    def _place_with_terms(
+        self,
+        state: SymbolState,
+        side: Side,
+        lots: int,
+        asked: float,
+        limit: float | None,
+        stop: float | Trail | None,
+        stop_loss: float | Trail | None,
+        take_profit: float | None,
+        tif: str | TimeInForce | None,
+        good_till: datetime | str | None,
+        tag: str | None,
+    ) -> Order:
+        buy = side is _BUY
+        force, until = time_in_force(tif, good_till)
+        limit = price_of(state.instrument, limit, "limit", up=not buy)
+        stop_price, trail = stop_of(state.instrument, stop, "stop", up=buy)
+        loss, loss_trail = stop_of(state.instrument, stop_loss, "stop_loss", up=not buy)
+        profit = price_of(state.instrument, take_profit, "take_profit", up=buy)
+        check_terms(side.value, force, limit, stop_price, trail)
+        # A stop-limit may fill anywhere between its stop and its limit, so a leg lies beyond both.
+        entries = [price for price in (limit, stop_price) if price is not None]
+        for name, price, above in (("stop_loss", loss, not buy), ("take_profit", profit, buy)):
+            for entry in entries:
+                if price is not None and (price <= entry if above else price >= entry):
+                    raise OrderError(
+                        f"{side.value}: {name}={price:g} lies on the wrong side of the entry at {entry:g}; "
+                        f"it must be {'above' if above else 'below'} it"
+                    )
+        if loss is not None and profit is not None and (loss >= profit if buy else loss <= profit):
+            raise OrderError(f"{side.value}: stop_loss={loss:g} and take_profit={profit:g} are the wrong way round")
+        number = len(self.orders) + 1
+        request = OrderRequest(
+            number=number,
+            symbol=state.symbol,
+            side=side,
+            lots=lots,
+            limit=limit,
+            stop=stop_price,
+            trail=trail,
+            tif=force,
+            good_till_ns=until,
+            tag=tag,
+        )
+        order = self._keep(state, request, asked)
+        other = _SELL if buy else _BUY
+        if loss is not None or loss_trail is not None:
+            leg = OrderRequest(
+                number=len(self.orders) + 1,
+                symbol=state.symbol,
+                side=other,
+                lots=lots,
+                stop=loss,
+                trail=loss_trail,
+                exit=True,
+                parent=number,
+                tag="stop_loss" if tag is None else tag,
+            )
+            order.stop_loss = self._keep(state, leg)
+        if profit is not None:
+            leg = OrderRequest(
+                number=len(self.orders) + 1,
+                symbol=state.symbol,
+                side=other,
+                lots=lots,
+                limit=profit,
+                exit=True,
+                parent=number,
+                tag="take_profit" if tag is None else tag,
+            )
+            order.take_profit = self._keep(state, leg)
+        return order
+
+    def close(
+        self,
+        quantity: float | None,
+        symbol: str | None,
+        limit: float | None,
+        stop: float | Trail | None,
+        tif: str | TimeInForce | None,
+        good_till: datetime | str | None,
+        tag: str | None,
+    ) -> Order | None:
+        """See `Strategy.close`."""
+        state = self._context.state(symbol, "close")
+        asked = None if quantity is None else positive_lots(state.instrument, quantity, "close")
+        held = self._context.account.lots[state.index]
+        if held == 0:
+            return None
+        buy = held < 0
+        lots = abs(held) if asked is None else min(abs(held), asked)
+        if limit is None and stop is None and tif is None and good_till is None:
+            # A part leaves the other exits at work, so that what stays is as protected as it was.
+            if lots == abs(held) and self.open:
+                self._cancel_exits(state.symbol, _BUY if buy else _SELL)
+            request = OrderRequest(
+                number=len(self.orders) + 1,
+                symbol=state.symbol,
+                side=_BUY if buy else _SELL,
+                lots=lots,
+                plain=True,
+                exit=True,
+                tag=tag,
+            )
+            return self._keep_part(state, request, quantity, asked)
+        force, until = time_in_force(tif, good_till)
+        stop_price, trail = stop_of(state.instrument, stop, "stop", up=buy)
+        request = OrderRequest(
+            number=len(self.orders) + 1,
+            symbol=state.symbol,
+            side=_BUY if buy else _SELL,
+            lots=lots,
+            limit=price_of(state.instrument, limit, "limit", up=not buy),
+            stop=stop_price,
+            trail=trail,
+            tif=force,
+            good_till_ns=until,
+            exit=True,
+            tag=tag,
+        )
+        check_terms("close", force, request.limit, stop_price, trail)
+        return self._keep_part(state, request, quantity, asked)
+
+    def _keep_part(self, state: SymbolState, request: OrderRequest, quantity: float | None, asked: int | None) -> Order:
+        if asked is None or asked <= request.lots:
+            return self._keep(state, request, quantity)
+        order = self._keep(state, request)
+        order.note = f"quantity {quantity!r} cut to {order.quantity:g}: the position"
+        return order
+
+    def _cancel_exits(self, symbol: str, side: Side) -> None:
+        """Cancel the position's exits, with the rest of their entries; an entry that has not filled yet keeps its legs."""
+        for order in self.open.values():
+            request = order.request
+            if request.exit and request.symbol == symbol and request.side is side:
+                entry = None if request.parent is None else self.orders[request.parent - 1]
+                if entry is None or entry.filled_quantity > 0:
+                    self.commands.append(Cancel(order.id))
+                    if entry is not None:
+                        entry.cancel()
+
+    def target(self, symbol: str | None, weight: float | None, quantity: float | None, tag: str | None) -> Order | None:
+        """See `Strategy.target`."""
+        if (weight is None) == (quantity is None):
+            raise OrderError("target: give exactly one of weight= and quantity=")
+        state = self._context.state(symbol, "target")
+        return self._trade_towards(state, self._target_lots(state, weight, quantity), weight is not None, tag)
+
+    def _target_lots(self, state: SymbolState, weight: float | None, quantity: float | None) -> int:
+        """The position, in lots, that a weight or a quantity means now. Raises OrderError, and has done nothing then."""
+        if weight is not None:
+            share = number_of(weight, "target: weight")
+            close = state.last_close
+            if close is None and share != 0:
+                raise OrderError(f"target: {state.symbol} has no close yet, so a weight has no price; wait for on_bar")
+            wanted = (
+                share * self._context.equity() / (close * state.instrument.multiplier) if close is not None else 0.0
+            )
+        else:
+            wanted = number_of(quantity, "target: quantity")
+        return lots_of(state.instrument, wanted, "target")
+
+    def _trade_towards(self, state: SymbolState, wanted: int, shrink: bool, tag: str | None) -> Order | None:
+        for earlier in self._targets.pop(state.index, ()):
+            if earlier.is_open:
+                self.commands.append(Cancel(earlier.id))
+        lots = wanted - self._context.account.lots[state.index]
+        if lots == 0:
+            return None
+        request = OrderRequest(
+            number=len(self.orders) + 1,
+            symbol=state.symbol,
+            side=_BUY if lots > 0 else _SELL,
+            lots=abs(lots),
+            shrink=shrink,
+            tag=tag,
+        )
+        order = self._keep(state, request)
+        self._targets[state.index] = [order]
+        return order
+
+    def target_weights(self, weights: Mapping[str, float], tag: str | None) -> tuple[Order, ...]:
+        """See `Strategy.target_weights`."""
+        if not isinstance(weights, Mapping):
+            example = {self._states[0].symbol: 0.5}
+            raise OrderError(f"target_weights: {weights!r} is no mapping of symbols to weights, such as {example!r}")
+        for symbol in weights:
+            self._context.state(symbol, "target_weights")
+        # All are understood before the first is placed: one that is refused leaves nothing half done.
+        wanted = [
+            (state, self._target_lots(state, weights.get(state.symbol, 0.0), None))
+            for state in self._states
+            if state.symbol in weights or self._context.account.lots[state.index] or self._targets.get(state.index)
+        ]
+        placed = [self._trade_towards(state, lots, True, tag) for state, lots in wanted]
+        return tuple(order for order in placed if order is not None)
+
+    def link(self, orders: Sequence[Order]) -> None:
+        """See `Strategy.oco`."""
+        for order in orders:
+            if not isinstance(order, Order):
+                raise OrderError(f"oco: {order!r} is not an order; give what buy, sell or close returned")
+        if len(orders) < 2 or len({order.id for order in orders}) != len(orders):
+            raise OrderError("oco: give at least two different orders")
+        self.commands.append(Link(tuple(order.id for order in orders)))
+
+    def adopt(self, request: OrderRequest, tick_ns: int) -> Order:
+        """Keep the handle of an order that the broker made itself at that tick (a liquidation)."""
+        instrument = self._context.state(request.symbol, "adopt").instrument
+        order = Order(self.commands, instrument, request, instrument.to_quantity(request.lots), tick_ns, tick_ns)
+        self.orders.append(order)
+        self.open[order.id] = order
+        return order
+
+    def _keep(
+        self, state: SymbolState, request: OrderRequest, asked: float | None = None, units: float | None = None
+    ) -> Order:
+        """Keep the handle of a request and queue it. `units` is its size where that is known; `asked` what was wanted."""
+        if self.over:
+            raise OrderError(f"{request.side.value}: orders from on_stop are refused; the run is over")
+        if request.tag is not None and not isinstance(request.tag, str):
+            raise OrderError(f"{request.side.value}: tag={request.tag!r} is no text; give tag={str(request.tag)!r}")
+        if units is None:
+            units = state.instrument.to_quantity(request.lots)
+        now = self._context.now_ns
+        order = Order(self.commands, state.instrument, request, units, now, now)
+        if asked is not None and float(asked) != units:
+            order.note = f"quantity {asked!r} cut to {units:g}: whole lots of {state.instrument.lot}"
+        self.orders.append(order)
+        self.open[request.number] = order
+        self.commands.append(request)
+        return order

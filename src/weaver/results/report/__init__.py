@@ -1,0 +1,1 @@
+"""HTML report of one run: a single file that opens offline."""

@@ -1,0 +1,106 @@
+"""Report: one HTML file that opens offline and asks nobody for anything. It shows what a `Result` knows, and no more.
+
+The page carries its own script, style, chart library and packed columns. A content security policy, with the hash of each
+script, lets the browser run nothing else and load nothing at all, whatever a strategy's name or tag may contain.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from weaver.core.errors import ConfigError
+from weaver.results.report import sections
+from weaver.results.report.datasets import datasets
+from weaver.results.text import period_text
+
+if TYPE_CHECKING:
+    from weaver.results.result import Result
+
+__all__ = ["render", "write_report"]
+
+
+def write_report(result: Result, path: Path) -> Path:
+    """Write the page to `path`, whose folder is made if need be, and return its absolute path. An existing file is
+    replaced whole or not at all; a device or a pipe is written to."""
+    path = path.expanduser().resolve()
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; name the file to write, for example {path / 'report.html'}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = render(result)
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return path
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def render(result: Result) -> str:
+    """The page as text. Equal results give equal pages."""
+    from plotly.offline import get_plotlyjs
+
+    record = result.record
+    page = files("weaver.results.report") / "page"
+    library, script = _script(get_plotlyjs()), _script((page / "report.js").read_text(encoding="utf-8"))
+    facts, blocks = datasets(result)
+    symbols = ", ".join(record.symbols[:4]) + (
+        f" and {len(record.symbols) - 4} more" if len(record.symbols) > 4 else ""
+    )
+    settings = (
+        dict(record.settings) | {"seed": record.seed} | ({"calendar": record.calendar} if record.calendar else {})
+    )
+    source = "" if record.source is None else f"<pre><code>{escape(record.source)}</code></pre>"
+    speed = f"{record.bars:,} bars" + (f" in {record.elapsed_s:,.2f} s" if record.elapsed_s > 0 else "")
+    return Template((page / "report.html").read_text(encoding="utf-8")).substitute(
+        policy=f"default-src 'none'; script-src '{_hash(library)}' '{_hash(script)}'; style-src 'unsafe-inline'; "
+        "img-src data: blob:; connect-src data:; base-uri 'none'; form-action 'none'",
+        style=(page / "report.css").read_text(encoding="utf-8"),
+        title=escape(f"{record.strategy} on {symbols}"),
+        strategy=escape(record.strategy),
+        subject=escape(f"{symbols}, {record.timeframe}"),
+        period=escape(f"{period_text(result)}, {speed}"),
+        notices=sections.notices(result),
+        tiles=sections.tiles(result),
+        months=sections.monthly_returns(result),
+        statistics=sections.statistics(result),
+        params=sections.details(record.params),
+        settings=sections.details(settings),
+        data=sections.data_used(result),
+        source=source or "<p class=muted>Not available.</p>",
+        run_id=escape(record.run_id),
+        facts=_data("facts", facts),
+        blocks="\n".join(_data(f"block-{name}", block) for name, block in blocks.items()),
+        library=library,
+        script=script,
+    )
+
+
+def _data(name: str, value: object) -> str:
+    return f'<script type="application/json" id="{name}">{_embedded(value)}</script>'
+
+
+def _embedded(value: object) -> str:
+    """JSON that cannot end the element it stands in: no `<` survives."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _script(text: str) -> str:
+    if "</script" in text.lower():  # would end the element early; inside a string or a comment this means the same
+        text = text.replace("</script", "<\\/script").replace("</SCRIPT", "<\\/SCRIPT")
+    return text.replace("\r\n", "\n")  # browsers hash what they parsed, which has no carriage returns
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

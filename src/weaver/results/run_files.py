@@ -1,0 +1,219 @@
+"""Keeping: a run's record in a folder, and back. What comes back gives the same figures and the same report.
+
+The facts stand in `run.json`, the columns in Parquet files beside it. The bars lie outside, in a folder that runs share,
+each set named by the hash of what is in it, so that a thousand runs over the same bars keep them once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from weaver.core.bars import BarSeries
+from weaver.core.errors import DataError
+from weaver.core.instrument import Instrument
+from weaver.core.jsonable import plain
+from weaver.core.orders import Fill
+from weaver.core.timeframe import Timeframe
+from weaver.results.record import OrderRecord, PlotSeries, RunRecord
+
+__all__ = ["digest_of", "forget", "load", "save"]
+
+MOST_PLOT_ROWS = 1_000_000
+"""Values of indicators that are kept: they are for the eye, and can be computed again from the bars."""
+
+_EQUITY = ("equity_start", "equity_end", "equity", "cash", "gross_exposure", "net_exposure")
+_FACTS = ("run_id", "strategy", "source", "symbols", "initial_cash", "seed", "elapsed_s", "bars", "finished",
+          "holding_costs", "calendar", "warnings", "notes")  # fmt: skip
+
+
+def digest_of(series: BarSeries) -> str:
+    """32 hex digits that name these bars: equal columns, equal digest."""
+    made = hashlib.blake2b(digest_size=16)
+    made.update(f"{series.timeframe}".encode())
+    for name, column in {"start": series.start, "end": series.end, **series.columns()}.items():
+        made.update(name.encode())
+        made.update(np.ascontiguousarray(column).data)
+    return made.hexdigest()
+
+
+def save(record: RunRecord, folder: Path, bars_folder: Path) -> Path:
+    """Write `record` to `folder`, whole or not at all, and its bars to `bars_folder` where they are not there yet."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    bars_folder.mkdir(parents=True, exist_ok=True)
+    facts: dict[str, Any] = {name: plain(getattr(record, name)) for name in _FACTS}
+    facts["format"] = 1
+    facts["timeframe"] = str(record.timeframe)
+    facts["params"], facts["settings"] = plain(record.params), plain(record.settings)
+    digests = {symbol: digest_of(record.series[symbol]) for symbol in record.symbols}
+    facts["series"] = [_facts_of(record.series[symbol], digests[symbol]) for symbol in record.symbols]
+    facts["plots"] = _keep_plots(record.plots, part)
+    equity = pl.DataFrame({name: getattr(record, name) for name in _EQUITY})
+    equity.write_parquet(part / "equity.parquet", compression="lz4")
+    _structs(record.fills, Fill).write_parquet(part / "fills.parquet")
+    _structs(record.orders, OrderRecord).write_parquet(part / "orders.parquet")
+    (part / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    part.replace(folder)
+    # The bars come last: `forget` in another process looks for who needs them after it has put them aside, so that either
+    # it sees this run, and puts them back, or they are missing here, and are written.
+    for symbol, digest in digests.items():
+        _keep_bars(record.series[symbol], bars_folder / f"{digest}.parquet")
+    return folder
+
+
+def load(folder: Path, bars_folder: Path) -> RunRecord:
+    """The record that `save` wrote. Raises DataError that names the file which is missing or cannot be read."""
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        equity = pl.read_parquet(folder / "equity.parquet")
+        columns: dict[str, Any] = {name: equity[name].to_numpy() for name in _EQUITY}
+        series = {each["symbol"]: _bars(each, bars_folder) for each in facts["series"]}
+        return RunRecord(
+            **{name: facts[name] for name in _FACTS if name not in ("symbols", "warnings", "notes")},
+            symbols=tuple(facts["symbols"]),
+            warnings=tuple(facts["warnings"]),
+            notes=tuple(facts["notes"]),
+            params=facts["params"],
+            settings=facts["settings"],
+            timeframe=Timeframe.of(facts["timeframe"]),
+            series=series,
+            **columns,
+            fills=msgspec.convert(pl.read_parquet(folder / "fills.parquet").to_dicts(), list[Fill]),
+            orders=msgspec.convert(pl.read_parquet(folder / "orders.parquet").to_dicts(), list[OrderRecord]),
+            plots=tuple(_plot(each, folder) for each in facts["plots"]),
+        )
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{error.filename} is missing: the record of run {folder.name} is not whole any more"
+        ) from error
+    except (pl.exceptions.PolarsError, ValueError, KeyError, OSError) as error:
+        raise DataError(f"{folder} cannot be read: {error}") from error
+
+
+def forget(folder: Path, bars_folder: Path) -> None:
+    """Remove the record in `folder`, and the bars that no other record beside it needs."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for file in bars_folder.glob("*.parquet"):
+        if file.stem not in _needed(folder.parent):
+            aside = file.with_suffix(".aside")
+            file.replace(aside)
+    needed = _needed(folder.parent)  # asked again now that they are aside; see `save`
+    for aside in bars_folder.glob("*.aside"):
+        if aside.stem in needed and not aside.with_suffix(".parquet").exists():
+            aside.replace(aside.with_suffix(".parquet"))
+        else:
+            aside.unlink(missing_ok=True)
+
+
+def _needed(runs_folder: Path) -> set[str]:
+    """The digests of all bars that a record here is over."""
+    return {
+        each["digest"]
+        for facts in runs_folder.glob("*/run.json")
+        for each in json.loads(facts.read_text(encoding="utf-8"))["series"]
+    }
+
+
+def _keep_bars(series: BarSeries, path: Path) -> None:
+    if not path.exists():
+        part = path.with_suffix(f".{os.getpid()}.part")
+        columns = {"start": series.start, "end": series.end, **series.columns()}
+        pl.DataFrame(columns).write_parquet(part, compression="lz4")
+        part.replace(path)
+
+
+def _facts_of(series: BarSeries, digest: str) -> dict[str, object]:
+    instrument = series.instrument
+    return {
+        "symbol": series.symbol,
+        "timeframe": str(series.timeframe),
+        "digest": digest,
+        "source": series.source,
+        "notes": list(series.notes),
+        "warnings": list(series.warnings),
+        "lot": str(instrument.lot),
+        "price_step": None if instrument.price_step is None else str(instrument.price_step),
+        "multiplier": instrument.multiplier,
+    }
+
+
+def _bars(facts: Mapping[str, Any], folder: Path) -> BarSeries:
+    frame = pl.read_parquet(folder / f"{facts['digest']}.parquet")
+    columns = {name: frame[name].to_numpy().copy() for name in frame.columns}
+    named = {name: columns.pop(name) for name in ("start", "end", "open", "high", "low", "close", "volume")}
+    step = facts["price_step"]
+    return BarSeries(
+        symbol=facts["symbol"],
+        timeframe=Timeframe.of(facts["timeframe"]),
+        **named,
+        extra=columns,
+        instrument=Instrument(Decimal(facts["lot"]), None if step is None else Decimal(step), facts["multiplier"]),
+        source=facts["source"],
+        notes=tuple(facts["notes"]),
+        warnings=tuple(facts["warnings"]),
+    )
+
+
+def _keep_plots(plots: Sequence[PlotSeries], folder: Path) -> list[dict[str, object]]:
+    kept: list[dict[str, object]] = []
+    room = MOST_PLOT_ROWS
+    for number, plot in enumerate(plots):
+        room -= len(plot.values)
+        if room < 0:
+            break
+        columns = {"values": plot.values} | ({} if plot.ts is None else {"ts": plot.ts})
+        file = f"plot-{number}.parquet"
+        pl.DataFrame(columns).write_parquet(folder / file, compression="lz4")
+        named = {name: getattr(plot, name) for name in ("symbol", "name", "overlay", "style")}
+        kept.append(named | {"file": file})
+    return kept
+
+
+def _plot(facts: Mapping[str, Any], folder: Path) -> PlotSeries:
+    frame = pl.read_parquet(folder / facts["file"])
+    return PlotSeries(
+        symbol=facts["symbol"],
+        name=facts["name"],
+        overlay=facts["overlay"],
+        style=facts["style"],
+        values=frame["values"].to_numpy(),
+        ts=frame["ts"].to_numpy() if "ts" in frame.columns else None,
+    )
+
+
+_TYPES: dict[object, Any] = {int: pl.Int64, float: pl.Float64, str: pl.String, bool: pl.Boolean}
+
+
+def _structs(structs: Sequence[msgspec.Struct], kind: type[msgspec.Struct]) -> pl.DataFrame:
+    """A column per field; enums as their text."""
+    columns = {}
+    for one in msgspec.structs.fields(kind):
+        column_type = _column_type(one.type)
+        values = [getattr(each, one.name) for each in structs]
+        if column_type == pl.String:
+            values = list(map(_text, values))
+        columns[one.encode_name] = pl.Series(one.encode_name, values, dtype=column_type, strict=False)
+    return pl.DataFrame(columns)
+
+
+def _text(value: Any) -> Any:
+    """What Parquet can hold of a text: a lone surrogate is written out."""
+    return value if value is None or value.isascii() else str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def _column_type(annotation: Any) -> Any:
+    options = [each for each in getattr(annotation, "__args__", (annotation,)) if each is not type(None)]
+    return _TYPES.get(options[0], pl.String)

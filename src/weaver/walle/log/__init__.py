@@ -1,0 +1,1 @@
+"""Event log in PostgreSQL: appending, reading in commit order, notifications, queries and pruning."""

@@ -1,0 +1,62 @@
+"""Pruning: old events leave the log in short transactions that hold up no reader and no writer.
+
+Never past the slowest consumer, unless it is forced, and never the newest event, by which readers know where the log is.
+Dropping whole partitions would be quicker, and would wait for every open writer while new writers queue behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from weaver.walle.database import Database
+from weaver.walle.log.gap_aware_reader import PRUNING_LOCK
+
+__all__ = ["Pruned", "prune"]
+
+_ROWS = 2_000
+_BOUND = """
+SELECT (SELECT max(id) FROM outbox), (SELECT min(last_offset) FROM consumer_offsets),
+       (SELECT consumer_id FROM consumer_offsets ORDER BY last_offset, consumer_id LIMIT 1)
+"""
+_DELETE = f"""
+WITH old AS (
+  SELECT id FROM outbox WHERE id <= $2 AND created_at < $1 ORDER BY id LIMIT {_ROWS}
+)
+DELETE FROM outbox USING old WHERE outbox.id = old.id
+"""
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """How many events went, and which consumer kept others from going (None: nobody)."""
+
+    events: int
+    held_by: str | None
+    held_at: int | None
+
+
+async def prune(
+    database: Database, before: datetime, *, force: bool = False, progress: Callable[[int], object] | None = None
+) -> Pruned:
+    """Remove the events that were appended before `before` (aware). `progress` hears how many are gone so far."""
+    gone = 0
+    async with database.connection() as connection:
+        newest, slowest, who = await connection.fetchrow(_BOUND)
+        if newest is None:
+            return Pruned(events=0, held_by=None, held_at=None)
+        bound = newest - 1
+        held = None if force or slowest is None or slowest >= bound else who
+        if held is not None:
+            bound = slowest
+        while True:
+            async with connection.transaction():
+                # It fills no gap, so no reader need wait for it: gaps.py looks for this lock.
+                await connection.execute(f"SELECT pg_advisory_xact_lock_shared({PRUNING_LOCK})")
+                told = await connection.execute(_DELETE, before, bound)
+            gone += int(told.split()[-1])
+            if progress is not None:
+                progress(gone)
+            if told == "DELETE 0":
+                return Pruned(events=gone, held_by=held, held_at=None if held is None else slowest)
