@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from weaver.events.consumer_store import InMemoryDesk
+from weaver.events.consumer_store import InMemoryConsumerStore
 from weaver.events.log import InMemoryEventLog
 from weaver.testing import ControllableClock
 from weaver.testing.contracts import (
-    ConsumerDeskContract,
+    ConsumerStoreContract,
     EventConsumerContract,
     EventLogContract,
     OffsetStoreContract,
@@ -28,7 +28,7 @@ class InMemory:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Store]:
-        yield Store(log=InMemoryEventLog(), desk=InMemoryDesk(), clock=self.clock)
+        yield Store(log=InMemoryEventLog(), desk=InMemoryConsumerStore(), clock=self.clock)
 
 
 class TestInMemoryEventLog(InMemory, EventLogContract): ...
@@ -40,7 +40,7 @@ class TestInMemoryEventLogRefuses(InMemory, RefusalContract): ...
 class TestInMemoryOffsetStore(InMemory, OffsetStoreContract): ...
 
 
-class TestInMemoryDesk(InMemory, ConsumerDeskContract): ...
+class TestInMemoryDesk(InMemory, ConsumerStoreContract): ...
 
 
 class TestEventConsumerInMemory(InMemory, EventConsumerContract): ...

@@ -24,7 +24,7 @@ from weaver.events.envelope import Envelope, StoredEvent, envelope
 from weaver.events.health import ListenerState
 from weaver.events.registry import register
 from weaver.glados.clock import SystemClock
-from weaver.walle.consumer_store import PostgresConsumerDesk
+from weaver.walle.consumer_store import PostgresConsumerStore
 from weaver.walle.database import Database
 from weaver.walle.log.event_log import PostgresEventLog
 from weaver.walle.log.notifications import Listener
@@ -195,7 +195,7 @@ def test_a_consumer_whose_lease_was_cut_takes_it_again_and_does_everything_once(
                 done.append(stored.envelope.payload.number)
                 more.set()
 
-            consumer = EventConsumer("one", handle, log=log, desk=PostgresConsumerDesk(database), clock=clock)
+            consumer = EventConsumer("one", handle, log=log, desk=PostgresConsumerStore(database), clock=clock)
             consumer.start()
 
             async def until(number: int) -> None:
@@ -214,7 +214,7 @@ def test_a_consumer_whose_lease_was_cut_takes_it_again_and_does_everything_once(
             await within(20, until(2))
             await consumer.stop()
             assert done == [0, 1, 2]
-            assert await PostgresConsumerDesk(database).offsets.get_offset("one") == 3
+            assert await PostgresConsumerStore(database).offsets.get_offset("one") == 3
             await log.close()
 
     asyncio.run(main())
@@ -230,7 +230,7 @@ def test_a_handler_that_fails_on_its_own_is_put_aside_and_not_taken_for_a_lost_s
         clock = SystemClock()
         async with Database(server.url(name), clock=clock) as database:
             log = PostgresEventLog(database, poll_s=0.1)
-            desk = PostgresConsumerDesk(database)
+            desk = PostgresConsumerStore(database)
             handled = asyncio.Event()
 
             async def handle(stored: StoredEvent, transaction: Any) -> None:
@@ -417,7 +417,7 @@ CONSUMER = """
 import asyncio, sys
 from weaver.events.consumer import EventConsumer
 from weaver.glados.clock import SystemClock
-from weaver.walle.consumer_store import PostgresConsumerDesk
+from weaver.walle.consumer_store import PostgresConsumerStore
 from weaver.walle.database import Database
 from weaver.walle.log.event_log import PostgresEventLog
 
@@ -429,7 +429,7 @@ async def main(url, hang_at):
             if stored.offset == hang_at:
                 print("inside", flush=True)
                 await asyncio.Event().wait()
-        consumer = EventConsumer("one", handle, log=log, desk=PostgresConsumerDesk(database), clock=SystemClock(), batch=3)
+        consumer = EventConsumer("one", handle, log=log, desk=PostgresConsumerStore(database), clock=SystemClock(), batch=3)
         consumer.start()
         await consumer.wait_ended()
 

@@ -21,7 +21,7 @@ from postgres import Server, running_server
 
 from weaver.glados.clock.system import SystemClock
 from weaver.testing.contracts import Store
-from weaver.walle.consumer_store import PostgresConsumerDesk
+from weaver.walle.consumer_store import PostgresConsumerStore
 from weaver.walle.database import Database
 from weaver.walle.embedded import attach
 from weaver.walle.log.event_log import PostgresEventLog
@@ -132,7 +132,7 @@ def in_postgres(database_url: str, request: pytest.FixtureRequest) -> None:
         async with Database(database_url, clock=clock) as database:
             log = PostgresEventLog(database)
             try:
-                yield Store(log=log, desk=PostgresConsumerDesk(database, retry_s=0.02), clock=clock)
+                yield Store(log=log, desk=PostgresConsumerStore(database, retry_s=0.02), clock=clock)
             finally:
                 await log.close()
 

@@ -11,9 +11,9 @@ import pytest
 from weaver.core.errors import ConfigError
 from weaver.events.consumer import EventConsumer
 from weaver.events.envelope import StoredEvent
-from weaver.testing.contracts import ConsumerDeskContract, EventConsumerContract
+from weaver.testing.contracts import ConsumerStoreContract, EventConsumerContract
 from weaver.testing.contracts.samples import note
-from weaver.walle.consumer_store import PostgresConsumerDesk
+from weaver.walle.consumer_store import PostgresConsumerStore
 from weaver.walle.database import Database, DatabaseTransaction
 from weaver.walle.log.event_log import PostgresEventLog
 
@@ -21,7 +21,7 @@ RunOn = Callable[..., Any]
 
 
 @pytest.mark.usefixtures("in_postgres")
-class TestPostgresConsumerDesk(ConsumerDeskContract): ...
+class TestPostgresConsumerDesk(ConsumerStoreContract): ...
 
 
 @pytest.mark.usefixtures("in_postgres")
@@ -48,7 +48,7 @@ class Seen:
 def consumer_on(
     database: Database, log: PostgresEventLog, handler: Any, name: str = "one", **more: Any
 ) -> EventConsumer:
-    desk = PostgresConsumerDesk(database, retry_s=0.01)
+    desk = PostgresConsumerStore(database, retry_s=0.01)
     return EventConsumer(name, handler, log=log, desk=desk, clock=database.clock, pause_ns=1_000_000, **more)
 
 
@@ -90,7 +90,7 @@ def test_the_second_of_a_name_takes_over_when_the_connection_of_the_first_is_cut
 
 def test_a_lost_lease_is_known_as_soon_as_the_connection_is(run_on: RunOn) -> None:
     async def main(database: Database) -> None:
-        desk = PostgresConsumerDesk(database)
+        desk = PostgresConsumerStore(database)
         async with desk.lease("one") as lease:
             async with database.connection() as connection:
                 assert not lease.lost
@@ -210,7 +210,7 @@ def test_a_letter_holds_a_copy_of_the_event_that_outlives_it(run_on: RunOn) -> N
 def test_a_pause_of_no_length_between_looks_at_a_lease_is_refused(run_on: RunOn) -> None:
     async def main(database: Database) -> None:
         with pytest.raises(ConfigError, match="retry_s=0"):
-            PostgresConsumerDesk(database, retry_s=0)
+            PostgresConsumerStore(database, retry_s=0)
 
     run_on(main)
 

@@ -13,7 +13,7 @@ from weaver.testing.contracts.samples import note
 from weaver.walle.database import Database
 from weaver.walle.log import prune as pruning
 from weaver.walle.log.event_log import PostgresEventLog
-from weaver.walle.log.event_queries import Inquiry, TypeCount
+from weaver.walle.log.event_queries import EventQueries, TypeCount
 from weaver.walle.log.prune import Pruned, prune
 from weaver.walle.offset_store import PostgresOffsetStore
 
@@ -111,7 +111,7 @@ def test_a_reader_from_the_beginning_reads_what_is_left(run_on: RunOn) -> None:
 
 def test_the_last_events_that_are_wanted_come_oldest_first(run_on: RunOn) -> None:
     async def main(database: Database) -> None:
-        log, inquiry = PostgresEventLog(database), Inquiry(database)
+        log, inquiry = PostgresEventLog(database), EventQueries(database)
         offsets = await log.append([note(number, run_id="ab"[number % 2]) for number in range(6)])
         await log.close()
 
@@ -133,7 +133,7 @@ def test_the_last_events_that_are_wanted_come_oldest_first(run_on: RunOn) -> Non
 
 def test_an_event_is_found_by_offset_or_id_and_with_it_its_causes_and_effects(run_on: RunOn) -> None:
     async def main(database: Database) -> None:
-        log, inquiry = PostgresEventLog(database), Inquiry(database)
+        log, inquiry = PostgresEventLog(database), EventQueries(database)
         first = note(1)
         second = note(2, cause=first)
         offsets = await log.append([first, note(9), second, note(3, cause=second)])

@@ -17,7 +17,7 @@ from weaver.cli.sources import DATA_HELP, FILE, bars_of, pairs_of
 from weaver.core.errors import StrategyCrashed
 
 if TYPE_CHECKING:
-    from weaver.glados.backtest.run_recorder import Recording
+    from weaver.glados.backtest.run_recorder import RunRecorder
     from weaver.marvin.strategy import Strategy
     from weaver.results.result import Result
 
@@ -176,7 +176,7 @@ def show(outcome: Outcome, json_path: str | None, report_path: str | None) -> No
         raise cut_short
 
 
-def _tell_of(recording: Recording) -> None:
+def _tell_of(recording: RunRecorder) -> None:
     """Wait until the run is kept, and say how to find it again; a run that could not be kept is still a result."""
     if not recording.wait(2.0):
         click.echo("recording the run ...", err=True)

@@ -15,7 +15,7 @@ from weaver.core.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
     from weaver.config import Settings
-    from weaver.walle.embedded.attachment import Holding
+    from weaver.walle.embedded.attachment import Attachment
     from weaver.walle.embedded.client import Client
 
 __all__ = ["db"]
@@ -82,10 +82,10 @@ def downgrade(revision: str, yes: bool) -> None:
 def stop(force: bool) -> None:
     """Stop the embedded server. While others use it, it is no longer kept, and stops when they have left."""
     from weaver.walle.embedded import attachment
-    from weaver.walle.embedded.paths import Place
+    from weaver.walle.embedded.paths import DatabasePaths
     from weaver.walle.embedded.status import users_in_words
 
-    place = Place(_embedded_settings("stop").home)
+    place = DatabasePaths(_embedded_settings("stop").home)
     stopped = attachment.stop(place, force=force, users=users_in_words)
     click.echo("stopped" if stopped else "no embedded PostgreSQL is running")
 
@@ -98,10 +98,10 @@ def status(as_json: bool) -> None:
     if settings.database.url is not None:
         _own_status(settings, as_json)
         return
-    from weaver.walle.embedded.paths import Place
+    from weaver.walle.embedded.paths import DatabasePaths
     from weaver.walle.embedded.status import look
 
-    state = look(Place(settings.home))
+    state = look(DatabasePaths(settings.home))
     if as_json:
         click.echo(json.dumps(state.as_json()))
         return
@@ -159,10 +159,10 @@ def url(show_password: bool) -> None:
 
 def _running_url(settings: Settings) -> str:
     from weaver.walle.embedded.attachment import attach
-    from weaver.walle.embedded.paths import Place
+    from weaver.walle.embedded.paths import DatabasePaths
     from weaver.walle.embedded.status import look
 
-    if look(Place(settings.home)).server is None:
+    if look(DatabasePaths(settings.home)).server is None:
         raise DatabaseError("the embedded database is not running; start it with: weaver db start")
     with attach(settings.home) as holding:
         return holding.url
@@ -242,7 +242,7 @@ def _url_of(settings: Settings, doing: str) -> Iterator[str]:
         yield holding.url
 
 
-def _client(holding: Holding) -> Client:
+def _client(holding: Attachment) -> Client:
     from weaver.walle.embedded.binaries import find_programs
     from weaver.walle.embedded.client import Client
 

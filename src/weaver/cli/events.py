@@ -40,7 +40,7 @@ def tail(
 ) -> None:
     """The last events, or those after an offset."""
     from weaver.events.log import EventFilter, check_offset
-    from weaver.walle.log.event_queries import Inquiry
+    from weaver.walle.log.event_queries import EventQueries
 
     EventFilter(types or None)
     if from_offset is not None:
@@ -56,7 +56,7 @@ def tail(
         latest = await store.log.latest_offset()
         at = latest if from_offset is None else from_offset
         if from_offset is None:
-            show(await Inquiry(store.database).last(lines, wanted))
+            show(await EventQueries(store.database).last(lines, wanted))
         if follow:
             async for batch in store.log.batches(types=types or None, run_id=run, from_offset=at):
                 show(batch)
@@ -87,10 +87,10 @@ async def _run_named(store: OpenStore, name: str) -> str:
 @click.option("--json", "as_json", is_flag=True, help="The event alone, as JSON.")
 def show(event: str, as_json: bool) -> None:
     """One event, by its offset or its id, and the chain of causes and effects that it belongs to."""
-    from weaver.walle.log.event_queries import Inquiry
+    from weaver.walle.log.event_queries import EventQueries
 
     async def work(store: OpenStore) -> tuple[StoredEvent | None, list[StoredEvent]]:
-        inquiry = Inquiry(store.database)
+        inquiry = EventQueries(store.database)
         found = await inquiry.find(event)
         return found, [] if found is None or as_json else await inquiry.chain(found)
 
@@ -115,10 +115,10 @@ def show(event: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def stats(as_json: bool) -> None:
     """How many events there are, and how far each consumer has come."""
-    from weaver.walle.log.event_queries import Inquiry
+    from weaver.walle.log.event_queries import EventQueries
 
     async def work(store: OpenStore) -> tuple[Any, Any, Any]:
-        return await store.log.health(), await Inquiry(store.database).types(), await store.desk.dead_letters()
+        return await store.log.health(), await EventQueries(store.database).types(), await store.desk.dead_letters()
 
     health, types, letters = with_store(work)
     if as_json:

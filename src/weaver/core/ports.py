@@ -13,9 +13,9 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from weaver.core.timeframe import Timeframe
 
-__all__ = ["Cancel", "Clock", "Tick", "TickCallback", "TickSource", "Unsubscribe", "run_until"]
+__all__ = ["Clock", "Tick", "TickCallback", "TickSource", "Unschedule", "Unsubscribe", "run_until"]
 
-Cancel = Callable[[], None]
+Unschedule = Callable[[], None]
 """Takes back what was scheduled; does nothing when it has already run or was taken back before."""
 
 Unsubscribe = Callable[[], None]
@@ -56,7 +56,7 @@ class Clock(Protocol):
         """Return at `ts_ns` or as soon after it as can be, never before; at once when it has passed."""
         ...
 
-    def call_at(self, ts_ns: int, callback: Callable[[], None]) -> Cancel:
+    def call_at(self, ts_ns: int, callback: Callable[[], None]) -> Unschedule:
         """Call `callback` once on the running event loop, at `ts_ns` or as soon after it as can be, never before."""
         ...
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from weaver.core.errors import ConfigError, DatabaseDiskFull, LeaseLost, OutcomeUnknown, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import Clock
-from weaver.events.consumer_store import ConsumerDesk, Lease, letter_of
+from weaver.events.consumer_store import ConsumerStore, Lease, letter_of
 from weaver.events.envelope import StoredEvent
 from weaver.events.log import MOST_EVENTS, EventBatch, EventFilter, EventLog, Transaction, check_offset
 from weaver.events.offsets import check_consumer
@@ -70,7 +70,7 @@ class EventConsumer:
         handler: Handler,
         *,
         log: EventLog,
-        desk: ConsumerDesk,
+        desk: ConsumerStore,
         clock: Clock,
         types: Iterable[str] | str | None = None,
         batch: int = 500,

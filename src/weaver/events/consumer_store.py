@@ -1,4 +1,4 @@
-"""ConsumerDesk: what a consumer needs of the store besides the log, and its twin in memory.
+"""ConsumerStore: what a consumer needs of the store besides the log, and its twin in memory.
 
 One transaction for an effect and the offset that says it was done; a place for events that nobody can deal with; and a
 lease, so that of two processes with one consumer's name one works and the other waits.
@@ -18,7 +18,7 @@ from weaver.events.envelope import StoredEvent
 from weaver.events.log import InMemoryTransaction, Transaction, own
 from weaver.events.offsets import InMemoryOffsetStore, OffsetStore, check_consumer
 
-__all__ = ["ConsumerDesk", "DeadLetter", "InMemoryDesk", "Lease"]
+__all__ = ["ConsumerStore", "DeadLetter", "InMemoryConsumerStore", "Lease"]
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class Lease(Protocol):
         ...
 
 
-class ConsumerDesk(Protocol):
+class ConsumerStore(Protocol):
     """What a consumer needs besides the log."""
 
     @property
@@ -77,7 +77,7 @@ class _HeldLease:
     lost = False
 
 
-class InMemoryDesk:
+class InMemoryConsumerStore:
     """A desk for consumers of one event loop; `log` may take part in its transactions."""
 
     def __init__(self) -> None:

@@ -152,7 +152,10 @@ def check_offset(offset: int) -> None:
 
 
 class InMemoryTransaction:
-    """Changes in memory that take effect together at `commit`, or not at all. `InMemoryDesk.transaction` opens one."""
+    """Changes in memory that take effect together at `commit`, or not at all.
+
+    `InMemoryConsumerStore.transaction` opens one.
+    """
 
     def __init__(self) -> None:
         self._at_commit: list[Callable[[], None]] = []
@@ -176,7 +179,7 @@ def own(transaction: Transaction) -> InMemoryTransaction:
     """`transaction`, which is one in memory and open. Raises ConfigError where it is not."""
     if not isinstance(transaction, InMemoryTransaction) or not transaction.open:
         raise ConfigError(
-            f"transaction={transaction!r} is not an open one: give what InMemoryDesk.transaction() opened"
+            f"transaction={transaction!r} is not an open one: give what InMemoryConsumerStore.transaction() opened"
         )
     return transaction
 
@@ -202,7 +205,7 @@ class InMemoryEventLog:
     async def append(
         self, events: Envelope[Any] | Sequence[Envelope[Any]], *, transaction: Transaction | None = None
     ) -> int | list[int]:
-        """Append one event or several, all or none; their offsets. A `transaction` is one of `InMemoryDesk`."""
+        """Append one event or several, all or none; their offsets. A `transaction` is one of `InMemoryConsumerStore`."""
         batch = [events] if isinstance(events, Envelope) else list(events)
         check_batch(batch)
         encoded = [encode(one) for one in batch]

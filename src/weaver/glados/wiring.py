@@ -10,7 +10,7 @@ from pathlib import Path
 
 from weaver.config import Settings
 from weaver.glados.clock.system import SystemClock
-from weaver.walle.consumer_store import PostgresConsumerDesk
+from weaver.walle.consumer_store import PostgresConsumerStore
 from weaver.walle.database import Database
 from weaver.walle.log.event_log import PostgresEventLog
 from weaver.walle.runs import RunStore
@@ -29,7 +29,7 @@ class OpenStore:
     database: Database
     log: PostgresEventLog
     runs: RunStore
-    desk: PostgresConsumerDesk
+    desk: PostgresConsumerStore
 
 
 @asynccontextmanager
@@ -65,7 +65,7 @@ async def open_store(
             await _make_tables(database, say)
         log = PostgresEventLog(database)
         stack.push_async_callback(log.close)
-        yield OpenStore(database, log, RunStore(database), PostgresConsumerDesk(database))
+        yield OpenStore(database, log, RunStore(database), PostgresConsumerStore(database))
 
 
 async def _make_tables(database: Database, say: Callable[[str], None] | None) -> None:

@@ -15,7 +15,7 @@ from weaver.greta import matching
 from weaver.greta.broker import SimulatedBroker
 from weaver.greta.buying_power import SLACK
 from weaver.greta.matching import AT_LIMIT, AT_OPEN, AT_STOP, FELL, LOSS, PROFIT, RESTS_AS_LIMIT, ROSE, TURNED
-from weaver.greta.working_order import LIMIT, MARKET, STOP, STOP_LIMIT, Working
+from weaver.greta.working_order import LIMIT, MARKET, STOP, STOP_LIMIT, WorkingOrder
 
 __all__ = ["run_interval"]
 
@@ -78,7 +78,7 @@ def _opens(broker: SimulatedBroker, bars: Bars) -> None:
         if _fills_at_open(broker, order, bar)
     ]
     due.sort(key=lambda item: item[:2])
-    newborn: list[tuple[Working, Bar]] = []
+    newborn: list[tuple[WorkingOrder, Bar]] = []
     for _, _, order, bar in due:
         if not order.done:
             broker.newborn.clear()
@@ -93,7 +93,7 @@ def _opens(broker: SimulatedBroker, bars: Bars) -> None:
             broker.fill(leg, bar, bar.open, False)
 
 
-def _opens_session(broker: SimulatedBroker, order: Working) -> bool:
+def _opens_session(broker: SimulatedBroker, order: WorkingOrder) -> bool:
     row = broker.context.states[order.index].track.cursor.last + 1
     return bool(broker.session_rows(order.index).first[row])
 
@@ -103,7 +103,7 @@ def _ends_session(broker: SimulatedBroker, index: int) -> bool:
     return bool(broker.session_rows(index).last[row])
 
 
-def _fills_at_open(broker: SimulatedBroker, order: Working, bar: Bar) -> bool:
+def _fills_at_open(broker: SimulatedBroker, order: WorkingOrder, bar: Bar) -> bool:
     if order.tif is TimeInForce.AT_CLOSE or (order.tif is TimeInForce.AT_OPEN and not _opens_session(broker, order)):
         return False
     kind = order.kind
@@ -129,7 +129,7 @@ def _fills_at_open(broker: SimulatedBroker, order: Working, bar: Bar) -> bool:
 class _Candidate(NamedTuple):
     """An order that the inside of a bar reaches: `trigger` is what orders it, at `price` it fills."""
 
-    order: Working
+    order: WorkingOrder
     falls: bool
     """Reached by prices that fall."""
     trigger: float
@@ -169,7 +169,7 @@ def _inside(broker: SimulatedBroker, index: int, bar: Bar) -> None:
             _judge_legs(broker, order, first.how, first.price, bar)
 
 
-def _reached_inside(broker: SimulatedBroker, order: Working, bar: Bar) -> _Candidate | None:
+def _reached_inside(broker: SimulatedBroker, order: WorkingOrder, bar: Bar) -> _Candidate | None:
     buy = order.buy
     if order.kind == LIMIT:
         limit = order.limit if order.proved is None else order.proved
@@ -224,7 +224,7 @@ def _first_of(broker: SimulatedBroker, falling: _Candidate, rising: _Candidate, 
     return better if broker.settings.intrabar == "best" else worse
 
 
-def _judge_legs(broker: SimulatedBroker, entry: Working, how: int, price: float, bar: Bar) -> None:
+def _judge_legs(broker: SimulatedBroker, entry: WorkingOrder, how: int, price: float, bar: Bar) -> None:
     """On the bar whose inside filled their entry, a leg that is proved joins the candidates; the other sits the bar out."""
     loss = profit = None
     for leg in broker.newborn:

@@ -8,10 +8,10 @@ from weaver.core.bars import BarSeries
 from weaver.core.errors import ConfigError
 from weaver.core.timeframe import Timeframe
 
-__all__ = ["Drill"]
+__all__ = ["FinerBars"]
 
 
-class Drill:
+class FinerBars:
     """The smaller bars of one symbol. Raises ConfigError where they are not smaller than the run's."""
 
     __slots__ = ("_series",)

@@ -26,12 +26,12 @@ from weaver.core.orders import (
     TimeInForce,
 )
 from weaver.core.sessions import SessionRows, session_rows
-from weaver.greta.bar_magnifier import Drill
+from weaver.greta.bar_magnifier import FinerBars
 from weaver.greta.broker_settings import BrokerSettings
-from weaver.greta.buying_power import Funds
-from weaver.greta.fast_path import PlainLane
+from weaver.greta.buying_power import BuyingPower
+from weaver.greta.fast_path import FastPath
 from weaver.greta.pricing import Pricing
-from weaver.greta.working_order import LIMIT, MARKET, STOP, STOP_LIMIT, Working
+from weaver.greta.working_order import LIMIT, MARKET, STOP, STOP_LIMIT, WorkingOrder
 from weaver.marvin.context import Context
 from weaver.results.equity import AccountLog
 
@@ -58,17 +58,17 @@ class SimulatedBroker:
         self.context = context
         self.account = account
         self.settings = settings
-        self.drills: dict[int, Drill] = {}
+        self.drills: dict[int, FinerBars] = {}
         """By symbol, the smaller bars that tell which of two rivals a bar reached first."""
         self.pricing = Pricing(account, settings)
-        self.funds = Funds(account, self.marks, settings.leverage, settings.cash_only)
-        self.books: list[list[Working]] = [[] for _ in context.states]
-        self.by_number: dict[int, Working] = {}
+        self.funds = BuyingPower(account, self.marks, settings.leverage, settings.cash_only)
+        self.books: list[list[WorkingOrder]] = [[] for _ in context.states]
+        self.by_number: dict[int, WorkingOrder] = {}
         self.updates: list[OrderUpdate] = []
         """What the strategy is told next."""
         self.fills: list[Fill] = []
         self.account_log = AccountLog()
-        self.lane = PlainLane(self, context, account, settings, self.fills, self.account_log)
+        self.lane = FastPath(self, context, account, settings, self.fills, self.account_log)
         self.holding_costs = 0.0
         self.busy = False
         """Whether the next bar needs the broker: orders at work, news to tell, or a position to watch."""
@@ -81,8 +81,8 @@ class SimulatedBroker:
         self.freed = 0.0
         self.inside = False
         self.allowance: dict[int, int] = {}
-        self.newborn: list[Working] = []
-        self.timed: list[Working] = []
+        self.newborn: list[WorkingOrder] = []
+        self.timed: list[WorkingOrder] = []
         """The open orders that are good till an instant."""
         self.through = settings.limit_fill == "through"
         self._sessions: list[SessionRows | None] = [None] * len(context.states)
@@ -107,7 +107,7 @@ class SimulatedBroker:
             self.expire_timed(self.now_ns)  # a timer's tick may lie between two bars
         index_of = self.context.index_of
         new = {
-            command.number: Working(command, index_of[command.symbol])
+            command.number: WorkingOrder(command, index_of[command.symbol])
             for command in commands
             if type(command) is OrderRequest
         }
@@ -139,7 +139,7 @@ class SimulatedBroker:
             if type(command) is Link:
                 self._link(command)
 
-    def _accept_all(self, orders: Sequence[Working]) -> None:
+    def _accept_all(self, orders: Sequence[WorkingOrder]) -> None:
         account = self.account
         entries = [order for order in orders if order.request.parent is None]
         entries.sort(key=lambda order: not self.reduces(order))
@@ -151,7 +151,7 @@ class SimulatedBroker:
             if leg.request.parent is not None:
                 self._accept_leg(leg)
 
-    def _accept(self, order: Working, expected: Account, book: bool) -> None:
+    def _accept(self, order: WorkingOrder, expected: Account, book: bool) -> None:
         if self._is_refused(order):
             return
         index = order.index
@@ -195,7 +195,7 @@ class SimulatedBroker:
         self.by_number[order.number] = order
         self.updates.append(OrderUpdate(order.number, self.now_ns, _ACCEPTED, note))
 
-    def _accept_leg(self, leg: Working) -> None:
+    def _accept_leg(self, leg: WorkingOrder) -> None:
         parent = self.by_number.get(leg.request.parent or 0)
         if parent is None:
             self._report(leg.number, OrderStatus.CANCELLED, "its entry was rejected")
@@ -207,7 +207,7 @@ class SimulatedBroker:
         self.by_number[leg.number] = leg
         self.updates.append(OrderUpdate(leg.number, self.now_ns, _ACCEPTED))
 
-    def _is_refused(self, order: Working) -> bool:
+    def _is_refused(self, order: WorkingOrder) -> bool:
         """Whether an order ends before money is asked about; it has been reported then."""
         state = self.context.states[order.index]
         till = order.request.good_till_ns
@@ -234,7 +234,7 @@ class SimulatedBroker:
             return False
         return True
 
-    def _modify(self, order: Working, change: Modify, status: OrderStatus) -> bool:
+    def _modify(self, order: WorkingOrder, change: Modify, status: OrderStatus) -> bool:
         """Change what is given; False where nothing is left of the order."""
         if change.limit is not None and order.limit is not None:
             order.limit = change.limit
@@ -291,8 +291,8 @@ class SimulatedBroker:
         self.fill(self._promoted(request), bar, bar.open, False)
         self.log_account()
 
-    def _promoted(self, request: OrderRequest) -> Working:
-        order = Working(request, self.context.index_of[request.symbol])
+    def _promoted(self, request: OrderRequest) -> WorkingOrder:
+        order = WorkingOrder(request, self.context.index_of[request.symbol])
         self.books[order.index].append(order)
         self.by_number[order.number] = order
         if not self.announces:
@@ -325,7 +325,7 @@ class SimulatedBroker:
         order = self.by_number.get(number)
         return order.index if order is not None else self.context.index_of_order(number)
 
-    def end(self, order: Working, status: OrderStatus, reason: str) -> None:
+    def end(self, order: WorkingOrder, status: OrderStatus, reason: str) -> None:
         """End an order other than by filling; its legs that wait for it end too."""
         if order.done:
             return
@@ -336,7 +336,7 @@ class SimulatedBroker:
             if leg.waiting or order.uncovered == 0:
                 self.end(leg, OrderStatus.CANCELLED, "its entry has ended")
 
-    def fill(self, order: Working, bar: Bar, price: float, maker: bool) -> None:
+    def fill(self, order: WorkingOrder, bar: Bar, price: float, maker: bool) -> None:
         """Fill what can be filled of `order` at `price` (before slippage)."""
         account = self.account
         index = order.index
@@ -400,7 +400,7 @@ class SimulatedBroker:
         if order.partners is not None or order.parent is not None or order.legs is not None or self.books[index]:
             self._consequences(order, price)
 
-    def _consequences(self, order: Working, price: float) -> None:
+    def _consequences(self, order: WorkingOrder, price: float) -> None:
         """What else a fill changes: partners, entry, legs, and exits that have lost their position."""
         for other in order.partners or ():
             self.end(other, OrderStatus.CANCELLED, _PARTNER_FILLED)
@@ -428,11 +428,11 @@ class SimulatedBroker:
                 if other.parent is not None:  # the rest of it would open what nothing protects any more
                     self.end(other.parent, OrderStatus.CANCELLED, "its legs have ended with their position")
 
-    def reduces(self, order: Working) -> bool:
+    def reduces(self, order: WorkingOrder) -> bool:
         """Whether an order is one of those that go first: an exit, or against the position and not larger than it."""
         return order.exit or _reduces(self.account, order, order.lots)
 
-    def exit_lots(self, order: Working) -> int:
+    def exit_lots(self, order: WorkingOrder) -> int:
         """How much an exit may fill now: no more than the position, nor, for a leg, than its entry filled."""
         held = self.account.lots[order.index]
         open_lots = -held if order.buy else held
@@ -460,7 +460,7 @@ class SimulatedBroker:
 
     def close_at(self, request: OrderRequest, index: int, bar: Bar) -> None:
         """Fill an order that the run itself gives at its end, at the bar's close."""
-        order = Working(request, index)
+        order = WorkingOrder(request, index)
         self.updates.append(OrderUpdate(order.number, self.now_ns, _ACCEPTED, None, None, request))
         self.allowance[index] = request.lots  # the volume cap is for what could have waited for another bar
         self.fill(order, bar, bar.close, False)
@@ -490,7 +490,7 @@ class SimulatedBroker:
 
     # Small parts.
 
-    def _remove(self, order: Working) -> None:
+    def _remove(self, order: WorkingOrder) -> None:
         order.done = True
         self.by_number.pop(order.number, None)
         book = self.books[order.index]
@@ -500,7 +500,7 @@ class SimulatedBroker:
     def _report(self, number: int, status: OrderStatus, reason: str) -> None:
         self.updates.append(OrderUpdate(number, self.now_ns, status, reason))
 
-    def lots_in_reach(self, order: Working, bar: Bar) -> int:
+    def lots_in_reach(self, order: WorkingOrder, bar: Bar) -> int:
         """How many lots of `order` this bar could fill now."""
         lots = self.exit_lots(order) if order.exit else order.lots
         cap = self.settings.volume_cap
@@ -512,7 +512,7 @@ class SimulatedBroker:
             self.allowance[index] = self.account.instruments[index].to_lots(cap * bar.volume)
         return self.allowance[index]
 
-    def _capped(self, order: Working, lots: int, bar: Bar, cap: float) -> int:
+    def _capped(self, order: WorkingOrder, lots: int, bar: Bar, cap: float) -> int:
         left = self.room(order.index, bar, cap)
         if lots <= left:
             return lots
@@ -529,7 +529,7 @@ class SimulatedBroker:
         return left
 
 
-def _reduces(account: Account, order: Working, lots: int) -> bool:
+def _reduces(account: Account, order: WorkingOrder, lots: int) -> bool:
     """Whether `lots` of an order are against the position in `account` and not larger than it."""
     held = account.lots[order.index]
     return held != 0 and (held > 0) != order.buy and lots <= abs(held)

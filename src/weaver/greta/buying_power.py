@@ -1,4 +1,4 @@
-"""Funds: whether an account can pay for a fill, and for how much of it. Moves no money."""
+"""BuyingPower: whether an account can pay for a fill, and for how much of it. Moves no money."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from weaver.core.account import Account
 
-__all__ = ["SLACK", "Funds"]
+__all__ = ["SLACK", "BuyingPower"]
 
 SLACK = 1e-9
 """Comparisons of money allow for this share of the amounts compared."""
 
 
-class Funds:
+class BuyingPower:
     """The money rules of docs/fills.md for one account."""
 
     __slots__ = ("account", "cash_only", "leverage", "marks")

@@ -22,7 +22,7 @@ from weaver.core.errors import MissedBoundary, NoBars, StrategyCrashed
 from weaver.core.instants import format_ns
 from weaver.core.orders import Fill, OrderRequest, OrderStatus, Side
 from weaver.greta.bar_interval import run_interval
-from weaver.greta.bar_magnifier import Drill
+from weaver.greta.bar_magnifier import FinerBars
 from weaver.greta.broker import SimulatedBroker
 from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.gc_threshold import fewer_collections
@@ -90,7 +90,7 @@ class Engine:
         self.broker = SimulatedBroker(self.context, self.account, settings)
         for index, one in enumerate(series.values()):
             if finer and one.symbol in finer:
-                self.broker.drills[index] = Drill(finer[one.symbol], one.timeframe)
+                self.broker.drills[index] = FinerBars(finer[one.symbol], one.timeframe)
         self.strategy = strategy
         self.broker.announces = bool({"on_order", "on_fill"} & self.context.overrides)
         self.params = dict(params or {})

@@ -1,6 +1,6 @@
 """Lane: market orders that nothing but their symbol's next open decides, the commonest case by far.
 
-They wait here and get by without a `Working` as long as they are alone and can surely be paid for; otherwise they are
+They wait here and get by without a `WorkingOrder` as long as they are alone and can surely be paid for; otherwise they are
 promoted to the general way of `broker` and `interval`, which gives the same: a property test compares the two byte for
 byte. Nothing here is a rule of its own.
 """
@@ -20,13 +20,13 @@ from weaver.results.equity import AccountLog
 if TYPE_CHECKING:
     from weaver.greta.broker import SimulatedBroker
 
-__all__ = ["PlainLane"]
+__all__ = ["FastPath"]
 
 _BUY, _SELL = Side.BUY, Side.SELL
 _ACCEPTED, _FILLED = OrderStatus.ACCEPTED, OrderStatus.FILLED
 
 
-class PlainLane:
+class FastPath:
     """`waiting` holds the orders that were taken at the last tick, `open` says whether any are taken at all."""
 
     def __init__(

@@ -1,11 +1,11 @@
-"""Holding: what positions cost while they are held, and what becomes of those that lack margin. Fills nothing itself."""
+"""Attachment: what positions cost while they are held, and what becomes of those that lack margin. Fills nothing itself."""
 
 from __future__ import annotations
 
 from weaver.core.orders import OrderRequest, OrderStatus, OrderUpdate, Side
 from weaver.greta.broker import SimulatedBroker
 from weaver.greta.buying_power import SLACK
-from weaver.greta.working_order import Working
+from weaver.greta.working_order import WorkingOrder
 
 __all__ = ["hold"]
 
@@ -57,7 +57,7 @@ def _liquidate(broker: SimulatedBroker, reason: str) -> None:
             )
             # It takes its number at once: on the way to hearing of it, a strategy may give orders of its own.
             broker.context.desk.adopt(request, broker.now_ns)
-            order = Working(request, index)
+            order = WorkingOrder(request, index)
             order.liquidation = True
             book.append(order)
             broker.by_number[order.number] = order

@@ -9,7 +9,7 @@ from weaver.core.bars import Bar
 from weaver.greta import matching
 from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.costs import cost_of, distance_of
-from weaver.greta.working_order import MARKET, STOP, Working
+from weaver.greta.working_order import MARKET, STOP, WorkingOrder
 
 __all__ = ["Pricing"]
 
@@ -23,7 +23,9 @@ class Pricing:
         self._commission_rate = settings.commission_rate
         self._slippage_rate = settings.slippage_rate
 
-    def priced(self, order: Working, volume: float, price: float, lots: int, maker: bool) -> tuple[float, float, float]:
+    def priced(
+        self, order: WorkingOrder, volume: float, price: float, lots: int, maker: bool
+    ) -> tuple[float, float, float]:
         """Price after slippage, commission, and quantity of a fill of `lots` at `price` in a bar of `volume`."""
         account = self._account
         quantity = account.instruments[order.index].to_quantity(lots)
@@ -45,7 +47,7 @@ class Pricing:
         assert commission is not None
         return price, cost_of(commission, price, quantity, notional, maker), quantity
 
-    def expected(self, order: Working, close: float, volume: float, lots: int) -> tuple[float, float]:
+    def expected(self, order: WorkingOrder, close: float, volume: float, lots: int) -> tuple[float, float]:
         """The price and commission that acceptance reckons with: the last bar is known, and none after it."""
         price = close
         pick, other = (min, max) if order.buy else (max, min)
@@ -57,14 +59,14 @@ class Pricing:
         final, commission, _ = self.priced(order, volume, price, lots, False)
         return final, commission
 
-    def gain_at_close(self, order: Working, bar: Bar, price: float, lots: int, maker: bool) -> tuple[float, float]:
+    def gain_at_close(self, order: WorkingOrder, bar: Bar, price: float, lots: int, maker: bool) -> tuple[float, float]:
         """What filling `lots` of `order` now would be worth at the bar's close, costs included; and the amount traded."""
         final, commission, quantity = self.priced(order, bar.volume, price, lots, maker)
         multiplier = self._account.multipliers[order.index]
         gain = matching.mark_gain(order.buy, final, quantity, bar.close) * multiplier - commission
         return gain, abs(price) * quantity * multiplier
 
-    def cannot_pay(self, order: Working, price: float, commission: float, marks: Sequence[float]) -> str:
+    def cannot_pay(self, order: WorkingOrder, price: float, commission: float, marks: Sequence[float]) -> str:
         """Why an order is rejected for want of money."""
         account, settings = self._account, self._settings
         quantity = account.instruments[order.index].to_quantity(order.lots)
@@ -78,7 +80,7 @@ class Pricing:
             f"leverage {settings.leverage:g}, and {gross:.2f} are held"
         )
 
-    def shrunk(self, order: Working, lots: int) -> str:
+    def shrunk(self, order: WorkingOrder, lots: int) -> str:
         """What is said of an order whose size came from a weight and was cut."""
         to_quantity = self._account.instruments[order.index].to_quantity
         return f"quantity {to_quantity(order.lots):g} cut to {to_quantity(lots):g}: what can be paid for"

@@ -1,11 +1,11 @@
-"""Working: an accepted order as the simulated broker keeps it between bars. State only; the rules are elsewhere."""
+"""WorkingOrder: an accepted order as the simulated broker keeps it between bars. State only; the rules are elsewhere."""
 
 from __future__ import annotations
 
 from weaver.core.orders import OrderRequest, OrderStatus, Side, TimeInForce, Trail
 from weaver.greta import matching
 
-__all__ = ["LIMIT", "MARKET", "STOP", "STOP_LIMIT", "Working"]
+__all__ = ["LIMIT", "MARKET", "STOP", "STOP_LIMIT", "WorkingOrder"]
 
 _BUY = Side.BUY
 MARKET = 0
@@ -14,7 +14,7 @@ STOP = 2
 STOP_LIMIT = 3
 
 
-class Working:
+class WorkingOrder:
     """One order at work.
 
     `kind` is what it is now: a stop-limit that was triggered beyond its limit turns into a LIMIT, a triggered stop that
@@ -26,10 +26,10 @@ class Working:
     status = OrderStatus.ACCEPTED
     done = False
     filled = 0
-    partners: list[Working] | None = None
+    partners: list[WorkingOrder] | None = None
     """One cancels the other: the orders it is linked to."""
-    parent: Working | None = None
-    legs: list[Working] | None = None
+    parent: WorkingOrder | None = None
+    legs: list[WorkingOrder] | None = None
     legs_filled = 0
     waiting = False
     """A leg whose entry has not filled yet."""

@@ -19,7 +19,7 @@ from weaver.core.orders import Fill, OrderStatus, OrderUpdate, Side
 from weaver.marvin.bar_views import RunBars, SymbolBars, Track, unknown_symbol
 from weaver.marvin.indicator import IndicatorInfo, compute_indicator
 from weaver.marvin.order import Order, Position
-from weaver.marvin.order_entry import OrderDesk
+from weaver.marvin.order_entry import OrderEntry
 from weaver.marvin.symbol_state import Positions, SymbolState
 from weaver.marvin.timers import Timers
 from weaver.marvin.views import FedView
@@ -71,7 +71,7 @@ class Context:
         for index, one in enumerate(series.values()):
             track = Track(symbols=(one.symbol,), label=one.symbol, start=one.start, end=one.end)
             self.states.append(SymbolState(index, one, SymbolBars(one, track, self._derive, calendar), track))
-        self.desk = OrderDesk(self, self.states)
+        self.desk = OrderEntry(self, self.states)
         self.commands, self.orders, self._open = self.desk.commands, self.desk.orders, self.desk.open
         self._by_symbol = {state.symbol: state for state in self.states}
         self.index_of = {state.symbol: state.index for state in self.states}

@@ -26,14 +26,14 @@ from weaver.marvin.symbol_state import SymbolState
 if TYPE_CHECKING:
     from weaver.marvin.context import Context
 
-__all__ = ["OrderDesk"]
+__all__ = ["OrderEntry"]
 
 # A member of an Enum is looked up through a descriptor on CPython 3.11; a module's constant is not.
 _BUY, _SELL = Side.BUY, Side.SELL
 _MANY = 10**15  # units; a float holds every whole number up to there
 
 
-class OrderDesk:
+class OrderEntry:
     """`orders` are all handles, by number; `open` those that can still fill; `over` refuses new ones."""
 
     def __init__(self, context: Context, states: Sequence[SymbolState]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from weaver.marvin.context import Context
-    from weaver.marvin.order_entry import OrderDesk
+    from weaver.marvin.order_entry import OrderEntry
 
 __all__ = ["Strategy"]
 
@@ -80,7 +80,7 @@ class Strategy:
     positions: Mapping[str, Position] = _PositionsOfARun()  # type: ignore[assignment]
     """Every symbol's position."""
     _context: Context
-    _desk: OrderDesk
+    _desk: OrderEntry
     _reserved: ClassVar[frozenset[str]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

@@ -1,14 +1,25 @@
-"""What tests need, ours and our users': a clock that a test moves by hand, real time in a simulation, the log in memory.
+"""Test tools for users and for Weaver itself: a clock that a test moves, simulated real time, the event log in memory.
 
-`weaver.testing.contracts` has the suites that whoever writes a log, an offset store or a desk of their own runs over it.
+`weaver.testing.contracts` holds the test suites for implementations of the log, offset store and consumer store ports.
 """
 
 from __future__ import annotations
 
-from weaver.events.consumer_store import InMemoryDesk
+import warnings
+from typing import Any
+
+from weaver.events.consumer_store import InMemoryConsumerStore
 from weaver.events.log import InMemoryEventLog
 from weaver.events.offsets import InMemoryOffsetStore
 from weaver.testing.clock import ControllableClock
 from weaver.testing.simulated import SimulatedTime
 
-__all__ = ["ControllableClock", "InMemoryDesk", "InMemoryEventLog", "InMemoryOffsetStore", "SimulatedTime"]
+__all__ = ["ControllableClock", "InMemoryConsumerStore", "InMemoryEventLog", "InMemoryOffsetStore", "SimulatedTime"]
+
+
+def __getattr__(name: str) -> Any:
+    """Return a renamed class under its old name, with a DeprecationWarning."""
+    if name == "InMemoryDesk":
+        warnings.warn("InMemoryDesk is now InMemoryConsumerStore", DeprecationWarning, stacklevel=2)
+        return InMemoryConsumerStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ClockError, ClockMovedBackwards, ClockRunning
 from weaver.core.instants import format_ns, to_ns
-from weaver.core.ports import Cancel
+from weaver.core.ports import Unschedule
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.base import ClockTick
 from weaver.glados.clock.deadlines import Deadlines
@@ -69,7 +69,7 @@ class ControllableClock(DeliveringClock):
         """Where the clock stands, in nanoseconds since 1970-01-01 UTC."""
         return self._now_ns
 
-    def call_at(self, ts_ns: int, callback: Callable[[], None]) -> Cancel:
+    def call_at(self, ts_ns: int, callback: Callable[[], None]) -> Unschedule:
         """Call `callback` once on the running event loop when the clock reaches `ts_ns`; soon when it has."""
         if ts_ns > self._now_ns:
             return self._deadlines.add(ts_ns, callback)

@@ -1,4 +1,4 @@
-"""PostgresConsumerDesk: transactions, leases and dead letters of consumers.
+"""PostgresConsumerStore: transactions, leases and dead letters of consumers.
 
 A lease is an advisory lock of a connection of its own, so it falls with the process that holds it, however that ends. A
 process that was cut off may believe for a moment that it still holds one; so an offset moves only from where its consumer
@@ -21,7 +21,7 @@ from weaver.events.offsets import check_consumer
 from weaver.walle.database import BROKEN, Database, DatabaseTransaction, named_errors
 from weaver.walle.offset_store import PostgresOffsetStore
 
-__all__ = ["PostgresConsumerDesk"]
+__all__ = ["PostgresConsumerStore"]
 
 _ADVANCE = """
 INSERT INTO consumer_offsets AS there (consumer_id, last_offset, updated_at)
@@ -47,7 +47,7 @@ class _AdvisoryLease:
         self.lost = False
 
 
-class PostgresConsumerDesk:
+class PostgresConsumerStore:
     """The desk of consumers whose effects are in the database. A lease that another holds is asked for every `retry_s`."""
 
     def __init__(self, database: Database, *, retry_s: float = 1.0) -> None:

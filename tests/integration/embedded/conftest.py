@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from weaver.walle.embedded import Holding, attach
+from weaver.walle.embedded import Attachment, attach
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -45,6 +45,6 @@ def home(made: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def holding(home: Path) -> Iterator[Holding]:
+def holding(home: Path) -> Iterator[Attachment]:
     with attach(home) as held:
         yield held

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from using import Stop, User, ask, kill, on, wait_until_stopped
 
-from weaver.walle.embedded import Holding, attach, attachment
+from weaver.walle.embedded import Attachment, attach, attachment
 
 NEVER_MADE = ("making", "made")
 
@@ -64,7 +64,7 @@ def test_who_comes_while_it_is_being_stopped_gets_a_new_one(home: Path, tmp_path
     first = User(home, stop.code)
     first.leave()
     stop.reached()
-    got: list[Holding] = []
+    got: list[Attachment] = []
     asked = threading.Thread(target=lambda: got.append(attach(home)))
     asked.start()
     stop.go()
@@ -78,7 +78,7 @@ def test_without_the_lock_on_starting_the_server_would_be_stopped_under_its_user
     """The control: a user that takes no part in start.lock comes between the keeper's last look and the stop."""
     stop = Stop(tmp_path, "stopping")
     first = User(home, stop.code)
-    server = attachment.server_of(attachment.Place(home))
+    server = attachment.server_of(attachment.DatabasePaths(home))
     first.leave()
     stop.reached()
     assert server is not None
@@ -103,7 +103,7 @@ def test_stop_waits_for_a_keeper_that_is_still_on_its_way_up(home: Path, tmp_pat
     user = User(home, stop.code, waits=False)
     stop.reached()
     user.kill()
-    asked = threading.Thread(target=attachment.stop, args=(attachment.Place(home),))
+    asked = threading.Thread(target=attachment.stop, args=(attachment.DatabasePaths(home),))
     asked.start()
     stop.go()
     asked.join()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from using import User, ask, lives, wait_until_stopped
 
-from weaver.walle.embedded import Holding, attach
+from weaver.walle.embedded import Attachment, attach
 from weaver.walle.embedded.binaries import find_programs
 from weaver.walle.embedded.client import Client
 
@@ -95,7 +95,7 @@ def test_a_backup_comes_back_whole(weaver: Run, home: Path, tmp_path: Path) -> N
         ask(held.url, "DROP TABLE saved")
 
 
-def test_a_restore_that_fails_leaves_everything_as_it_was(holding: Holding, weaver: Run, tmp_path: Path) -> None:
+def test_a_restore_that_fails_leaves_everything_as_it_was(holding: Attachment, weaver: Run, tmp_path: Path) -> None:
     ask(holding.url, "CREATE TABLE precious AS SELECT generate_series(1, 50000) AS n")
     whole, broken = tmp_path / "whole.dump", tmp_path / "broken.dump"
     Client(holding.url, find_programs()).backup(whole)
@@ -109,7 +109,7 @@ def test_a_restore_that_fails_leaves_everything_as_it_was(holding: Holding, weav
     ask(holding.url, "DROP TABLE precious")
 
 
-def test_a_restore_is_refused_while_somebody_is_connected(weaver: Run, holding: Holding, tmp_path: Path) -> None:
+def test_a_restore_is_refused_while_somebody_is_connected(weaver: Run, holding: Attachment, tmp_path: Path) -> None:
     file = tmp_path / "empty.dump"
     assert weaver("backup", str(file)).returncode == 0
     program = find_programs().path("psql")

@@ -12,9 +12,9 @@ import pytest
 from using import User, ask, kill, on, psql, wait_until_stopped
 
 from weaver.core.errors import DatabaseStartError, DatabaseVersionError
-from weaver.walle.embedded import Holding, attach
+from weaver.walle.embedded import Attachment, attach
 from weaver.walle.embedded.binaries import find_programs
-from weaver.walle.embedded.paths import Place
+from weaver.walle.embedded.paths import DatabasePaths
 
 
 def test_the_first_start_makes_the_database_and_the_last_to_leave_stops_it(tmp_path: Path) -> None:
@@ -37,13 +37,13 @@ def test_what_was_written_is_there_at_the_next_start(home: Path) -> None:
         assert ask(held.url, "SELECT n FROM kept_over; DROP TABLE kept_over").splitlines()[0] == "42"
 
 
-def test_a_wrong_password_is_refused_and_the_right_one_is_shown_nowhere(holding: Holding) -> None:
+def test_a_wrong_password_is_refused_and_the_right_one_is_shown_nowhere(holding: Attachment) -> None:
     refused = psql(holding.url, "SELECT 1", password="wrong")
     assert refused.returncode == 2
     assert "password authentication failed" in refused.stderr
     assert psql(holding.url, "SELECT 1", password="").returncode == 2
     assert holding.password not in repr(holding)
-    assert Place(holding.place.home).password.stat().st_mode & 0o777 == 0o600
+    assert DatabasePaths(holding.place.home).password.stat().st_mode & 0o777 == 0o600
     assert not any(holding.password in words for words in on(holding.place.home))
 
 
@@ -96,7 +96,7 @@ def test_a_stale_note_of_a_server_is_recognised(home: Path, pid: str) -> None:
     """Also where the number is another process's by now: here, this test's."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    note = Place(home).data(find_programs().major) / "postmaster.pid"
+    note = DatabasePaths(home).data(find_programs().major) / "postmaster.pid"
     first = {"own": str(os.getpid()), "gone": str(gone.pid), "nonsense": "?"}[pid]
     note.write_text(f"{first}\n{note.parent}\n1\n5432\n/tmp\n\n 1 1\nready   \n")
     with attach(home) as held:
@@ -112,12 +112,12 @@ def test_the_data_of_another_major_version_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_lost_password_is_replaced(home: Path) -> None:
-    Place(home).password.unlink()
+    DatabasePaths(home).password.unlink()
     with attach(home) as held:
         assert ask(held.url, "SELECT 1") == "1"
 
 
-def test_joining_takes_the_place_of_no_start(holding: Holding) -> None:
+def test_joining_takes_the_place_of_no_start(holding: Attachment) -> None:
     with attach(holding.place.home) as second:
         assert second.server == holding.server
     second.close()
@@ -135,7 +135,7 @@ def test_it_listens_on_tcp_only_where_that_was_asked_for(home: Path) -> None:
 
 
 def test_a_server_that_cannot_start_says_why_in_its_own_words(home: Path) -> None:
-    settings = Place(home).data(find_programs().major) / "postgresql.conf"
+    settings = DatabasePaths(home).data(find_programs().major) / "postgresql.conf"
     before = settings.read_text()
     settings.write_text(before + "max_connections = many\n")
     try:

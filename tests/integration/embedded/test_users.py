@@ -17,7 +17,7 @@ from using import User, ask, on, wait_until_stopped
 from weaver.core.errors import DatabaseStartError
 from weaver.walle.embedded import attach, run_as_user
 from weaver.walle.embedded.binaries import find_programs
-from weaver.walle.embedded.paths import Place
+from weaver.walle.embedded.paths import DatabasePaths
 
 SOURCE = Path(__file__).parents[3] / "src" / "weaver"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which this user is not")
@@ -46,12 +46,12 @@ def test_as_root_it_runs_as_another_user_and_no_folder_above_is_changed(tmp_path
         owner = Path(f"/proc/{held.server['pid']}").stat().st_uid
         assert pwd.getpwuid(owner).pw_name == held.server["user"]
         assert owner != 0
-        assert Place(home).data(find_programs().major).stat().st_uid == owner
+        assert DatabasePaths(home).data(find_programs().major).stat().st_uid == owner
         assert ask(held.url, "SELECT 1") == "1"
         assert modes_above(home) == before
     wait_until_stopped(home)
     assert modes_above(home) == before
-    assert Place(home).folder.stat().st_mode & 0o777 == 0o700
+    assert DatabasePaths(home).folder.stat().st_mode & 0o777 == 0o700
 
 
 @as_root
@@ -130,4 +130,4 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Path, "mkdir", refused)
     with pytest.raises(DatabaseStartError, match=r"Permission denied; name a folder of your own with WEAVER_HOME=DIR"):
-        Place(tmp_path / "x").make()
+        DatabasePaths(tmp_path / "x").make()

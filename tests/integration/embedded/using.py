@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from weaver.walle.embedded.binaries import find_programs
-from weaver.walle.embedded.paths import Place
+from weaver.walle.embedded.paths import DatabasePaths
 
 __all__ = ["Stop", "User", "ask", "kill", "lives", "on", "psql", "wait_until_stopped"]
 
@@ -83,7 +83,7 @@ def ask(url: str, statement: str) -> str:
 
 def wait_until_stopped(home: Path) -> None:
     """Returns when the keeper is no more: the kernel then drops its lock."""
-    with Place(home).keeper_lock.open("a") as lock:
+    with DatabasePaths(home).keeper_lock.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
@@ -104,7 +104,7 @@ def kill(pid: str) -> None:
 
 def on(home: Path) -> list[str]:
     """What still runs for this home: the keeper, the server and its children."""
-    data = os.path.realpath(Place(home).data(find_programs().major))
+    data = os.path.realpath(DatabasePaths(home).data(find_programs().major))
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and lives(int(entry.name)):

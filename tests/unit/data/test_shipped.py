@@ -14,12 +14,12 @@ from weaver.data.shipped import SHIPPED_SYMBOLS, shipped_bars
 
 
 def test_the_file_is_the_one_its_readme_speaks_of_and_is_marked_as_public_domain() -> None:
-    folder = files("weaver") / "data"
+    folder = files("weaver.data.shipped")
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert hashlib.sha256((folder / "us_daily_wiki_5.parquet").read_bytes()).hexdigest() in readme
     assert "public domain" in readme
     assert "Quandl WIKI" in readme
-    assert {item.name for item in folder.iterdir()} == {"README.md", "us_daily_wiki_5.parquet"}
+    assert {item.name for item in folder.iterdir()} - {"__init__.py", "__pycache__"} == {"README.md", "us_daily_wiki_5.parquet"}
 
 
 def test_all_symbols_load_in_their_order_and_say_where_they_come_from() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from weaver.core.errors import OutcomeUnknown, StoreUnavailable
 from weaver.events.consumer import ConsumerState, EventConsumer
-from weaver.events.consumer_store import InMemoryDesk, letter_of
+from weaver.events.consumer_store import InMemoryConsumerStore, letter_of
 from weaver.events.envelope import StoredEvent
 from weaver.events.log import InMemoryEventLog
 from weaver.testing import ControllableClock
@@ -30,7 +30,7 @@ def test_the_pauses_between_tries_double_up_to_half_a_minute() -> None:
         raise KeyError("x")
 
     async def main() -> EventConsumer:
-        log, desk = InMemoryEventLog(), InMemoryDesk()
+        log, desk = InMemoryEventLog(), InMemoryConsumerStore()
         await log.append(note(1))
         consumer = EventConsumer(
             "one", handler, log=log, desk=desk, clock=clock, attempts=8, pause_ns=SECOND, poison="halt"
@@ -50,7 +50,7 @@ def test_the_pauses_between_tries_double_up_to_half_a_minute() -> None:
 def test_while_the_store_is_away_the_consumer_waits_and_blames_no_event(error: Exception) -> None:
     clock = ControllableClock()
 
-    class Away(InMemoryDesk):
+    class Away(InMemoryConsumerStore):
         failures = 3
 
         @asynccontextmanager
@@ -90,7 +90,7 @@ def test_an_error_of_the_log_ends_the_consumer_and_is_told_by_stop() -> None:
     async def main() -> None:
         async def handler(stored: StoredEvent, transaction: Any) -> None: ...
 
-        consumer = EventConsumer("one", handler, log=Broken(), desk=InMemoryDesk(), clock=ControllableClock())
+        consumer = EventConsumer("one", handler, log=Broken(), desk=InMemoryConsumerStore(), clock=ControllableClock())
         consumer.start()
         await consumer.wait_ended()
         with pytest.raises(ValueError, match="not an event"):
@@ -107,7 +107,7 @@ def test_a_rewind_between_two_tries_counts_at_once() -> None:
     seen: list[int] = []
 
     async def main() -> None:
-        log, desk = InMemoryEventLog(), InMemoryDesk()
+        log, desk = InMemoryEventLog(), InMemoryConsumerStore()
         offsets = await log.append([note(1), note(2)])
         tried = asyncio.Event()
 
@@ -137,7 +137,7 @@ def test_the_state_says_paused_while_it_waits_for_resume() -> None:
     clock = ControllableClock()
 
     async def main() -> None:
-        log, desk = InMemoryEventLog(), InMemoryDesk()
+        log, desk = InMemoryEventLog(), InMemoryConsumerStore()
 
         async def handler(stored: StoredEvent, transaction: Any) -> None: ...
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from weaver.core.errors import BatchTooLarge, ConfigError
-from weaver.events.consumer_store import InMemoryDesk
+from weaver.events.consumer_store import InMemoryConsumerStore
 from weaver.events.log import (
     MOST_EVENTS,
     EventFilter,
@@ -79,7 +79,7 @@ def test_a_transaction_ends_once() -> None:
 
 def test_a_transaction_that_has_ended_takes_nothing_more() -> None:
     async def main() -> None:
-        log, desk = InMemoryEventLog(), InMemoryDesk()
+        log, desk = InMemoryEventLog(), InMemoryConsumerStore()
         async with desk.transaction() as transaction:
             pass
         for call in (

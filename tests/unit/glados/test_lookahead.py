@@ -465,7 +465,7 @@ def test_cut_bars_end_at_the_tick_and_a_symbol_to_come_keeps_a_bar_of_another_pr
     assert left["C"].close[0] != series["C"].close[0]
 
 
-# Memory.
+# Lookback.
 
 
 def test_how_much_history_indicators_need_is_told():

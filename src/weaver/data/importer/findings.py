@@ -14,7 +14,7 @@ from weaver.core.bars import Instants
 from weaver.core.errors import BarsRefused
 from weaver.data.importer.repairs import FIXES
 
-__all__ = ["SHOWN", "Finding", "Refusal", "refuse"]
+__all__ = ["SHOWN", "FileFinding", "Refusal", "refuse"]
 
 SHOWN = 10
 """How many lines a refusal lists; it always counts all of them."""
@@ -29,7 +29,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FileFinding:
     """One kind of fault. `lines` are its line numbers in rising order, `describe(k)` words the k-th of them."""
 
     code: str
@@ -40,7 +40,7 @@ class Finding:
 class Refusal(BarsRefused):
     """A file that was not understood. `summary` is its first line; `lines` holds every line number that is at fault."""
 
-    def __init__(self, file: str, unit: str, findings: Sequence[Finding], total: int) -> None:
+    def __init__(self, file: str, unit: str, findings: Sequence[FileFinding], total: int) -> None:
         self.file = file
         self.unit = unit
         self.codes = tuple(dict.fromkeys(finding.code for finding in findings))
@@ -62,7 +62,7 @@ class Refusal(BarsRefused):
         super().__init__("\n  ".join([self.summary, *self.listing, *self.ways]))
 
 
-def refuse(file: str, unit: str, findings: Iterable[Finding], total: int) -> None:
+def refuse(file: str, unit: str, findings: Iterable[FileFinding], total: int) -> None:
     """Raises the refusal of a file, where there is anything to refuse."""
     there = [finding for finding in findings if len(finding.lines)]
     if there:

@@ -18,10 +18,10 @@ from weaver.core.timeframe import Timeframe
 from weaver.data.catalog import Catalog, Conflict, Merge, merge_bars
 from weaver.data.gap_notes import notes_about, split_warnings
 from weaver.data.importer.findings import Refusal
-from weaver.data.importer.parser import HowToRead, understand
+from weaver.data.importer.parser import ReadOptions, understand
 from weaver.data.importer.repairs import Repair, check_fixes
 from weaver.data.importer.table_reader import read_table
-from weaver.data.importer.validator import Judged, judge
+from weaver.data.importer.validator import ValidatedRows, judge
 from weaver.data.timestamps import Ambiguous, check_zone
 
 __all__ = ["FileReport", "ImportOptions", "ImportReport", "SymbolReport", "bars_for_run", "import_files", "read_bars"]
@@ -81,10 +81,10 @@ class ImportReport:
     notes: tuple[str, ...] = field(default=())
 
 
-def read_bars(path: Path, options: ImportOptions) -> tuple[FileReport, list[Judged]]:
+def read_bars(path: Path, options: ImportOptions) -> tuple[FileReport, list[ValidatedRows]]:
     """The bars of one file, by symbol. Raises `Refusal` (a DataError) with lines, values, reasons and the ways out."""
     raw = read_table(path, columns=options.columns)
-    how = HowToRead(
+    how = ReadOptions(
         tz=options.tz,
         timeframe=options.timeframe,
         ambiguous=options.ambiguous,
@@ -179,7 +179,9 @@ def bars_for_run(
     return [(part.symbol, part.frame) for part in parts], report.notes
 
 
-def _for_symbol(path: Path, parts: list[Judged], symbol: str | None) -> tuple[list[tuple[str, Judged]], list[str]]:
+def _for_symbol(
+    path: Path, parts: list[ValidatedRows], symbol: str | None
+) -> tuple[list[tuple[str, ValidatedRows]], list[str]]:
     if len(parts) == 1 and parts[0].symbol is None:
         if symbol is None:
             raise DataError(f"{path}: no column names the symbol; say it: --symbol AAPL")

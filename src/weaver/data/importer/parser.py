@@ -18,16 +18,16 @@ from weaver.core.errors import DataError
 from weaver.core.instants import NS_PER_DAY
 from weaver.core.timeframe import Timeframe
 from weaver.data.columns import PRICES, ColumnMap, map_columns
-from weaver.data.importer.findings import Finding
+from weaver.data.importer.findings import FileFinding
 from weaver.data.importer.numbers import Numbers, decimal_sign, from_column
 from weaver.data.importer.table_reader import RawTable
 from weaver.data.timestamps import Ambiguous, Kind, Times, from_series, localise
 
-__all__ = ["HowToRead", "Rows", "understand"]
+__all__ = ["ReadOptions", "Rows", "understand"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HowToRead:
+class ReadOptions:
     """What the caller says about a file. None and the defaults mean that the file must be clear by itself."""
 
     tz: str | None = None
@@ -52,18 +52,18 @@ class Rows:
     symbols: pl.Series | None
     bad: NDArray[np.bool_]
     timeless: NDArray[np.bool_]
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[FileFinding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     fixed: dict[str, Instants] = field(default_factory=dict)
 
     def find(self, code: str, rows: Instants, describe: Callable[[int], str]) -> None:
         """Notes a finding for `rows`; `describe` takes a row."""
         if len(rows):
-            self.findings.append(Finding(code, self.lines[rows], lambda k: describe(int(rows[k]))))
+            self.findings.append(FileFinding(code, self.lines[rows], lambda k: describe(int(rows[k]))))
             self.bad[rows] = True
 
 
-def understand(raw: RawTable, how: HowToRead) -> Rows:
+def understand(raw: RawTable, how: ReadOptions) -> Rows:
     """The rows of a file. Raises DataError where a column that a bar needs is not there at all."""
     found = map_columns(raw.names, where=raw.file)
     if found.missing:
@@ -95,7 +95,7 @@ def understand(raw: RawTable, how: HowToRead) -> Rows:
     return rows
 
 
-def _times(rows: Rows, raw: RawTable, found: ColumnMap, how: HowToRead) -> None:
+def _times(rows: Rows, raw: RawTable, found: ColumnMap, how: ReadOptions) -> None:
     assert found.time is not None
     column = raw.columns[found.time]
     if found.clock is not None:
@@ -145,7 +145,7 @@ def _say_kinds(rows: Rows, times: Times) -> None:
         rows.notes.append("times are mixed: " + ", ".join(f"{count:,} {words[kind]}" for kind, count in there.items()))
 
 
-def _numbers(rows: Rows, raw: RawTable, found: ColumnMap, how: HowToRead) -> None:
+def _numbers(rows: Rows, raw: RawTable, found: ColumnMap, how: ReadOptions) -> None:
     places = dict(found.prices) | ({} if found.volume is None else {"volume": found.volume})
     decimal = how.decimal
     if decimal is None:

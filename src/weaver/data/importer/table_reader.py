@@ -15,7 +15,7 @@ import polars as pl
 
 from weaver.core.bars import Instants
 from weaver.core.errors import DataError
-from weaver.data.importer.findings import Finding
+from weaver.data.importer.findings import FileFinding
 from weaver.data.importer.text_format import decode, guess_names, known_header, read_bytes, sniff
 
 __all__ = ["RawTable", "check_file", "is_parquet", "read_table"]
@@ -33,7 +33,7 @@ class RawTable:
     columns: list[pl.Series]
     lines: Instants
     total: int
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[FileFinding, ...] = ()
     notes: tuple[str, ...] = ()
     separator: str | None = None
 
@@ -150,9 +150,11 @@ def _rows(
 
     blanks, comments = np.flatnonzero(blank), np.flatnonzero(comment)
     findings = (
-        Finding("line", numbers[ragged], describe_ragged),
-        Finding("line", numbers[blanks], lambda k: "'' is an empty line in place of a bar"),
-        Finding("line", numbers[comments], lambda k: f"{body[int(comments[k])][:80]!r} is a comment in place of a bar"),
+        FileFinding("line", numbers[ragged], describe_ragged),
+        FileFinding("line", numbers[blanks], lambda k: "'' is an empty line in place of a bar"),
+        FileFinding(
+            "line", numbers[comments], lambda k: f"{body[int(comments[k])][:80]!r} is a comment in place of a bar"
+        ),
     )
     return RawTable(
         file=str(path),

@@ -18,7 +18,7 @@ from weaver.core.errors import DataError
 from weaver.data.columns import simplify
 from weaver.data.timestamps import Kind, from_text
 
-__all__ = ["Dialect", "decode", "guess_names", "known_header", "looks_like_header", "read_bytes", "sniff"]
+__all__ = ["TextFormat", "decode", "guess_names", "known_header", "looks_like_header", "read_bytes", "sniff"]
 
 _SAMPLE = 60
 _SEPARATORS = (";", "\t", "|", ",")
@@ -31,7 +31,7 @@ _PLAIN = ("timestamp", "open", "high", "low", "close", "volume")
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class TextFormat:
     """How the lines of a file are written. `comments` is how many lines stand before the first real one: blank, or
     with a # in front."""
 
@@ -79,7 +79,7 @@ def decode(data: bytes, path: Path) -> tuple[str, str]:
     return data.decode("latin-1"), "latin-1"
 
 
-def sniff(lines: Sequence[str], path: Path) -> Dialect:
+def sniff(lines: Sequence[str], path: Path) -> TextFormat:
     """The dialect of a file from its first lines. Raises DataError where no separator makes five columns of them."""
     comments = 0
     while comments < len(lines) and (not lines[comments].strip() or lines[comments].lstrip().startswith("#")):
@@ -102,7 +102,7 @@ def sniff(lines: Sequence[str], path: Path) -> Dialect:
             "a bar needs a time, open, high, low and close"
         )
     first = _fields(sample[0], best[1])
-    return Dialect(separator=best[1], header=looks_like_header(first), comments=comments)
+    return TextFormat(separator=best[1], header=looks_like_header(first), comments=comments)
 
 
 def looks_like_header(fields: Sequence[str]) -> bool:

@@ -26,11 +26,11 @@ from weaver.data.bar_checks import (
     unordered_rows,
 )
 from weaver.data.build_series import infer_timeframe
-from weaver.data.importer.findings import Finding, refuse
+from weaver.data.importer.findings import FileFinding, refuse
 from weaver.data.importer.parser import Rows
 from weaver.data.importer.repairs import FIXES, Repair
 
-__all__ = ["Judged", "judge"]
+__all__ = ["ValidatedRows", "judge"]
 
 
 # Until the caller has said how to read these, their times and prices are not known, and no repair helps.
@@ -38,7 +38,7 @@ _HOW_TO_READ = frozenset({"naive", "ambiguous", "undecided", "decimal"})
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ValidatedRows:
     """The bars of one symbol of one file: timestamp (Datetime microseconds UTC), prices, volume, further columns."""
 
     symbol: str | None
@@ -49,7 +49,7 @@ class Judged:
 
 def judge(
     rows: Rows, fixes: frozenset[str], timeframe: Timeframe | None, calendar: SessionCalendar | None
-) -> list[Judged]:
+) -> list[ValidatedRows]:
     """The bars of each symbol of a file, in order of first appearance. Raises a `Refusal` for whatever is not repaired."""
     findings = list(rows.findings)
     fixed: dict[str, list[Instants]] = {name: [lines] for name, lines in rows.fixed.items()}
@@ -77,7 +77,9 @@ def judge(
                 f"are no {frame} bars; import them with their own --timeframe"
             )
     repairs = tuple(Repair.of(name, np.concatenate(fixed[name])) for name in FIXES if name in fixed)
-    return [Judged(symbol, _frame(rows, index), frame, repairs) for symbol, index in ordered.items() if len(index)]
+    return [
+        ValidatedRows(symbol, _frame(rows, index), frame, repairs) for symbol, index in ordered.items() if len(index)
+    ]
 
 
 def _groups(rows: Rows) -> list[tuple[str | None, NDArray[np.bool_]]]:
@@ -88,7 +90,7 @@ def _groups(rows: Rows) -> list[tuple[str | None, NDArray[np.bool_]]]:
 
 
 def _repair_volume(
-    rows: Rows, findings: list[Finding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
+    rows: Rows, findings: list[FileFinding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
 ) -> None:
     if "zero-volume" not in fixes:
         return
@@ -106,7 +108,7 @@ def _repair_volume(
 
 
 def _bars(
-    rows: Rows, findings: list[Finding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
+    rows: Rows, findings: list[FileFinding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
 ) -> NDArray[np.bool_]:
     """Which rows are possible bars; the others become findings, except where high and low may be exchanged."""
     good = ~rows.bad
@@ -125,13 +127,13 @@ def _bars(
         index = wrong[mask]
         if len(index):
             findings.append(
-                Finding(code, rows.lines[index], lambda k, index=index: explain_bar(rows.columns, int(index[k])))  # type: ignore[misc]
+                FileFinding(code, rows.lines[index], lambda k, index=index: explain_bar(rows.columns, int(index[k])))  # type: ignore[misc]
             )
     good[wrong] = False
     return good
 
 
-def _infer(rows: Rows, findings: list[Finding]) -> Timeframe | None:
+def _infer(rows: Rows, findings: list[FileFinding]) -> Timeframe | None:
     """The commonest spacing of all rows whose times are known; None where the file is to be refused before it matters."""
     if any(finding.code in _HOW_TO_READ for finding in findings):
         return None
@@ -143,7 +145,11 @@ def _infer(rows: Rows, findings: list[Finding]) -> Timeframe | None:
 
 
 def _on_grid(
-    rows: Rows, keep: NDArray[np.bool_], findings: list[Finding], timeframe: Timeframe, calendar: SessionCalendar | None
+    rows: Rows,
+    keep: NDArray[np.bool_],
+    findings: list[FileFinding],
+    timeframe: Timeframe,
+    calendar: SessionCalendar | None,
 ) -> NDArray[np.bool_]:
     timed = ~rows.timeless
     if calendar is None:
@@ -169,13 +175,13 @@ def _on_grid(
             )
             return f"{format_ns(start)} is off the {timeframe} {where}{late}"
 
-        findings.append(Finding("grid" if calendar is None else "session", rows.lines[off], describe))
+        findings.append(FileFinding("grid" if calendar is None else "session", rows.lines[off], describe))
         mask[off] = False
     return mask
 
 
 def _ordered(
-    rows: Rows, index: Instants, findings: list[Finding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
+    rows: Rows, index: Instants, findings: list[FileFinding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
 ) -> Instants:
     """The rows `index` in order of time, each time once; what no repair allows becomes a finding."""
     index = index[~rows.timeless[index]]
@@ -195,13 +201,13 @@ def _ordered(
                     f"{rows.lines[before]}"
                 )
 
-            findings.append(Finding("order", rows.lines[index[back]], describe))
+            findings.append(FileFinding("order", rows.lines[index[back]], describe))
     index = index[order]
     return _without_duplicates(rows, index, findings, fixed, fixes)
 
 
 def _without_duplicates(
-    rows: Rows, index: Instants, findings: list[Finding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
+    rows: Rows, index: Instants, findings: list[FileFinding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
 ) -> Instants:
     starts = rows.starts[index]
     again = np.flatnonzero(starts[1:] == starts[:-1]) + 1
@@ -227,7 +233,7 @@ def _without_duplicates(
     return index[~drop]
 
 
-def _find_again(rows: Rows, code: str, later: Instants, earlier: Instants, findings: list[Finding]) -> None:
+def _find_again(rows: Rows, code: str, later: Instants, earlier: Instants, findings: list[FileFinding]) -> None:
     if not len(later):
         return
     by_line = np.argsort(rows.lines[later], kind="stable")
@@ -244,7 +250,7 @@ def _find_again(rows: Rows, code: str, later: Instants, earlier: Instants, findi
         ]
         return f"{text} with other values: {', '.join(other[:3])}"
 
-    findings.append(Finding(code, rows.lines[later], describe))
+    findings.append(FileFinding(code, rows.lines[later], describe))
 
 
 def _add(fixed: dict[str, list[Instants]], name: str, lines: Instants) -> None:

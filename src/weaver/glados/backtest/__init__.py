@@ -25,7 +25,7 @@ from weaver.marvin.strategy import Strategy
 from weaver.results.result import Result
 
 if TYPE_CHECKING:
-    from weaver.glados.backtest.run_recorder import Recording
+    from weaver.glados.backtest.run_recorder import RunRecorder
 
 __all__ = ["backtest", "clock_for", "run_plan"]
 
@@ -187,11 +187,11 @@ def _run(engine: Engine, plan: RunPlan, began: int) -> Result:
     return result_of(engine, plan, stopwatch_ns() - began)
 
 
-def _recording(run_id: str, plan: RunPlan) -> Recording:
-    from weaver.glados.backtest.run_recorder import Recording
+def _recording(run_id: str, plan: RunPlan) -> RunRecorder:
+    from weaver.glados.backtest.run_recorder import RunRecorder
     from weaver.glados.wiring import open_store, runs_folder
 
-    return Recording(run_id, plan, open_store, SystemClock().now_ns, runs_folder())
+    return RunRecorder(run_id, plan, open_store, SystemClock().now_ns, runs_folder())
 
 
 def clock_for(series: Mapping[str, BarSeries], calendar: SessionCalendar | None) -> BacktestClock:

@@ -1,4 +1,4 @@
-"""Recording: what a backtest leaves in the log and the store, written by a thread, about once a second and at the end.
+"""RunRecorder: what a backtest leaves in the log and the store, written by a thread, about once a second and at the end.
 
 The only place where a backtest meets the log. Each write is one transaction: the events, and the rows that say the same in
 tables. A run whose process is killed has left what it had done up to its last write, and shows as interrupted. A recording
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from weaver.glados.wiring import OpenStore
     from weaver.results.result import Result
 
-__all__ = ["Recording", "config_of"]
+__all__ = ["RunRecorder", "config_of"]
 
 PRODUCER = "backtest"
 ROWS_OF_AN_EVENT = 2_000
@@ -77,7 +77,7 @@ class _End:
     reason: str = ""
 
 
-class Recording:
+class RunRecorder:
     """The recording of one run. `start`, `sink` any number of times, one of the ends; then `wait`."""
 
     def __init__(

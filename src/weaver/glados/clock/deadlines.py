@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from weaver.core.ports import Cancel
+from weaver.core.ports import Unschedule
 
 __all__ = ["Deadlines"]
 
@@ -46,7 +46,7 @@ class Deadlines:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, ts_ns: int, callback: Callable[[], None]) -> Cancel:
+    def add(self, ts_ns: int, callback: Callable[[], None]) -> Unschedule:
         """Have `callback` at `ts_ns`; the returned function takes it back."""
         deadline = _Deadline(ts_ns, self._count, callback)
         self._count += 1

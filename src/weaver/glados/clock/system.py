@@ -14,7 +14,7 @@ from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from weaver.core.instants import NS_PER_SECOND, from_ns
-from weaver.core.ports import Cancel
+from weaver.core.ports import Unschedule
 from weaver.glados.clock.alarm import Alarm, AlarmFactory, default_alarm
 from weaver.glados.clock.deadlines import Deadlines
 from weaver.glados.clock.time_source import SystemTime, TimeSource
@@ -35,7 +35,7 @@ class _LoopDeadlines:
         self._alarm: Alarm | None = None
         self._armed_ns: int | None = None
 
-    def add(self, ts_ns: int, callback: Callable[[], None]) -> Cancel:
+    def add(self, ts_ns: int, callback: Callable[[], None]) -> Unschedule:
         cancel = self._deadlines.add(ts_ns, callback)
         self._arm()
 
@@ -89,7 +89,7 @@ class SystemClock:
         finally:
             cancel()
 
-    def call_at(self, ts_ns: int, callback: Callable[[], None]) -> Cancel:
+    def call_at(self, ts_ns: int, callback: Callable[[], None]) -> Unschedule:
         """Call `callback` once on the running event loop, at `ts_ns` or as soon after it as can be, never before."""
         loop = asyncio.get_running_loop()
         deadlines = self._loops.get(loop)

@@ -14,7 +14,7 @@ from weaver.core.errors import ConfigError
 from weaver.core.instrument import Instrument
 from weaver.core.timeframe import Timeframe
 from weaver.glados.backtest.plan import Instant, plan_run
-from weaver.glados.lookahead.checker import Inquiry
+from weaver.glados.lookahead.checker import LookaheadChecker
 from weaver.glados.lookahead.outside_state import OutsideState
 from weaver.glados.lookahead.report import CheckReport
 from weaver.glados.lookahead.traced_run import Runner
@@ -94,4 +94,4 @@ def check(
         financing=financing,
     )
     runner = Runner(strategy, plan.series, plan.params, plan.settings, plan.cash, plan.calendar, plan.seed)
-    return Inquiry(runner, OutsideState(strategy), cuts, history, progress).report()
+    return LookaheadChecker(runner, OutsideState(strategy), cuts, history, progress).report()

@@ -1,4 +1,4 @@
-"""Inquiry: one check from the first run to the report. It proves nothing about other bars or other parameters."""
+"""LookaheadChecker: one check from the first run to the report. It proves nothing about other bars or other parameters."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from weaver.glados.lookahead.cuts import Cuts, choose_cuts, cut_off, scrambled
 from weaver.glados.lookahead.differences import IndicatorDifference, decisions_differ, indicator_differs
 from weaver.glados.lookahead.lookback import measure_memory
 from weaver.glados.lookahead.outside_state import OutsideState
-from weaver.glados.lookahead.report import CheckReport, Finding, FindingKind, Memory
-from weaver.glados.lookahead.traced_run import Recording, Runner
-from weaver.glados.lookahead.wording import Words, day_of
+from weaver.glados.lookahead.report import CheckReport, FindingKind, LookaheadFinding, Lookback
+from weaver.glados.lookahead.traced_run import Runner, RunTrace
+from weaver.glados.lookahead.wording import Wording, day_of
 from weaver.marvin.indicator import IndicatorInfo
 
-__all__ = ["Inquiry"]
+__all__ = ["LookaheadChecker"]
 
 _RESTARTS = 5
 """After this many shares of the bars, evenly spaced, the strategy is stopped and started again."""
 _BE_REPEATABLE = "draw from self.random, and read no clock, file or network"
 
 
-class Inquiry:
+class LookaheadChecker:
     """One check, in order: the run itself, again and restarted, then cut by cut, then what its indicators remember."""
 
     def __init__(
@@ -38,13 +38,13 @@ class Inquiry:
         progress: Callable[[int, int], object] | None,
     ) -> None:
         self.runner = runner
-        self.words = Words(runner.series, runner.ticks)
+        self.words = Wording(runner.series, runner.ticks)
         self.outside = outside
         self.limit = limit
         self.history = history
         self.progress = progress
         self.generator = np.random.default_rng(runner.seed)
-        self.findings: list[Finding] = []
+        self.findings: list[LookaheadFinding] = []
         self.notes: list[str] = []
         self.runs = 0
         self.judged: set[int] = set()
@@ -99,7 +99,7 @@ class Inquiry:
             notes=tuple(self.notes),
         )
 
-    def _run(self, *changed: Any, **until: Any) -> Recording:
+    def _run(self, *changed: Any, **until: Any) -> RunTrace:
         self.runs += 1
         return self.runner.run(*changed, **until)
 
@@ -144,7 +144,7 @@ class Inquiry:
         self.notes.append("what differs from run to run could not be judged for look-ahead")
         return len(places)
 
-    def _unlike(self, run: Recording, until: int) -> tuple[tuple[str, int] | None, str] | None:
+    def _unlike(self, run: RunTrace, until: int) -> tuple[tuple[str, int] | None, str] | None:
         """Where and how `run`, up to the tick `until`, is unlike the first one; None where it is the same byte for byte."""
         first = self.first
         if run.crash is not None and run.crash.phase != "stop":
@@ -252,7 +252,7 @@ class Inquiry:
             where += f" of {symbol}"
         text = f"at {where} indicator {info.name} {self.words.values(changed, f'when {self.words.later(row, how)}')}"
         self.findings.append(
-            Finding(
+            LookaheadFinding(
                 kind=FindingKind.LOOK_AHEAD,
                 text=text,
                 bar=changed.row,
@@ -274,7 +274,7 @@ class Inquiry:
 
     # What remembers.
 
-    def _memory(self) -> tuple[Memory, ...]:
+    def _memory(self) -> tuple[Lookback, ...]:
         made = self.first.indicators
         if not made or len(self.runner.ticks) < 2:
             return ()
@@ -290,5 +290,5 @@ class Inquiry:
         symbol, bar = where if where is not None else (None, None)
         instant = None if symbol is None or bar is None else from_ns(int(self.runner.series[symbol].start[bar]))
         self.findings.append(
-            Finding(kind=kind, text=text, bar=bar, instant=instant, symbol=symbol, indicator=indicator)
+            LookaheadFinding(kind=kind, text=text, bar=bar, instant=instant, symbol=symbol, indicator=indicator)
         )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from weaver.core.bars import Floats
 from weaver.core.orders import Command
-from weaver.glados.lookahead.traced_run import Recording
+from weaver.glados.lookahead.traced_run import RunTrace
 from weaver.marvin.indicator import IndicatorInfo
 
 __all__ = [
@@ -49,7 +49,7 @@ class IndicatorDifference:
     """Equal within TOLERANCE: not the future's doing."""
 
 
-def decisions_differ(expected: Recording, found: Recording, last_tick: int) -> DecisionDifference | None:
+def decisions_differ(expected: RunTrace, found: RunTrace, last_tick: int) -> DecisionDifference | None:
     """The first tick up to `last_tick` (ns, inclusive) at which the commands differ in anything at all."""
     ends = bisect_right(expected.ticks, last_tick), bisect_right(found.ticks, last_tick)
     for row in range(min(ends)):

@@ -1,4 +1,4 @@
-"""Memory: how many bars an indicator's value needs, with all that came before left out. Informational, and no finding."""
+"""Lookback: how many bars an indicator's value needs, with all that came before left out. Informational, and no finding."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from weaver.core.bars import BarSeries, Floats
 from weaver.glados.lookahead.differences import values_agree
-from weaver.glados.lookahead.report import Memory
+from weaver.glados.lookahead.report import Lookback
 from weaver.glados.lookahead.traced_run import Runner
 from weaver.marvin.indicator import IndicatorInfo
 
@@ -20,7 +20,7 @@ _VALUES = 50
 """So many values at each: one alone may agree by chance, as a signal does that is mostly 0."""
 
 
-def measure_memory(runner: Runner, made: list[IndicatorInfo], history: int | None) -> tuple[Memory, ...]:
+def measure_memory(runner: Runner, made: list[IndicatorInfo], history: int | None) -> tuple[Lookback, ...]:
     """For every indicator the least history, in bars of the run, that gives the values it has with all of the history.
 
     Found by doubling, then by halving what lies between; so it is the least only of a function that needs no more
@@ -33,7 +33,7 @@ def measure_memory(runner: Runner, made: list[IndicatorInfo], history: int | Non
         for info, bars in zip(made, _least(runner, made), strict=True)
     ]
     return tuple(
-        Memory(
+        Lookback(
             indicator=info.name,
             bars=bars,
             short=bars is None or (history is not None and bars > history),

@@ -69,7 +69,7 @@ class OutsideState:
             (cls, name) for cls, names in self._classes for name in vars(cls) if name not in names and name[:2] != "__"
         ]
 
-    # Finding it.
+    # LookaheadFinding it.
 
     def _is_own(self, module: ModuleType | None) -> bool:
         if module is None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["CheckReport", "Finding", "FindingKind", "Memory"]
+__all__ = ["CheckReport", "FindingKind", "LookaheadFinding", "Lookback"]
 
 
 class FindingKind(StrEnum):
@@ -26,7 +26,7 @@ class FindingKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class LookaheadFinding:
     """One thing that is wrong. `bar` counts from 0 in the bars of `symbol` (or, `timeframe` given, in its longer bars);
     `instant` is that bar's start, an aware UTC datetime. Both are None where it is no one bar's doing."""
 
@@ -43,7 +43,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class Lookback:
     """How much history an indicator's value needs: `bars` of it give the same within 1e-9, with all before left out.
 
     `bars` is None where no shorter history does: it remembers for ever, or longer than there are bars. `short` says that
@@ -90,8 +90,8 @@ class CheckReport:
     orders: int
     fills: int
     restarts: int
-    findings: tuple[Finding, ...] = ()
-    memory: tuple[Memory, ...] = ()
+    findings: tuple[LookaheadFinding, ...] = ()
+    memory: tuple[Lookback, ...] = ()
     history: int | None = None
     notes: tuple[str, ...] = field(default=())
 

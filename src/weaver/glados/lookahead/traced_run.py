@@ -31,7 +31,7 @@ from weaver.marvin.context import Context
 from weaver.marvin.indicator import IndicatorInfo
 from weaver.marvin.strategy import Strategy
 
-__all__ = ["Crash", "Recording", "Runner"]
+__all__ = ["Crash", "RunTrace", "Runner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Crash:
 
 
 @dataclass(slots=True)
-class Recording:
+class RunTrace:
     """What one run decided, tick by tick, and what came of it. `ticks` and `commands` are parallel, in order of time."""
 
     ticks: list[int] = field(default_factory=list)
@@ -65,14 +65,14 @@ class Recording:
         return sum(map(len, self.commands))
 
 
-class _RecordingBroker(SimulatedBroker):
+class _TracedBroker(SimulatedBroker):
     """The backtest's own broker; it keeps what it is sent.
 
     Sessions come from the uncut bars: on cut bars the last one would pass for the last of its session, and at-close orders
     would fill there, which is the simulation's end and not the strategy's doing.
     """
 
-    def __init__(self, engine: Engine, settings: BrokerSettings, recording: Recording, sessions: _Sessions) -> None:
+    def __init__(self, engine: Engine, settings: BrokerSettings, recording: RunTrace, sessions: _Sessions) -> None:
         super().__init__(engine.context, engine.account, settings)
         self._recording = recording
         self._of_all_bars = sessions
@@ -126,7 +126,7 @@ class Runner:
         # A calendar lays out its boundaries slowly, and there are hardly more of them than bars.
         self._boundaries = None if calendar is None else np.fromiter(clock.boundaries(), dtype=np.int64)
 
-    def run(self, series: Mapping[str, BarSeries] | None = None, *, last_tick: int | None = None) -> Recording:
+    def run(self, series: Mapping[str, BarSeries] | None = None, *, last_tick: int | None = None) -> RunTrace:
         """One run, over the bars as they are unless others are given, up to and including the tick `last_tick` (ns).
 
         A strategy that raises is recorded and not raised; an error of Weaver's own is raised.
@@ -142,8 +142,8 @@ class Runner:
             calendar=self.calendar,
             params=self.params,
         )
-        recording = Recording(indicators=engine.context.indicators)
-        broker = engine.broker = _RecordingBroker(engine, self.settings, recording, self._sessions)
+        recording = RunTrace(indicators=engine.context.indicators)
+        broker = engine.broker = _TracedBroker(engine, self.settings, recording, self._sessions)
         try:
             with _silence():
                 engine.run()

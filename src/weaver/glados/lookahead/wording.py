@@ -1,4 +1,4 @@
-"""Words: how a finding names bars, commands and values, so that a person finds them again. Decides nothing."""
+"""Wording: how a finding names bars, commands and values, so that a person finds them again. Decides nothing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from weaver.core.orders import Cancel, Command, Link, Modify, OrderRequest
 from weaver.core.timeframe import Timeframe
 from weaver.glados.lookahead.differences import DecisionDifference, IndicatorDifference
 
-__all__ = ["Words", "day_of"]
+__all__ = ["Wording", "day_of"]
 
 
-class Words:
+class Wording:
     """Names what belongs to one run's bars. `ticks` are the instants at which they end, rising."""
 
     def __init__(self, series: Mapping[str, BarSeries], ticks: Instants) -> None:

@@ -12,7 +12,10 @@ A suite promises that what passes it may stand wherever the port does. Speed and
 
 from __future__ import annotations
 
-from weaver.testing.contracts.consumer_stores import ConsumerDeskContract
+import warnings
+from typing import Any
+
+from weaver.testing.contracts.consumer_stores import ConsumerStoreContract
 from weaver.testing.contracts.consumers import EventConsumerContract
 from weaver.testing.contracts.harness import Store, StoreContract, on_store
 from weaver.testing.contracts.logs import EventLogContract
@@ -20,7 +23,7 @@ from weaver.testing.contracts.offsets import OffsetStoreContract
 from weaver.testing.contracts.refusals import RefusalContract
 
 __all__ = [
-    "ConsumerDeskContract",
+    "ConsumerStoreContract",
     "EventConsumerContract",
     "EventLogContract",
     "OffsetStoreContract",
@@ -29,3 +32,11 @@ __all__ = [
     "StoreContract",
     "on_store",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return a renamed suite under its old name, with a DeprecationWarning."""
+    if name == "ConsumerDeskContract":
+        warnings.warn("ConsumerDeskContract is now ConsumerStoreContract", DeprecationWarning, stacklevel=2)
+        return ConsumerStoreContract
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""ConsumerDeskContract: transactions, leases and dead letters, as a consumer needs them."""
+"""ConsumerStoreContract: transactions, leases and dead letters, as a consumer needs them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from weaver.events.consumer_store import DeadLetter
 from weaver.testing.contracts.harness import Store, StoreContract, meanwhile, on_store, refused
 from weaver.testing.contracts.samples import note
 
-__all__ = ["ConsumerDeskContract"]
+__all__ = ["ConsumerStoreContract"]
 
 
 def _letter(consumer: str, offset: int, error: str = "KeyError: 'x'") -> DeadLetter:
     return DeadLetter(consumer_id=consumer, offset=offset, event_type="testing.Noted", error=error, attempts=3)
 
 
-class ConsumerDeskContract(StoreContract):
+class ConsumerStoreContract(StoreContract):
     """Subclass it, and say in `opened` how the desk is opened."""
 
     @on_store

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from weaver.core.errors import WeaverError
 from weaver.core.ports import Clock
-from weaver.events.consumer_store import ConsumerDesk
+from weaver.events.consumer_store import ConsumerStore
 from weaver.events.envelope import StoredEvent
 from weaver.events.log import EventLog
 
@@ -24,7 +24,7 @@ class Store:
     """A log and a desk whose transactions it takes part in, both empty; `clock` is what they wait by."""
 
     log: EventLog
-    desk: ConsumerDesk
+    desk: ConsumerStore
     clock: Clock
 
 

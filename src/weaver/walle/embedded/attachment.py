@@ -1,7 +1,7 @@
 """attach: use the embedded PostgreSQL, which is started where it does not run, and stopped after its last user has left.
 
-Guarantees that the server answers when `attach` returns, and that nobody stops it while a Holding is open, unless somebody
-says so (`weaver db stop --force`). Whatever way a process ends, its hold falls with it. Does not guarantee that the server
+Guarantees that the server answers when `attach` returns, and that it is not stopped while an Attachment is open, except by
+`weaver db stop --force`. Whatever way a process ends, its hold falls with it. Does not guarantee that the server
 lives for ever: it can be killed, and then a user's connections break, and the next `attach` starts it again.
 """
 
@@ -22,9 +22,9 @@ from typing import Any
 from urllib.parse import quote
 
 from weaver.core.errors import DatabaseDiskFull, DatabaseError, DatabaseInUse, DatabaseStartError
-from weaver.walle.embedded.paths import Place, data_folder
+from weaver.walle.embedded.paths import DatabasePaths, data_folder
 
-__all__ = ["Holding", "attach", "is_kept_by", "keep", "locked", "server_of", "stop", "telling"]
+__all__ = ["Attachment", "attach", "is_kept_by", "keep", "locked", "server_of", "stop", "telling"]
 
 _PORT = 5432
 _PAUSE_S = 0.01
@@ -34,10 +34,10 @@ _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 _PASSWORD_LENGTH = 32
 
 
-class Holding:
+class Attachment:
     """A hold on the running server, until `close()` or the end of the process (a dropped one holds on)."""
 
-    def __init__(self, place: Place, server: dict[str, Any], password: str, lock: int) -> None:
+    def __init__(self, place: DatabasePaths, server: dict[str, Any], password: str, lock: int) -> None:
         self.place = place
         self.server = server
         self.password = password
@@ -64,7 +64,7 @@ class Holding:
             os.close(self._lock)
             self._lock = None
 
-    def __enter__(self) -> Holding:
+    def __enter__(self) -> Attachment:
         return self
 
     def __exit__(
@@ -73,7 +73,7 @@ class Holding:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Holding of {self.place.folder}, {'closed' if self._lock is None else 'open'}>"
+        return f"<Attachment of {self.place.folder}, {'closed' if self._lock is None else 'open'}>"
 
 
 def attach(
@@ -82,7 +82,7 @@ def attach(
     linger: float = 0.0,
     tcp: int | None = None,
     say: Callable[[str], None] | None = None,
-) -> Holding:
+) -> Attachment:
     """Hold the server of `folder` (default: `data_folder()`), started where it does not run.
 
     `linger` keeps it for so many seconds after the last user has left; the longest wish counts. `tcp` is a port on 127.0.0.1
@@ -93,7 +93,7 @@ def attach(
     """
     if os.name != "posix":
         raise DatabaseStartError("the embedded database runs on Linux and macOS; use a server of your own with DB_URL")
-    place = Place(folder or data_folder())
+    place = DatabasePaths(folder or data_folder())
     with _room_is_needed(place), telling(f"PostgreSQL in {place.folder} is being started", say):
         place.make()
         while True:
@@ -104,7 +104,7 @@ def attach(
             select.select([], [], [], _PAUSE_S)  # a keeper is on its way up or down: look again
 
 
-def _use(place: Place, linger: float, tcp: int | None) -> Holding | None:
+def _use(place: DatabasePaths, linger: float, tcp: int | None) -> Attachment | None:
     """Under start.lock: become a user, and then see that the server is there. None: look again in a moment."""
     users = os.open(place.users_lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -124,14 +124,14 @@ def _use(place: Place, linger: float, tcp: int | None) -> Holding | None:
             raise DatabaseInUse(f"the server runs already and {heard}; stop it first with: weaver db stop")
         if linger > 0:
             _wish(place, linger)
-        return Holding(place, server, place.password.read_text(encoding="ascii").strip(), users)
+        return Attachment(place, server, place.password.read_text(encoding="ascii").strip(), users)
     except BaseException:
         with contextlib.suppress(OSError):
             os.close(users)
         raise
 
 
-def _keeper_is_free(place: Place, opened: contextlib.ExitStack) -> int | None:
+def _keeper_is_free(place: DatabasePaths, opened: contextlib.ExitStack) -> int | None:
     """The descriptor of keeper.lock, now ours, or None where a keeper lives."""
     keeper = os.open(place.keeper_lock, os.O_RDWR | os.O_CREAT, 0o600)
     opened.callback(os.close, keeper)
@@ -153,7 +153,7 @@ def _answers(server: dict[str, Any]) -> bool:
     return True
 
 
-def _start(place: Place, keeper: int, tcp: int | None) -> dict[str, Any]:
+def _start(place: DatabasePaths, keeper: int, tcp: int | None) -> dict[str, Any]:
     """Under start.lock and keeper.lock: start a keeper, which gets the latter, and wait until it says ready."""
     import subprocess
 
@@ -209,7 +209,7 @@ def _start(place: Place, keeper: int, tcp: int | None) -> dict[str, Any]:
     return server
 
 
-def _explained(place: Place, answer: dict[str, Any]) -> DatabaseError:
+def _explained(place: DatabasePaths, answer: dict[str, Any]) -> DatabaseError:
     if answer.get("disk_full"):
         return _no_room(place)
     return DatabaseStartError(
@@ -218,7 +218,7 @@ def _explained(place: Place, answer: dict[str, Any]) -> DatabaseError:
     )
 
 
-def _no_room(place: Place) -> DatabaseDiskFull:
+def _no_room(place: DatabasePaths) -> DatabaseDiskFull:
     return DatabaseDiskFull(
         f"the disk of {place.folder} is full, so the database does not start; nothing is lost: make room (a new database "
         f"takes 60 MB), or name a folder on another disk with WEAVER_HOME=DIR"
@@ -226,7 +226,7 @@ def _no_room(place: Place) -> DatabaseDiskFull:
 
 
 @contextlib.contextmanager
-def _room_is_needed(place: Place) -> Iterator[None]:
+def _room_is_needed(place: DatabasePaths) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -235,7 +235,7 @@ def _room_is_needed(place: Place) -> Iterator[None]:
         raise
 
 
-def _last_words(place: Place) -> str:
+def _last_words(place: DatabasePaths) -> str:
     try:
         said = place.keeper_log.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -243,7 +243,7 @@ def _last_words(place: Place) -> str:
     return said.splitlines()[-1] if said else "its keeper was killed"
 
 
-def _password(place: Place) -> str:
+def _password(place: DatabasePaths) -> str:
     """The password of the role `weaver`, made by chance on the first day; never shown, never an argument of a program."""
     import secrets  # noqa: TID251 - a secret must not follow from anything
 
@@ -260,7 +260,7 @@ def _password(place: Place) -> str:
     return place.password.read_text(encoding="ascii").strip()
 
 
-def _wish(place: Place, linger: float) -> None:
+def _wish(place: DatabasePaths, linger: float) -> None:
     with contextlib.suppress(OSError, ValueError):
         linger = max(linger, float(place.linger.read_text(encoding="ascii")))
     new = place.linger.with_suffix(".new")
@@ -268,7 +268,7 @@ def _wish(place: Place, linger: float) -> None:
     new.replace(place.linger)
 
 
-def server_of(place: Place) -> dict[str, Any] | None:
+def server_of(place: DatabasePaths) -> dict[str, Any] | None:
     """What the keeper wrote down when the server was ready. It may have ended since."""
     try:
         about: dict[str, Any] = json.loads(place.server.read_text(encoding="utf-8"))
@@ -280,17 +280,17 @@ def server_of(place: Place) -> dict[str, Any] | None:
 # --- keeping and stopping --------------------------------------------------------------------------------------------
 
 
-def keep(holding: Holding) -> None:
+def keep(holding: Attachment) -> None:
     """From now on the server runs on without users, until `stop`, a kill or the end of the machine."""
     holding.place.kept.touch(mode=0o600)
 
 
-def is_kept_by(place: Place) -> bool:
+def is_kept_by(place: DatabasePaths) -> bool:
     """True where `keep` was said to the running server."""
     return place.kept.exists()
 
 
-def stop(place: Place, *, force: bool = False, users: Callable[[Place], str] = lambda _: "") -> bool:
+def stop(place: DatabasePaths, *, force: bool = False, users: Callable[[DatabasePaths], str] = lambda _: "") -> bool:
     """Stop the server, and return when it is no more; False where none ran.
 
     Raises DatabaseInUse where others use it, with what `users` says of them, unless `force`; it ends with the last of them.
@@ -306,7 +306,7 @@ def stop(place: Place, *, force: bool = False, users: Callable[[Place], str] = l
             select.select([], [], [], _PAUSE_S)
 
 
-def _stop(place: Place, force: bool, users: Callable[[Place], str]) -> bool | None:
+def _stop(place: DatabasePaths, force: bool, users: Callable[[DatabasePaths], str]) -> bool | None:
     """Under start.lock. None: a keeper is on its way up, and needs that lock to come down again; look again in a moment."""
     import signal
 

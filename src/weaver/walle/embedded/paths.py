@@ -1,4 +1,4 @@
-"""Place: where the embedded server's data, locks and notes lie. Finds and names paths; starts nothing.
+"""DatabasePaths: where the embedded server's data, locks and notes lie. Finds and names paths; starts nothing.
 
 HOME/postgres/            0700, of the user who runs Weaver
     pg18/                 the data folder, its name carries PostgreSQL's major version
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from weaver.core.errors import DatabaseStartError, DatabaseVersionError
 
-__all__ = ["Place", "data_folder"]
+__all__ = ["DatabasePaths", "data_folder"]
 
 _SOCKET_NAME = "/.s.PGSQL.65535"
 _SOCKET_LIMIT = 103  # bytes of a socket's path on macOS; Linux has 107
@@ -38,7 +38,7 @@ def data_folder() -> Path:
     return user_data_path("weaver", appauthor=False)
 
 
-class Place:
+class DatabasePaths:
     """The paths below one home folder."""
 
     def __init__(self, home: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from weaver.walle.embedded.attachment import is_kept_by, server_of
-from weaver.walle.embedded.paths import Place
+from weaver.walle.embedded.paths import DatabasePaths
 
 __all__ = ["State", "look", "users_in_words", "users_of"]
 
@@ -19,7 +19,7 @@ __all__ = ["State", "look", "users_in_words", "users_of"]
 class State:
     """The server of one place, at one instant. `server` is what its keeper wrote down, None where none runs."""
 
-    place: Place
+    place: DatabasePaths
     server: dict[str, Any] | None
     kept: bool
     linger: float
@@ -40,7 +40,7 @@ class State:
         }
 
 
-def look(place: Place) -> State:
+def look(place: DatabasePaths) -> State:
     """See how things stand; the next instant may be another."""
     running = False
     with contextlib.suppress(OSError), place.keeper_lock.open("a") as lock:
@@ -70,7 +70,7 @@ def _sizes(folder: Path) -> list[int]:
     return sizes
 
 
-def users_of(place: Place) -> list[tuple[int, str]]:
+def users_of(place: DatabasePaths) -> list[tuple[int, str]]:
     """The processes that hold the server, with their commands; empty where the system does not tell (Linux does)."""
     try:
         inode = str(place.users_lock.stat().st_ino)
@@ -86,7 +86,7 @@ def users_of(place: Place) -> list[tuple[int, str]]:
     return sorted(found.items())
 
 
-def users_in_words(place: Place) -> str:
+def users_in_words(place: DatabasePaths) -> str:
     """` by process 12 (weaver backtest ...)`, or nothing where nobody knows."""
     users = [f"process {pid} ({command})" for pid, command in users_of(place)]
     return f" by {', '.join(users)}" if users else ""

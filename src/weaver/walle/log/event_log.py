@@ -14,7 +14,7 @@ import asyncpg
 
 from weaver.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
-from weaver.core.ports import Cancel, Clock
+from weaver.core.ports import Clock, Unschedule
 from weaver.events.envelope import Envelope, StoredEvent, decode, encode_batch
 from weaver.events.health import LogHealth
 from weaver.events.log import BEGINNING, EventBatch, EventFilter, Transaction, check_batch, check_limit, check_offset
@@ -346,7 +346,7 @@ class _Poll:
         self._clock = clock
         self._every_ns = every_ns
         self._woken = woken
-        self._cancel: Cancel | None = None
+        self._cancel: Unschedule | None = None
 
     def arm(self) -> None:
         """See to it that the reader is woken within the time from now."""

@@ -1,4 +1,4 @@
-"""Inquiry: questions that people ask of the log: the last events, one event with its causes and effects, what there is."""
+"""EventQueries: reads the log for people: the last events, one event with its causes and effects, counts per type."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from weaver.events.envelope import StoredEvent, decode
 from weaver.events.log import EventFilter
 from weaver.walle.database import Database
 
-__all__ = ["Inquiry", "TypeCount"]
+__all__ = ["EventQueries", "TypeCount"]
 
 _FILTER = """
 ($1::text[] IS NULL OR type = ANY ($1) OR type LIKE ANY ($2::text[])) AND ($3::text IS NULL OR payload ->> 'run_id' = $3)
@@ -32,7 +32,7 @@ class TypeCount(msgspec.Struct, frozen=True, kw_only=True):
     last: int
 
 
-class Inquiry:
+class EventQueries:
     """Answers from the log as it is now. It waits for nothing: what is not committed is not there."""
 
     def __init__(self, database: Database) -> None:

@@ -14,7 +14,7 @@ from weaver.walle.embedded import binaries as programs
 from weaver.walle.embedded.attachment import telling
 from weaver.walle.embedded.binaries import Programs, find_programs
 from weaver.walle.embedded.client import Client
-from weaver.walle.embedded.paths import Place, data_folder
+from weaver.walle.embedded.paths import DatabasePaths, data_folder
 
 
 def pretend(folder: Path, version: str) -> Path:
@@ -102,7 +102,7 @@ def test_the_folder_is_where_the_catalog_is(monkeypatch: pytest.MonkeyPatch, tmp
 
 @pytest.mark.parametrize(("folder", "mark"), [("pg17", "17"), ("pg18", "17")])
 def test_data_of_another_major_are_refused_and_ours_beside_them_are_not(tmp_path: Path, folder: str, mark: str) -> None:
-    place = Place(tmp_path)
+    place = DatabasePaths(tmp_path)
     (place.folder / folder).mkdir(parents=True)
     (place.folder / folder / "PG_VERSION").write_text(f"{mark}\n")
     with pytest.raises(DatabaseVersionError, match="made by PostgreSQL 17, and the programs in /x are PostgreSQL 18"):
@@ -113,7 +113,7 @@ def test_data_of_another_major_are_refused_and_ours_beside_them_are_not(tmp_path
 
 
 def test_a_path_too_long_for_a_socket_gets_a_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    long = Place(tmp_path / ("long" * 30))
+    long = DatabasePaths(tmp_path / ("long" * 30))
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/nonexistent")
     folder = long.socket_folder()
     try:
@@ -126,7 +126,7 @@ def test_a_path_too_long_for_a_socket_gets_a_private_folder(tmp_path: Path, monk
             long.socket_folder()
     finally:
         folder.rmdir()
-    assert Place(Path("/x")).socket_folder() == Path("/x/postgres/run")
+    assert DatabasePaths(Path("/x")).socket_folder() == Path("/x/postgres/run")
 
 
 def test_psql_gets_the_url_in_variables_and_nothing_of_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
