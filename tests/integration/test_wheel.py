@@ -60,8 +60,8 @@ def test_the_wheel_is_named_weaver_trading_and_carries_what_it_needs(wheel: Path
     tops = {name.split("/")[0] for name in names}
     assert {name for name in tops if not name.endswith(".dist-info")} == {"weaver"}
     assert "weaver/py.typed" in names
-    assert "weaver/data/us_daily_wiki_5.parquet" in names
-    assert "weaver/data/README.md" in names
+    assert "weaver/data/shipped/us_daily_wiki_5.parquet" in names
+    assert "weaver/data/shipped/README.md" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
