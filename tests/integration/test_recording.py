@@ -137,7 +137,7 @@ def test_what_was_kept_gives_the_same_json_and_the_same_report(store: None) -> N
     result = recorded(params={"days": 50}, cash=12_345)
     kept = Result(load(runs_folder() / result.run_id, runs_folder() / "bars"))
     assert kept.to_json() == result.to_json()
-    assert render(kept) == render(result)
+    assert render(kept.analysis) == render(result.analysis)
 
 
 def test_two_runs_over_the_same_bars_keep_them_once_until_both_are_gone(store: None, weaver: Any) -> None:
@@ -350,7 +350,7 @@ def test_runs_are_listed_shown_compared_and_reported_by_a_part_of_their_id(
     assert any(line.split() == ["params.days", "20", "50"] for line in out.splitlines())
     code, out, _ = weaver("runs", "report", "last", "-o", "mine.html")
     assert code == 0
-    assert (tmp_path / "mine.html").read_text() == render(second)
+    assert (tmp_path / "mine.html").read_text() == render(second.analysis)
     code, out, _ = weaver("runs", "list", "--json", "-n", "1")
     assert json.loads(out)["id"] == second.run_id
     code, out, _ = weaver("runs", "show", "last", "--json")

@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from weaver.core.bars import BarSeries, Floats, Instants
 from weaver.core.errors import UnknownSymbol
+from weaver.results.analysis import RunAnalysis
 from weaver.results.downsampling import candles, extremes
 from weaver.results.fill_columns import FillColumns
+from weaver.results.formats import period_text, symbols_text
 from weaver.results.record import PlotSeries
-from weaver.results.stats import buy_and_hold_curve
-from weaver.results.text import period_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-    from weaver.results.result import Result
 
 __all__ = ["draw"]
 
@@ -29,12 +27,12 @@ MARKS = 1_000
 """Fills of one side that are marked; of more, evenly many, and the legend says so."""
 
 
-def draw(result: Result, symbol: str | None = None) -> go.Figure:
+def draw(analysis: RunAnalysis, symbol: str | None = None) -> go.Figure:
     """Equity beside buy-and-hold, drawdown, candles of `symbol` (default: the first) with fills and overlays, then a
     panel for each further plot. Raises `UnknownSymbol`."""
     from plotly.subplots import make_subplots
 
-    record = result.record
+    record = analysis.record
     name = record.symbols[0] if symbol is None else symbol
     if name not in record.symbols:
         raise UnknownSymbol(f"symbol {name!r} is not in this run; it has {', '.join(record.symbols[:20])}")
@@ -55,11 +53,11 @@ def draw(result: Result, symbol: str | None = None) -> go.Figure:
             x=_times(ts[rows]), y=values[rows], name=label, line={"color": color, "width": 1.5}, row=row, col=1, **extra
         )
 
-    hold = buy_and_hold_curve(record)
+    hold = analysis.buy_and_hold
     if hold is not None:
         line(record.equity_start, hold, 1, "#a3a099", "buy and hold")
     line(record.equity_start, record.equity, 1, "#2a5f8f", "strategy")
-    line(record.equity_start, result._drawdown, 2, "#bb4a3c", "drawdown", fill="tozeroy", showlegend=False)
+    line(record.equity_start, analysis.drawdown, 2, "#bb4a3c", "drawdown", fill="tozeroy", showlegend=False)
     bars = record.series[name]
     merged = candles(bars, CANDLES)
     figure.add_candlestick(
@@ -69,8 +67,8 @@ def draw(result: Result, symbol: str | None = None) -> go.Figure:
     for plot in mine:
         ts, values = _aligned(plot, bars)
         line(ts, values, 3 if plot.overlay else 4 + panels.index(plot.name), None, escape(plot.name))
-    _mark_fills(figure, result._fills, record.symbols.index(name))
-    title = f"{record.strategy} on {', '.join(record.symbols[:4])}, {record.timeframe}, {period_text(result)}"
+    _mark_fills(figure, analysis.fills, record.symbols.index(name))
+    title = f"{record.strategy} on {symbols_text(record.symbols, 4)}, {record.timeframe}, {period_text(record)}"
     figure.update_layout(
         title=escape(title), template="plotly_white", height=720 + 120 * len(panels), hovermode="x",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, margin={"l": 60, "r": 20, "t": 90, "b": 40},

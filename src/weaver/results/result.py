@@ -1,26 +1,24 @@
-"""Result: everything about one run, computed when it is first asked for and then kept. It never changes.
+"""Result: everything about one run, for users: frames, statistics, chart, report, JSON. A result never changes.
 
-Statistics and JSON of two runs with equal records are equal byte for byte, but for the run id and the elapsed time.
+The numbers come from `RunAnalysis`, the rest of the module only presents them. Statistics and JSON of two runs with equal
+records are equal byte for byte, except for the run id and the elapsed time.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weaver.core.bars import Floats
 from weaver.core.instants import format_ns, from_ns
 from weaver.core.jsonable import plain
-from weaver.results import metrics
-from weaver.results.fill_columns import FillColumns, TradeColumns, fill_columns, trade_columns
+from weaver.results.analysis import RunAnalysis, StatsView
 from weaver.results.record import RunRecord
-from weaver.results.stats import compute_stats
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -48,44 +46,20 @@ JSON_KEYS = (
 )
 
 
-class StatsView(Mapping[str, "float | int"]):
-    """The statistics, read-only and in a fixed order; prints as a table. docs/metrics.md defines every key."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, float | int]) -> None:
-        self._values = dict(values)
-
-    def __getitem__(self, key: str) -> float | int:
-        try:
-            return self._values[key]
-        except KeyError:
-            raise KeyError(f"{key!r} is not a statistic; there are: {', '.join(self._values)}") from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        width = max(map(len, self._values), default=0)
-        return "\n".join(f"{key:<{width}}  {value:>16,.6g}" for key, value in self._values.items())
-
-
 class Result:
-    """What a run came to: frames, statistics, chart, report, JSON. Made from a `RunRecord` by whoever ran the
-    strategy."""
+    """The result of a run: frames, statistics, chart, report and JSON, all computed from one `RunRecord`."""
 
     recording: Any = None
-    """What writes the run to the store, where it was asked for: `wait()` until it is there, `error` if it could not be."""
+    """The `RunRecorder` that writes the run to the store, with `wait()` and `error`; None for a run that is not recorded."""
 
     def __init__(self, record: RunRecord) -> None:
         self.record = record
+        self.analysis = RunAnalysis(record)
+        """The columns and statistics behind this result, as NumPy arrays."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Between processes go the facts; what follows from them is computed again. Orders and fills may be lazy views of
-        # an engine's own lists, which stay behind.
+        # Only the record is pickled; everything else is computed from it again. Orders and fills may be lazy views of an
+        # engine's lists, which must not be pickled, so they become tuples.
         return Result, (replace(self.record, orders=tuple(self.record.orders), fills=tuple(self.record.fills)),)
 
     # What ran
@@ -147,11 +121,10 @@ class Result:
         """Equity at the last bar's close, in the account's currency."""
         return float(self.record.equity[-1]) if len(self.record.equity) else self.record.initial_cash
 
-    @cached_property
+    @property
     def stats(self) -> StatsView:
-        """The statistics as a read-only mapping; docs/metrics.md gives definitions and units. NaN: not defined."""
-        fills, (trades, still_open) = self._fills, self._trades
-        return StatsView(compute_stats(self.record, fills, trades, still_open))
+        """The statistics as a read-only mapping; docs/metrics.md has definitions and units. NaN: not defined."""
+        return self.analysis.stats
 
     @cached_property
     def fills(self) -> pl.DataFrame:
@@ -159,7 +132,7 @@ class Result:
         (buy | sell), quantity, price, commission, order_id, tag."""
         from weaver.results import frames
 
-        return frames.fills_frame(self.record, self._fills)
+        return frames.fills_frame(self.record, self.analysis.fills)
 
     @cached_property
     def orders(self) -> pl.DataFrame:
@@ -176,14 +149,14 @@ class Result:
         entry_tag, exit_tag. What is still open stands in `open_trades`."""
         from weaver.results import frames
 
-        return frames.trades_frame(self.record, self._fills, self._trades[0])
+        return frames.trades_frame(self.record, self.analysis.fills, self.analysis.trades)
 
     @cached_property
     def open_trades(self) -> pl.DataFrame:
         """The columns of `trades` for what was open at the end: exits are null, valued at the last close."""
         from weaver.results import frames
 
-        return frames.trades_frame(self.record, self._fills, self._trades[1])
+        return frames.trades_frame(self.record, self.analysis.fills, self.analysis.open_trades)
 
     @cached_property
     def equity(self) -> pl.DataFrame:
@@ -191,19 +164,7 @@ class Result:
         drawdown (a fraction <= 0 of the highest equity so far)."""
         from weaver.results import frames
 
-        return frames.equity_frame(self.record, self._drawdown)
-
-    @cached_property
-    def _fills(self) -> FillColumns:
-        return fill_columns(self.record)
-
-    @cached_property
-    def _trades(self) -> tuple[TradeColumns, TradeColumns]:
-        return trade_columns(self.record, self._fills)
-
-    @cached_property
-    def _drawdown(self) -> Floats:
-        return metrics.drawdown_curve(self.record.equity, self.record.initial_cash)
+        return frames.equity_frame(self.record, self.analysis.drawdown)
 
     # How it is shown
 
@@ -235,20 +196,20 @@ class Result:
         (default the first). Thinned to a few thousand points; the report draws exact bars on zoom."""
         from weaver.results.figure import draw
 
-        return draw(self, symbol)
+        return draw(self.analysis, symbol)
 
     def report(self, path: str | Path = "report.html") -> Path:
         """Write the report, one self-contained HTML file that opens offline, and return its absolute path."""
         from weaver.results.report.writer import write_report
 
-        return write_report(self, Path(path))
+        return write_report(self.analysis, Path(path))
 
     def __repr__(self) -> str:
         from weaver.results.text import as_text
 
-        return as_text(self)
+        return as_text(self.analysis)
 
     def _repr_html_(self) -> str:
         from weaver.results.text import as_html
 
-        return as_html(self)
+        return as_html(self.analysis)

@@ -16,6 +16,7 @@ import pytest
 from weaver.core.bars import BarSeries
 from weaver.core.errors import ConfigError, UnknownSymbol
 from weaver.results import PlotSeries, Result, RunRecord
+from weaver.results.analysis import RunAnalysis
 from weaver.results.report import datasets, sections
 from weaver.results.report.writer import render
 
@@ -39,7 +40,7 @@ def without_library(page: str) -> str:
 
 
 def test_the_page_loads_nothing_from_anywhere(run: RunRecord) -> None:
-    page = without_library(render(Result(run)))
+    page = without_library(render(RunAnalysis(run)))
     assert not re.search(r"<(link|img|iframe)|<script[^>]+src|url\(|@import|https?://", page)
     assert "default-src &#x27;none&#x27;" in page or "default-src 'none'" in page
 
@@ -48,7 +49,7 @@ def test_the_policy_names_the_hash_of_every_script_that_runs(run: RunRecord) -> 
     import base64
     import hashlib
 
-    page = render(Result(run))
+    page = render(RunAnalysis(run))
     scripts = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
     hashes = {base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts}
     assert hashes == set(re.findall(r"'sha256-([^']+)'", page))
@@ -62,8 +63,8 @@ def test_texts_of_the_strategy_never_become_markup(run: RunRecord) -> None:
         plots=[PlotSeries(symbol="A", name=HOSTILE, values=run.series["A"].close)],
         series={"A": replace(run.series["A"], source=HOSTILE, notes=(HOSTILE,))},
     )  # fmt: skip
-    plain = without_library(render(Result(run)))
-    page = without_library(render(Result(hostile)))
+    plain = without_library(render(RunAnalysis(run)))
+    page = without_library(render(RunAnalysis(hostile)))
     assert page.count("<script") == plain.count("<script") + 1  # one more block, for the plot
     assert page.count("</script") == plain.count("</script") + 1
     assert "alert('" not in page.replace("\\u003c/script>\\u003cscript>alert('&')", "")
@@ -71,7 +72,7 @@ def test_texts_of_the_strategy_never_become_markup(run: RunRecord) -> None:
 
 def test_the_page_shows_what_was_in_force(run: RunRecord) -> None:
     page = without_library(
-        render(Result(replace(run, warnings=("prices are adjusted",), finished=False, calendar="XNYS")))
+        render(RunAnalysis(replace(run, warnings=("prices are adjusted",), finished=False, calendar="XNYS")))
     )
     for text in ("intrabar", "worst", "fast", "XNYS", "prices are adjusted", "stopped before the end", "run-1", "seed"):
         assert text in page, text
@@ -79,12 +80,12 @@ def test_the_page_shows_what_was_in_force(run: RunRecord) -> None:
 
 def test_trades_that_are_still_open_are_counted_on_top(run: RunRecord) -> None:
     open_trades = replace(run, fills=run.fills[:1])
-    assert "none closed, 1 still open" in without_library(render(Result(open_trades)))
-    assert "still open" not in without_library(render(Result(replace(run, fills=run.fills[:0]))))
+    assert "none closed, 1 still open" in without_library(render(RunAnalysis(open_trades)))
+    assert "still open" not in without_library(render(RunAnalysis(replace(run, fills=run.fills[:0]))))
 
 
 def test_equal_runs_give_equal_pages(run: RunRecord) -> None:
-    assert render(Result(run)) == render(Result(run))
+    assert render(RunAnalysis(run)) == render(RunAnalysis(run))
 
 
 def test_writing_makes_the_folder_and_replaces_the_file_whole(run: RunRecord, tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_a_folder_is_no_file_to_write_and_nothing_is_left_beside_it(run: RunReco
 
 
 def test_monthly_returns_chain_to_the_whole_return(run: RunRecord) -> None:
-    html = sections.monthly_returns(Result(run))
+    html = sections.monthly_returns(RunAnalysis(run))
     assert "-0.0<" not in html
     cells = [float(text) for text in re.findall(r'<td class="[^"]*" style[^>]*>([+-]?[\d.]+)</td>', html)]
     assert len(cells) == 4  # January to April 2024
@@ -120,7 +121,7 @@ def test_a_month_without_bars_is_empty_and_the_next_counts_from_before_it(
         january,
         **{name: np.concatenate((getattr(january, name), getattr(march, name))) for name in COLUMNS},
     )
-    html = sections.monthly_returns(Result(record([both], [(1, "A", 100, 100.0, 0.0)])))
+    html = sections.monthly_returns(RunAnalysis(record([both], [(1, "A", 100, 100.0, 0.0)])))
     assert re.findall(r"<td[^>]*>([^<]*)</td>", html)[:4] == ["0.0", "", "+10.0", ""]
 
 
@@ -137,7 +138,7 @@ def test_many_symbols_are_cut_to_those_with_the_most_fills(
 ) -> None:
     monkeypatch.setattr(datasets, "MAX_SYMBOLS", 2)
     many = [series(name, [10.0, 11.0, 12.0]) for name in ("A", "B", "C", "D")]
-    facts, blocks = datasets.datasets(Result(record(many, [(1, "D", 1, 10.0, 0.0), (1, "B", 1, 10.0, 0.0)])))
+    facts, blocks = datasets.datasets(RunAnalysis(record(many, [(1, "D", 1, 10.0, 0.0), (1, "B", 1, 10.0, 0.0)])))
     assert [symbol["name"] for symbol in facts["symbols"]] == ["B", "D"]
     assert facts["counts"]["symbols"] == 4
     assert {"bars-0", "bars-1"} < set(blocks)
@@ -146,7 +147,7 @@ def test_many_symbols_are_cut_to_those_with_the_most_fills(
 def test_more_bars_than_a_page_holds_are_merged_and_said(run: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "MAX_ROWS", 40)
     monkeypatch.setattr(datasets, "MIN_ROWS", 10)
-    facts, blocks = datasets.datasets(Result(run))
+    facts, blocks = datasets.datasets(RunAnalysis(run))
     assert facts["symbols"][0]["size"] == 3
     assert blocks["bars-0"]["rows"] == 34
     assert facts["equity_rows"]["exact"] is False
@@ -172,7 +173,7 @@ def test_settings_read_like_text() -> None:
 
 def test_the_facts_are_json_whatever_the_run(run: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "MAX_FILLS", 2)
-    facts, blocks = datasets.datasets(Result(replace(run, initial_cash=0.0)))
+    facts, blocks = datasets.datasets(RunAnalysis(replace(run, initial_cash=0.0)))
     assert blocks["fills"]["rows"] == 2
     assert json.loads(json.dumps([facts, blocks], allow_nan=False))
 
@@ -207,6 +208,6 @@ def test_a_report_is_written_to_a_pipe_and_does_not_replace_it(tmp_path: Path, r
     reader.start()
     Result(run).report(pipe)
     reader.join()
-    assert read == [render(Result(run))]
+    assert read == [render(RunAnalysis(run))]
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import polars as pl
 import pytest
 
+from weaver import results
 from weaver.core.bars import BarSeries
 from weaver.core.errors import DataError
 from weaver.core.instrument import Instrument
@@ -23,9 +25,9 @@ from weaver.core.jsonable import plain
 from weaver.core.orders import OrderStatus, Side
 from weaver.core.timeframe import Timeframe
 from weaver.results import OrderRecord, PlotSeries, Result, RunRecord
+from weaver.results.formats import money
 from weaver.results.result import JSON_KEYS
 from weaver.results.stats import buy_and_hold_curve
-from weaver.results.text import money
 
 MakeSeries = Callable[..., BarSeries]
 MakeRecord = Callable[..., RunRecord]
@@ -286,3 +288,13 @@ def test_a_record_refuses_columns_of_another_length(result: Result) -> None:
         replace(result.record, symbols=("A", "B"))
     with pytest.raises(DataError, match="plot 'sma'"):
         PlotSeries(symbol="A", name="sma", values=np.zeros(3), ts=np.zeros(2, dtype=np.int64))
+
+
+@pytest.mark.parametrize(
+    "module", ["figure.py", "text.py", "report/writer.py", "report/datasets.py", "report/sections.py"]
+)
+def test_what_shows_a_run_reads_the_analysis_and_not_the_result(module: str) -> None:
+    source = (Path(results.__file__).parent / module).read_text(encoding="utf-8")
+    assert "weaver.results.analysis import RunAnalysis" in source
+    assert "weaver.results.result" not in source
+    assert not re.search(r"\b(result|analysis)\._", source)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from weaver.core.bars import BarSeries, Instants
+from weaver.results.analysis import RunAnalysis
 from weaver.results.downsampling import candles, extremes
 from weaver.results.fill_columns import FillColumns, TradeColumns
-from weaver.results.record import PlotSeries, RunRecord
+from weaver.results.record import PlotSeries
 from weaver.results.report.column_codec import Block, pack, pack_bars
-from weaver.results.stats import buy_and_hold_curve
-
-if TYPE_CHECKING:
-    from weaver.results.result import Result
 
 __all__ = ["Datasets", "datasets"]
 
@@ -38,10 +35,10 @@ MAX_FILLS = 300_000
 """Fills, and trades, that the page lists: `result.fills` and `result.trades` have them all."""
 
 
-def datasets(result: Result) -> Datasets:
+def datasets(analysis: RunAnalysis) -> Datasets:
     """The page's facts as JSON-able values, and its blocks by name: equity, fills, trades, bars-0, plots-0, ..."""
-    record = result.record
-    shown = _shown_symbols(result)
+    record = analysis.record
+    shown = _shown_symbols(analysis)
     cap = max(MIN_ROWS, min(MAX_ROWS, MAX_TOTAL_ROWS // max(len(shown), 1)))
     blocks: dict[str, Block] = {}
     symbols = []
@@ -60,8 +57,8 @@ def datasets(result: Result) -> Datasets:
                 "plots": [{"name": plot.name, "overlay": plot.overlay, "style": plot.style} for plot in plots],
             }
         )
-    blocks["equity"], equity_rows = _equity_block(record, shown)
-    fills, (closed, still_open) = result._fills, result._trades
+    blocks["equity"], equity_rows = _equity_block(analysis, shown)
+    fills, closed, still_open = analysis.fills, analysis.trades, analysis.open_trades
     tags: dict[str | None, int] = {None: 0}
     tag = np.fromiter((tags.setdefault(fill.tag, len(tags)) for fill in record.fills), np.int64, len(record.fills))
     place = {record.symbols.index(name): index for index, name in enumerate(shown)}
@@ -82,15 +79,16 @@ def datasets(result: Result) -> Datasets:
     return facts, blocks
 
 
-def _shown_symbols(result: Result) -> list[str]:
-    names = list(result.record.symbols)
+def _shown_symbols(analysis: RunAnalysis) -> list[str]:
+    names = list(analysis.record.symbols)
     if len(names) <= MAX_SYMBOLS:
         return names
-    fills = np.bincount(result._fills.symbol, minlength=len(names))
+    fills = np.bincount(analysis.fills.symbol, minlength=len(names))
     return [names[index] for index in np.argsort(-fills, kind="stable")[:MAX_SYMBOLS]]
 
 
-def _equity_block(record: RunRecord, shown: list[str]) -> tuple[Block, dict[str, object]]:
+def _equity_block(analysis: RunAnalysis, shown: list[str]) -> tuple[Block, dict[str, object]]:
+    record = analysis.record
     rows = extremes(record.equity, MAX_ROWS)
     every = len(rows) == len(record.equity)
     columns = {"start": _seconds(record.equity_start[rows]), "equity": record.equity[rows]}
@@ -103,7 +101,7 @@ def _equity_block(record: RunRecord, shown: list[str]) -> tuple[Block, dict[str,
         and 0 < len(bars) == len(rows)
         and float(bars.close.min()) > 0
     )
-    hold = None if from_closes else buy_and_hold_curve(record)
+    hold = None if from_closes else analysis.buy_and_hold
     if hold is not None:
         columns["hold"] = hold[rows]
     return pack(columns), {"rows": len(rows), "exact": every, "hold_from_closes": from_closes}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +12,8 @@ from weaver.core.bars import BarSeries, Floats
 from weaver.core.instants import format_ns
 from weaver.core.jsonable import plain
 from weaver.core.timeframe import Timeframe
-from weaver.results.text import money, number, percent
-
-if TYPE_CHECKING:
-    from weaver.results.result import Result
+from weaver.results.analysis import RunAnalysis
+from weaver.results.formats import days, money, number, percent
 
 __all__ = ["data_used", "details", "instant", "monthly_returns", "notices", "statistics", "tiles"]
 
@@ -30,17 +27,17 @@ def instant(ns: int) -> str:
     return format_ns(ns).removesuffix("Z").removesuffix("T00:00:00").removesuffix(":00").replace("T", " ")
 
 
-def notices(result: Result) -> str:
+def notices(analysis: RunAnalysis) -> str:
     """Warnings of the run, and that it was stopped early."""
-    texts = list(result.record.warnings)
-    if not result.record.finished:
+    texts = list(analysis.record.warnings)
+    if not analysis.record.finished:
         texts.insert(0, "This run was stopped before the end of its bars; everything below is about the part that ran.")
     return "".join(f'<p class="notice">{escape(text)}</p>' for text in texts)
 
 
-def tiles(result: Result) -> str:
+def tiles(analysis: RunAnalysis) -> str:
     """The six numbers to look at first, with buy-and-hold beneath where it has one."""
-    stats = result.stats
+    stats = analysis.stats
     rows = [
         ("Return", percent(stats["return"]), percent(stats["buy_and_hold_return"]), _tone(stats["return"])),
         ("Per year", percent(stats["cagr"]), percent(stats["buy_and_hold_cagr"]), _tone(stats["cagr"])),
@@ -60,9 +57,9 @@ def tiles(result: Result) -> str:
     return "".join(html)
 
 
-def statistics(result: Result) -> str:
+def statistics(analysis: RunAnalysis) -> str:
     """All statistics in groups; the name's title is its definition in short."""
-    stats = result.stats
+    stats = analysis.stats
     year = f"{stats['periods_per_year']:,.0f} periods a year"
     groups: list[tuple[str, list[tuple[str, str, str, str]]]] = [
         (
@@ -97,7 +94,7 @@ def statistics(result: Result) -> str:
                     percent(stats["buy_and_hold_max_drawdown"]),
                     "of equity at bar ends",
                 ),
-                ("Longest drawdown", _days(stats["max_drawdown_days"]), "", "below a peak, recovered or not"),
+                ("Longest drawdown", days(stats["max_drawdown_days"]), "", "below a peak, recovered or not"),
                 ("Exposure", percent(stats["exposure"]), "", "bars that ended with a position"),
             ],
         ),
@@ -147,9 +144,9 @@ def _group(title: str, rows: list[tuple[str, str, str, str]]) -> str:
     return f"<section><h3>{escape(title)}</h3><table class=stats>{head}<tbody>{body}</tbody></table></section>"
 
 
-def monthly_returns(result: Result) -> str:
+def monthly_returns(analysis: RunAnalysis) -> str:
     """A table of years and months, coloured by size; the first month counts from the starting cash."""
-    record = result.record
+    record = analysis.record
     if len(record.equity) == 0:
         return "<p class=muted>No bars.</p>"
     start = record.equity_start
@@ -205,9 +202,9 @@ def details(values: Mapping[str, object]) -> str:
     return f"<dl>{''.join(rows)}</dl>"
 
 
-def data_used(result: Result) -> str:
+def data_used(analysis: RunAnalysis) -> str:
     """Per symbol: where its bars came from, how many, from when to when, where they break off, and what was done."""
-    record = result.record
+    record = analysis.record
     listed = record.symbols[:MAX_LISTED]
     rows = "".join(_series_row(record.series[symbol], record.timeframe) for symbol in listed)
     more = len(record.symbols) - len(listed)
@@ -279,7 +276,3 @@ def _join(parts: Iterable[str]) -> str:
 
 def _tone(value: float) -> str:
     return "up" if value > 0 else "down" if value < 0 else ""
-
-
-def _days(value: float) -> str:
-    return f"{value:,.1f} days" if math.isfinite(value) else "-"

@@ -1,4 +1,4 @@
-"""Report: one HTML file that opens offline and asks nobody for anything. It shows what a `Result` knows, and no more.
+"""Report: one HTML file that opens offline and asks nobody for anything. It shows what a `RunAnalysis` knows, and no more.
 
 The page carries its own script, style, chart library and packed columns. A content security policy, with the hash of each
 script, lets the browser run nothing else and load nothing at all, whatever a strategy's name or tag may contain.
@@ -13,27 +13,24 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
 
 from weaver.core.errors import ConfigError
+from weaver.results.analysis import RunAnalysis
+from weaver.results.formats import period_text, symbols_text
 from weaver.results.report import sections
 from weaver.results.report.datasets import datasets
-from weaver.results.text import period_text
-
-if TYPE_CHECKING:
-    from weaver.results.result import Result
 
 __all__ = ["render", "write_report"]
 
 
-def write_report(result: Result, path: Path) -> Path:
+def write_report(analysis: RunAnalysis, path: Path) -> Path:
     """Write the page to `path`, whose folder is made if need be, and return its absolute path. An existing file is
     replaced whole or not at all; a device or a pipe is written to."""
     path = path.expanduser().resolve()
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; name the file to write, for example {path / 'report.html'}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = render(result)
+    text = render(analysis)
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return path
@@ -46,17 +43,15 @@ def write_report(result: Result, path: Path) -> Path:
     return path
 
 
-def render(result: Result) -> str:
+def render(analysis: RunAnalysis) -> str:
     """The page as text. Equal results give equal pages."""
     from plotly.offline import get_plotlyjs
 
-    record = result.record
+    record = analysis.record
     page = files("weaver.results.report") / "page"
     library, script = _script(get_plotlyjs()), _script((page / "report.js").read_text(encoding="utf-8"))
-    facts, blocks = datasets(result)
-    symbols = ", ".join(record.symbols[:4]) + (
-        f" and {len(record.symbols) - 4} more" if len(record.symbols) > 4 else ""
-    )
+    facts, blocks = datasets(analysis)
+    symbols = symbols_text(record.symbols, 4)
     settings = (
         dict(record.settings) | {"seed": record.seed} | ({"calendar": record.calendar} if record.calendar else {})
     )
@@ -69,14 +64,14 @@ def render(result: Result) -> str:
         title=escape(f"{record.strategy} on {symbols}"),
         strategy=escape(record.strategy),
         subject=escape(f"{symbols}, {record.timeframe}"),
-        period=escape(f"{period_text(result)}, {speed}"),
-        notices=sections.notices(result),
-        tiles=sections.tiles(result),
-        months=sections.monthly_returns(result),
-        statistics=sections.statistics(result),
+        period=escape(f"{period_text(record)}, {speed}"),
+        notices=sections.notices(analysis),
+        tiles=sections.tiles(analysis),
+        months=sections.monthly_returns(analysis),
+        statistics=sections.statistics(analysis),
         params=sections.details(record.params),
         settings=sections.details(settings),
-        data=sections.data_used(result),
+        data=sections.data_used(analysis),
         source=source or "<p class=muted>Not available.</p>",
         run_id=escape(record.run_id),
         facts=_data("facts", facts),

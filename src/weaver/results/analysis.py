@@ -1,0 +1,84 @@
+"""RunAnalysis: from the record of a run to columns, and from columns to statistics.
+
+Everything is computed on first use and kept. `Result`, the printed table, the figure and the report all read from here,
+so that a number is computed in one place. Equal records give equal columns and statistics, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from weaver.core.bars import Floats
+from weaver.results import metrics
+from weaver.results.fill_columns import FillColumns, TradeColumns, fill_columns, trade_columns
+from weaver.results.record import RunRecord
+from weaver.results.stats import buy_and_hold_curve, compute_stats
+
+__all__ = ["RunAnalysis", "StatsView"]
+
+
+class StatsView(Mapping[str, "float | int"]):
+    """The statistics, read-only and in a fixed order; prints as a table. docs/metrics.md defines every key."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, float | int]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, key: str) -> float | int:
+        try:
+            return self._values[key]
+        except KeyError:
+            raise KeyError(f"{key!r} is not a statistic; there are: {', '.join(self._values)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        width = max(map(len, self._values), default=0)
+        return "\n".join(f"{key:<{width}}  {value:>16,.6g}" for key, value in self._values.items())
+
+
+class RunAnalysis:
+    """The columns and statistics of one `RunRecord`."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+
+    @cached_property
+    def fills(self) -> FillColumns:
+        """The fills in the order they happened."""
+        return fill_columns(self.record)
+
+    @property
+    def trades(self) -> TradeColumns:
+        """The closed trades, ordered by exit."""
+        return self._all_trades[0]
+
+    @property
+    def open_trades(self) -> TradeColumns:
+        """The trades still open at the end, valued at their symbol's last close."""
+        return self._all_trades[1]
+
+    @cached_property
+    def _all_trades(self) -> tuple[TradeColumns, TradeColumns]:
+        return trade_columns(self.record, self.fills)
+
+    @cached_property
+    def drawdown(self) -> Floats:
+        """One fraction <= 0 per equity row: equity over its highest value so far, minus 1."""
+        return metrics.drawdown_curve(self.record.equity, self.record.initial_cash)
+
+    @cached_property
+    def buy_and_hold(self) -> Floats | None:
+        """Buy-and-hold equity, one value per equity row; None where a close is not positive or there are no rows."""
+        return buy_and_hold_curve(self.record)
+
+    @cached_property
+    def stats(self) -> StatsView:
+        """The statistics; docs/metrics.md has definitions and units. NaN: not defined."""
+        return StatsView(compute_stats(self.record, self.fills, self.trades, self.open_trades))
