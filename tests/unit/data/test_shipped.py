@@ -19,7 +19,10 @@ def test_the_file_is_the_one_its_readme_speaks_of_and_is_marked_as_public_domain
     assert hashlib.sha256((folder / "us_daily_wiki_5.parquet").read_bytes()).hexdigest() in readme
     assert "public domain" in readme
     assert "Quandl WIKI" in readme
-    assert {item.name for item in folder.iterdir()} - {"__init__.py", "__pycache__"} == {"README.md", "us_daily_wiki_5.parquet"}
+    assert {item.name for item in folder.iterdir()} - {"__init__.py", "__pycache__"} == {
+        "README.md",
+        "us_daily_wiki_5.parquet",
+    }
 
 
 def test_all_symbols_load_in_their_order_and_say_where_they_come_from() -> None:
