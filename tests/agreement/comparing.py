@@ -19,7 +19,8 @@ import reference
 from scenarios import Scenario
 
 from weaver.core.bars import BarSeries
-from weaver.core.instants import from_ns, to_ns
+from weaver.core.calendar import Sessions
+from weaver.core.instants import NS_PER_DAY, from_ns, to_ns
 from weaver.core.instrument import Instrument
 from weaver.core.orders import Fill, Trail
 from weaver.core.timeframe import Timeframe
@@ -171,6 +172,38 @@ def replaced(asked: reference.Order, **changes: Any) -> reference.Order:
     return reference.Order(**{**asked.__dict__, **changes})
 
 
+@dataclass(frozen=True)
+class DailyHours:
+    """A calendar: trading is open in the same slots of each UTC date, each as long as a bar."""
+
+    slots: tuple[int, ...]
+    slot_ns: int
+    name: str = "HOURS"
+
+    def sessions(self, first_ns: int, last_ns: int) -> Sessions:
+        date = np.arange(first_ns // NS_PER_DAY - 1, last_ns // NS_PER_DAY + 2) * NS_PER_DAY
+        open_, close = date + min(self.slots) * self.slot_ns, date + (max(self.slots) + 1) * self.slot_ns
+        kept = (np.minimum(date, open_) <= last_ns) & (close > first_ns)
+        return Sessions(date[kept], open_[kept], close[kept])
+
+    def bar_ends(self, starts: Any, timeframe: Timeframe) -> Any:
+        last = (max(self.slots) + 1) * self.slot_ns
+        return starts + (self.slot_ns if timeframe.is_intraday else last)
+
+    def boundaries(self, first_ns: int, last_ns: int, timeframe: Timeframe) -> Any:
+        dates = self.sessions(first_ns, last_ns).date
+        ticks = {int(date) + (slot + at) * self.slot_ns for date in dates for slot in self.slots for at in (0, 1)}
+        return np.array(sorted(tick for tick in ticks if first_ns <= tick <= last_ns), dtype=np.int64)
+
+    def session_ids(self, starts: Any, timeframe: Timeframe) -> Any:
+        return starts - starts % NS_PER_DAY
+
+
+def calendar_of(scenario: Scenario) -> DailyHours | None:
+    settings = scenario.settings
+    return None if settings.hours is None else DailyHours(settings.hours, settings.seconds * NS)
+
+
 @dataclass
 class Ran:
     """What the engine made of a scenario."""
@@ -238,9 +271,10 @@ def run_engine(
     engine = Engine(
         strategy,
         series,
-        clock_for(series, None).boundaries(),
+        clock_for(series, calendar_of(scenario)).boundaries(),
         run_id="agreement",
         cash=cash,
+        calendar=calendar_of(scenario),
         settings=settings_of(scenario, by_rates=by_rates),
     )
     broker = engine.broker
@@ -258,7 +292,12 @@ def run_engine(
 def run_through_backtest(scenario: Scenario) -> Result:
     settings, cash = settings_of(scenario, by_rates=True), float(scenario.settings.cash)
     plan = RunPlan(
-        strategy=planned(scenario, Planned), series=series_of(scenario), params={}, settings=settings, cash=cash
+        strategy=planned(scenario, Planned),
+        series=series_of(scenario),
+        params={},
+        settings=settings,
+        cash=cash,
+        calendar=calendar_of(scenario),
     )
     return run_plan(plan)
 

@@ -106,6 +106,9 @@ class Settings:
     financing: Decimal = ZERO
     maintenance: Decimal | None = None
     seconds: int = DAY
+    hours: tuple[int, ...] | None = (
+        None  # a calendar: the slots of each UTC date in which trading is open; bars below a day
+    )
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ class Live:
     best: Decimal | None = None
     triggered: bool = False
     born: str = ""
+    until: int | None = None  # the tick at which it expires, once that is known
     verdict: Decimal | None = None  # the price at which a leg fills on its entry's own bar
 
     @property
@@ -236,6 +240,7 @@ class Simulation:
                 for symbol, bar in now.items()
             }
             self.expire(start)
+            self.join_session(now, start)
             self.phase = "open"
             self.opens(now)
             self.phase = "inside"
@@ -265,8 +270,17 @@ class Simulation:
     def expire(self, tick: int) -> None:
         """The clock ticks every boundary, also one without a bar, so a gap in the data lets a `good_till` pass."""
         for order in self.live():
-            if order.good_till is not None and order.good_till <= tick:
-                self.end(order, "expired", "gtd")
+            if order.until is not None and order.until <= tick:
+                self.end(order, "expired", order.tif)
+
+    def join_session(self, now: Mapping[str, Bar], start: int) -> None:
+        """DAY and at-close belong to the first session that has a bar after acceptance, and end at the tick that closes it.
+
+        Choice: where later bars of that session are missing, the close passes all the same.
+        """
+        for order in self.open_in(now):
+            if order.tif in ("day", "at_close") and order.until is None:
+                order.until = self.session_close(start)
 
     def end(self, order: Live, status: str, reason: str) -> None:
         if order.alive:
@@ -324,6 +338,7 @@ class Simulation:
             asked.good_till,
             asked.exit,
             asked.shrink,
+            until=asked.good_till,
         )
         self.orders[order.number] = order
         number = order.number
@@ -359,7 +374,7 @@ class Simulation:
     def accept(self, order: Live, tick: int, cash: Decimal, positions: dict[str, int]) -> Decimal:
         """Check at acceptance; returns the expected cash and changes the expected positions."""
         symbol, sign = order.symbol, order.sign
-        if order.tif in ("at_open", "at_close") and self.set.seconds < DAY:
+        if order.tif in ("at_open", "at_close") and self.set.seconds < DAY and self.set.hours is None:
             self.end(order, "rejected", "calendar")
             return cash
         if order.good_till is not None and order.good_till <= tick:
@@ -476,7 +491,9 @@ class Simulation:
     def opens(self, now: Mapping[str, Bar]) -> None:
         for order in self.live():
             order.born, order.verdict = "", None
-        resting = [o for o in self.open_in(now) if o.tif != "at_close"]
+        resting = [
+            o for o in self.open_in(now) if o.tif != "at_close" and (o.tif != "at_open" or self.opens_session(o, now))
+        ]
         self.waiting = [o for o in resting if self.at_open(o, now[o.symbol]) is not None]
         # Choice: which orders are reducing is decided once, with the positions before the opens.
         for order in sorted(self.waiting, key=lambda o: (not self.reducing(o), o.number)):
@@ -498,7 +515,7 @@ class Simulation:
         while True:
             falling, rising = [], []  # (distance in the order of being reached, number, how, price, order)
             for order in self.open_in({symbol: bar}):
-                if order in tried or order.tif == "at_close" or order.born == "close":
+                if order in tried or order.tif in ("at_open", "at_close") or order.born == "close":
                     continue
                 if order.born in ("fell", "rose", "rose_fell"):
                     if order.verdict is None:
@@ -545,7 +562,7 @@ class Simulation:
 
     def closes_of(self, now: Mapping[str, Bar]) -> None:
         """Choice: as at the opens, reducing orders first, then call order, over all symbols."""
-        due = [o for o in self.open_in(now) if o.tif == "at_close"]
+        due = [o for o in self.open_in(now) if o.tif == "at_close" and o.until == now[o.symbol].start + 1]
         for order in sorted(due, key=lambda o: (not self.reducing(o), o.number)):
             bar = now[order.symbol]
             as_open = Bar(bar.start, bar.close, bar.close, bar.close, bar.close)
@@ -654,18 +671,20 @@ class Simulation:
                 if order.born in ("fell", "rose_fell"):
                     seen = bar.close
                 order.best = order.sign * min(order.sign * order.best, order.sign * seen)
-        for order in self.open_in(now):
-            if order.tif == "day" and self.ends_session(order.symbol, start):
-                self.end(order, "expired", "day")
         self.expire(start + 1)
-
-    def ends_session(self, symbol: str, start: int) -> bool:
-        """Whether the next bar belongs to another UTC date; the last of all ends its date only where it reaches its end."""
-        later = [bar.start for bar in self.bars[symbol] if bar.start > start]
-        return self.session(later[0] if later else start + 1) != self.session(start)
 
     def session(self, start: int) -> int:
         return start * self.set.seconds // DAY
+
+    def session_close(self, start: int) -> int:
+        """The tick that closes the session of the bar that starts at `start`: never a matter of the bars that follow."""
+        slots = DAY // self.set.seconds
+        return self.session(start) * slots + (slots if self.set.hours is None else max(self.set.hours) + 1)
+
+    def opens_session(self, order: Live, now: Mapping[str, Bar]) -> bool:
+        start = now[order.symbol].start
+        earlier = [bar.start for bar in self.bars[order.symbol] if bar.start < start]
+        return not earlier or self.session(earlier[-1]) != self.session(start)
 
     def holding(self, start: int, bars_since: int) -> None:
         """Costs of holding, the mark, and the margin."""

@@ -42,12 +42,13 @@ def build(source: Random) -> Scenario:
     price = first_price(grid) * grid
     symbols = ["B", "A", "C"][: source.choice([1, 1, 2, 3])]
     seconds = source.choice([86_400, 86_400, 21_600])
-    first = source.randint(0, 5)
+    hours = source.choice([None, (0, 1, 2), (1, 2), (0, 1, 3)]) if seconds < 86_400 else None
+    first = source.randint(0, 5) if hours is None else hours[0]  # a calendar's clock begins where a session opens
     length = source.randint(5, 25)
     wild = 4 if kind == "called" else source.choice([1, 1, 4])
     # Without volume nothing fills, and only what is accepted decides; dry from somewhere on, positions are there already.
     dry_from = first + source.randint(0, length) if kind == "counted" and source.randint(0, 1) else first + length
-    bars = {symbol: path(source, grid, first, length, wild, dry_from) for symbol in symbols}
+    bars = {symbol: path(source, grid, first, length, wild, dry_from, hours) for symbol in symbols}
     leverage = source.choice([D(2), D(4)] if kind == "called" else [D(1), D(1), D(2), D(4), D("0.5")])
     cash = {
         "called": 10 * price,
@@ -73,16 +74,21 @@ def build(source: Random) -> Scenario:
         financing=source.choice([D(0), D("0.05"), D("0.5")]),
         maintenance=source.choice(maintenance),
         seconds=seconds,
+        hours=hours,
     )
     return Scenario(grid, bars, Plan(source, grid, bars, settings, kind).commands(), settings)
 
 
-def path(source: Random, grid: Decimal, first: int, length: int, wild: int, dry_from: int) -> list[Bar]:
+def path(
+    source: Random, grid: Decimal, first: int, length: int, wild: int, dry_from: int, hours: tuple[int, ...] | None
+) -> list[Bar]:
     """Bars on the grid; some are missing, some are flat, some open with a gap. At least one."""
     close = first_price(grid)
     bars: list[Bar] = []
     for start in range(first, first + length):
-        if bars and source.randint(0, 9) == 0:
+        if hours is not None and start % 4 not in hours:
+            continue
+        if bars and source.randint(0, 4 if hours else 9) == 0:
             continue
         gap = source.choice([0, 0, 1, -1, 2, -2, source.randint(-12, 12) * wild])
         open_ = max(20, close + gap)
@@ -110,7 +116,7 @@ class Plan:
         self, source: Random, grid: Decimal, bars: dict[str, list[Bar]], settings: Settings, kind: str
     ) -> None:
         self.source, self.grid, self.bars, self.kind = source, grid, bars, kind
-        self.daily = settings.seconds >= 86_400
+        self.has_sessions = settings.seconds >= 86_400 or settings.hours is not None
         self.funds = settings.cash * (1 if settings.cash_only else settings.leverage)
         self.offsets = (D(n) / 100_000 for n in count(1))
         self.made: list[At] = []
@@ -190,7 +196,7 @@ class Plan:
     def place(self, tick: int, *, bracket: bool = True) -> int:
         source = self.source
         symbol = source.choice(sorted(self.bars))
-        tif = source.choice(TIFS if self.daily or source.randint(0, 9) == 0 else TIFS[:-2])
+        tif = source.choice(TIFS if self.has_sessions or source.randint(0, 9) == 0 else TIFS[:-2])
         kinds = KINDS[:3] if tif in ("at_open", "at_close") else KINDS
         given = self.prices(symbol, tick, kinds)
         side = source.choice(["buy", "sell"])
@@ -248,7 +254,7 @@ class Plan:
             if self.source.randint(0, 9) == 0:
                 side = "buy" if side == "sell" else "sell"
             lots = self.source.choice([abs(held), abs(held), 1, 4, 40])
-            tif = self.source.choice(TIFS if self.daily else TIFS[:-2])
+            tif = self.source.choice(TIFS if self.has_sessions else TIFS[:-2])
             kinds = KINDS[:3] if tif in ("at_open", "at_close") else KINDS
             good_till = tick + self.source.randint(1, 5) if tif == "gtd" else None
             given = self.prices(symbol, tick, kinds)

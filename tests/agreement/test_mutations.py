@@ -1,14 +1,15 @@
-"""20 and more wrong lines of `matching.py`, one at a time: the comparison with the reference must catch each of them.
+"""Wrong lines in the modules that hold fill rules, one at a time: the comparison with the reference must catch each one.
 
-Each mutation replaces a text that stands in the module's source exactly once. The changed source runs as a module of its own
+Each mutation replaces a text that occurs exactly once in the module's source. The changed source runs as a module of its own
 that takes the place of the real one where the engine calls it; the file is never touched. The right source goes through the
 same machinery as the control, and passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -19,11 +20,13 @@ from comparing import Ran, differences, run_engine, run_reference
 from reference import Result
 from scenarios import Scenario, build
 
-from weaver.greta import bar_interval, matching, pricing, working_order
+from weaver.core import sessions
+from weaver.core.errors import WeaverError
+from weaver.greta import bar_interval, hot_loop, matching, pricing, working_order
 
 SOURCE = Path(matching.__file__).read_text(encoding="utf-8")
 SEEDS = range(1_500)
-CONTROL = range(400)
+CONTROL = range(200)
 
 MUTATIONS = {
     "a limit buy misses an open at its limit": (
@@ -185,10 +188,51 @@ MUTATIONS = {
 }
 
 
-def module_of(source: str) -> ModuleType:
-    module = ModuleType(matching.__name__)
-    exec(compile(source, "matching.py, mutated", "exec"), module.__dict__)
+ELSEWHERE = {
+    "a session closes with the last bar that it has": (
+        sessions,
+        "SessionRows(ids, close, first,",
+        'SessionRows(ids, np.minimum(close, series.end[np.searchsorted(ids, ids, side="right") - 1]), first,',
+    ),
+    "a session closes a day late": (
+        sessions,
+        "close = ids + NS_PER_DAY",
+        "close = ids + 2 * NS_PER_DAY",
+    ),
+    "an at-close order fills at the close of any bar of its session": (
+        bar_interval,
+        "order.until_ns == broker.now_ns",
+        "order.until_ns is not None",
+    ),
+}
+"""Rules outside `matching`: the module, the right text and the wrong one."""
+
+
+def module_of(source: str, original: ModuleType = matching) -> ModuleType:
+    module = ModuleType(original.__name__)
+    exec(compile(source, f"{original.__name__}, mutated", "exec"), module.__dict__)
     return module
+
+
+@contextmanager
+def in_place_of(original: ModuleType, mutated: ModuleType) -> Iterator[None]:
+    """Let every module of the product use the functions and classes of `mutated` instead of those of `original`."""
+    replaced: list[tuple[ModuleType, str, object]] = []
+    for name, value in list(vars(original).items()):
+        if getattr(value, "__module__", None) != original.__name__:
+            continue
+        for user in [module for key, module in list(sys.modules.items()) if key.startswith("weaver.")]:
+            if vars(user).get(name) is value:
+                replaced.append((user, name, value))
+                setattr(user, name, vars(mutated)[name])
+    assert replaced, f"nothing of {original.__name__} was replaced"
+    hot_loop._loop.cache_clear()  # it has bound the functions that it calls
+    try:
+        yield
+    finally:
+        for user, name, value in replaced:
+            setattr(user, name, value)
+        hot_loop._loop.cache_clear()
 
 
 @contextmanager
@@ -212,12 +256,15 @@ def right(seed: int) -> tuple[Scenario, Ran, Result]:
     return scenario, ran, run_reference(scenario, ran)
 
 
-def seeds_until_caught(module: ModuleType) -> int | None:
-    """How many scenarios it takes until the engine with these rules differs from the reference; None if none does."""
+def seeds_until_caught(in_place: Callable[[], AbstractContextManager[None]]) -> int | None:
+    """Return how many scenarios it takes until the engine differs from the reference within `in_place`; None if none does."""
     for seed in SEEDS:
         scenario, rightly, expected = right(seed)
-        with in_place_of_matching(module):
-            ran = run_engine(scenario)
+        try:
+            with in_place():
+                ran = run_engine(scenario)
+        except (AssertionError, ArithmeticError, LookupError, TypeError, WeaverError):
+            return seed + 1
         if ran.strategy.given != rightly.strategy.given:
             expected = run_reference(scenario, ran)
         if differences(scenario, ran, expected):
@@ -229,7 +276,28 @@ def seeds_until_caught(module: ModuleType) -> int | None:
 def test_the_comparison_catches_a_wrong_rule(wrong: str) -> None:
     old, new = MUTATIONS[wrong]
     assert SOURCE.count(old) == 1, f"{old!r} must stand in matching.py exactly once"
-    assert seeds_until_caught(module_of(SOURCE.replace(old, new))) is not None
+    module = module_of(SOURCE.replace(old, new))
+    assert seeds_until_caught(lambda: in_place_of_matching(module)) is not None
+
+
+@pytest.mark.parametrize("wrong", ELSEWHERE)
+def test_the_comparison_catches_a_wrong_rule_outside_matching(wrong: str) -> None:
+    original, old, new = ELSEWHERE[wrong]
+    source = Path(str(original.__file__)).read_text(encoding="utf-8")
+    assert source.count(old) == 1, f"{old!r} must occur in {original.__name__} exactly once"
+    module = module_of(source.replace(old, new), original)
+    assert seeds_until_caught(lambda: in_place_of(original, module)) is not None
+
+
+@pytest.mark.parametrize("original", sorted({module for module, _, _ in ELSEWHERE.values()}, key=lambda m: m.__name__))
+def test_the_right_rules_outside_matching_pass_through_the_same_machinery(original: ModuleType) -> None:
+    module = module_of(Path(str(original.__file__)).read_text(encoding="utf-8"), original)
+    for seed in CONTROL:
+        scenario, rightly, expected = right(seed)
+        with in_place_of(original, module):
+            ran = run_engine(scenario)
+        assert ran.strategy.given == rightly.strategy.given
+        assert not differences(scenario, ran, expected)
 
 
 def test_the_right_rules_pass_through_the_same_machinery() -> None:

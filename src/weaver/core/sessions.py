@@ -1,4 +1,9 @@
-"""Sessions of a run's bars: which session each row belongs to and where sessions begin and end. Knows no prices."""
+"""Sessions of a series: which session each bar belongs to, whether it is the first or last, and when its session closes.
+
+Every value of a row follows from the calendar and from rows up to that one, never from the bar that comes after it. So a
+series that is cut anywhere has the same sessions up to the cut, and a live run knows them as early as a backtest does.
+This module does not read prices.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +22,34 @@ __all__ = ["SessionRows", "session_rows"]
 
 @dataclass(frozen=True, slots=True)
 class SessionRows:
-    """Per row: the session's date (00:00 UTC), whether it is the session's first bar, and whether it is its last."""
+    """The sessions of a series, one value per row; instants are nanoseconds since 1970-01-01 UTC."""
 
     ids: Instants
+    """The session's date at 00:00 UTC; for a bar of a day or longer, its start."""
+    close: Instants
+    """The tick at which the session closes, whether or not a bar ends there."""
     first: NDArray[np.bool_]
+    """True for the first bar of a session in the series."""
     last: NDArray[np.bool_]
+    """True for the bar that ends at its session's close. A session whose last bars are missing has none."""
 
 
 def session_rows(series: BarSeries, calendar: SessionCalendar | None) -> SessionRows:
-    """A daily or longer bar is a session of its own; shorter ones follow the calendar, or UTC dates without one."""
+    """Return the session of each row of `series`.
+
+    A bar of a day or longer is a session of its own. Shorter bars follow the calendar; without one a session is a UTC date
+    and closes at the next 00:00 UTC. Raises `OffGridError` for bars that are not on the calendar's grid.
+    """
     start = series.start
     if series.timeframe.is_daily_or_longer:
-        every = np.ones(len(start), dtype=bool)
-        return SessionRows(start, every, every)
+        always = np.ones(len(start), dtype=bool)
+        return SessionRows(start, series.end, always, always)
     if calendar is None:
         ids = start - start % NS_PER_DAY
-        closes = ids + NS_PER_DAY
+        close = ids + NS_PER_DAY
     else:
         ids = calendar.session_ids(start, series.timeframe)
         dates = np.unique(ids)
-        ends = calendar.bar_ends(dates, Timeframe("1d"))
-        closes = ends[np.searchsorted(dates, ids)]
-    changes = ids[1:] != ids[:-1]
-    first = np.r_[True, changes]
-    last = np.r_[changes, False] | (series.end >= closes)
-    return SessionRows(ids, first, last)
+        close = calendar.bar_ends(dates, Timeframe("1d"))[np.searchsorted(dates, ids)]
+    first = np.r_[True, ids[1:] != ids[:-1]]
+    return SessionRows(ids, close, first, series.end >= close)

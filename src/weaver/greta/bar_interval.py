@@ -36,6 +36,7 @@ def run_interval(broker: SimulatedBroker, bars: Sequence[Bar], now_ns: int) -> N
     if broker.timed:
         # The clock has ticked every boundary since the last bar, also those without one.
         broker.expire_timed(bars[0].ts_ns)
+        broker.join_session(bars)
     if broker.by_number:
         index_of = broker.context.index_of
         _let_meet(broker, [(index_of[bar.symbol], bar) for bar in bars])
@@ -96,11 +97,6 @@ def _opens(broker: SimulatedBroker, bars: Bars) -> None:
 def _opens_session(broker: SimulatedBroker, order: WorkingOrder) -> bool:
     row = broker.context.states[order.index].track.cursor.last + 1
     return bool(broker.session_rows(order.index).first[row])
-
-
-def _ends_session(broker: SimulatedBroker, index: int) -> bool:
-    row = broker.context.states[index].track.cursor.last + 1
-    return bool(broker.session_rows(index).last[row])
 
 
 def _fills_at_open(broker: SimulatedBroker, order: WorkingOrder, bar: Bar) -> bool:
@@ -263,7 +259,7 @@ def _closes(broker: SimulatedBroker, bars: Bars) -> None:
         (not broker.reduces(order), order.number, order, bar)
         for index, bar in bars
         for order in broker.books[index]
-        if order.tif is TimeInForce.AT_CLOSE and _ends_session(broker, index)
+        if order.tif is TimeInForce.AT_CLOSE and order.until_ns == broker.now_ns
     ]
     due.sort(key=lambda item: item[:2])
     for _, _, order, bar in due:
@@ -292,5 +288,3 @@ def _after(broker: SimulatedBroker, index: int, bar: Bar) -> None:
         if order.rests_after:
             order.kind = LIMIT
             order.rests_after = False
-        if order.tif is TimeInForce.DAY and _ends_session(broker, index):
-            broker.end(order, OrderStatus.EXPIRED, "day: its session is over")

@@ -31,7 +31,7 @@ from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.buying_power import BuyingPower
 from weaver.greta.fast_path import FastPath
 from weaver.greta.pricing import Pricing
-from weaver.greta.working_order import LIMIT, MARKET, STOP, STOP_LIMIT, WorkingOrder
+from weaver.greta.working_order import ENDS_WITH_SESSION, LIMIT, MARKET, STOP, STOP_LIMIT, WorkingOrder
 from weaver.marvin.context import Context
 from weaver.results.equity import AccountLog
 
@@ -44,6 +44,11 @@ _ACCEPTED = OrderStatus.ACCEPTED
 _FILLED = OrderStatus.FILLED
 _PARTNER_FILLED = "the order it was linked to has filled"
 _POSITION_GONE = "the position it would reduce is gone"
+_TIME_IS_UP = {
+    TimeInForce.GTD: "gtd: its time is up",
+    TimeInForce.DAY: "day: its session is over",
+    TimeInForce.AT_CLOSE: "at_close: no bar ended at the close of its session",
+}
 _BUY, _SELL = Side.BUY, Side.SELL
 
 
@@ -83,7 +88,7 @@ class SimulatedBroker:
         self.allowance: dict[int, int] = {}
         self.newborn: list[WorkingOrder] = []
         self.timed: list[WorkingOrder] = []
-        """The open orders that are good till an instant."""
+        """The open orders that end at an instant or with a session."""
         self.through = settings.limit_fill == "through"
         self._sessions: list[SessionRows | None] = [None] * len(context.states)
         # Who is long with cash in hand pays nothing for it, and no margin asks for more where leverage is at least 1.
@@ -188,7 +193,7 @@ class SimulatedBroker:
         if order.trail is not None:
             assert close is not None
             order.best = close
-        if order.request.good_till_ns is not None:
+        if order.until_ns is not None or order.tif in ENDS_WITH_SESSION:
             self.timed.append(order)
         order.status = _ACCEPTED
         self.books[order.index].append(order)
@@ -441,14 +446,31 @@ class SimulatedBroker:
         return max(0, min(open_lots, order.lots))
 
     def expire_timed(self, now_ns: int) -> None:
-        """End the orders whose `good_till` has come, of all symbols."""
+        """End the orders of all symbols whose `good_till` or session close is at or before `now_ns`."""
+        tick_ns = self.now_ns
         for order in tuple(self.timed):
-            till = order.request.good_till_ns
             if order.done:
                 self.timed.remove(order)
-            elif till is not None and till <= now_ns:
-                self.end(order, OrderStatus.EXPIRED, "gtd: its time is up")
+            elif order.until_ns is not None and order.until_ns <= now_ns:
+                # The close of a session is a tick, though the broker may learn of it only at the next bar.
+                self.now_ns = order.until_ns if order.tif in ENDS_WITH_SESSION else tick_ns
+                self.end(order, OrderStatus.EXPIRED, _TIME_IS_UP[order.tif])
                 self.timed.remove(order)
+        self.now_ns = tick_ns
+
+    def join_session(self, bars: Sequence[Bar]) -> None:
+        """Set when orders that end with a session expire: it is the first session that has a bar after acceptance."""
+        indexes = {self.context.index_of[bar.symbol] for bar in bars}
+        for order in self.timed:
+            if order.until_ns is None and order.index in indexes:
+                row = self.context.states[order.index].track.cursor.last + 1
+                order.until_ns = int(self.session_rows(order.index).close[row])
+
+    def expire_between_bars(self, now_ns: int) -> None:
+        """End the orders whose time is up at a tick on which no bar ends."""
+        self.now_ns = now_ns
+        if self.timed:
+            self.expire_timed(now_ns)
 
     def marks(self) -> list[float]:
         """Every symbol's last close; before its first one, in the bar that opened a position, that one's entry price."""

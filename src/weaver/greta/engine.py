@@ -309,6 +309,7 @@ class Engine:
                 self.context.now_ns = now
                 if self.broker.busy:
                     self.broker.promote()
+                    self.broker.expire_between_bars(now)
                     self.deliver()
                 timers.fire(now)
                 if self.context.commands:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from weaver.core.orders import OrderRequest, OrderStatus, Side, TimeInForce, Trail
 from weaver.greta import matching
 
-__all__ = ["LIMIT", "MARKET", "STOP", "STOP_LIMIT", "WorkingOrder"]
+__all__ = ["ENDS_WITH_SESSION", "LIMIT", "MARKET", "STOP", "STOP_LIMIT", "WorkingOrder"]
 
 _BUY = Side.BUY
 MARKET = 0
 LIMIT = 1
 STOP = 2
 STOP_LIMIT = 3
+
+ENDS_WITH_SESSION = (TimeInForce.DAY, TimeInForce.AT_CLOSE)
 
 
 class WorkingOrder:
@@ -51,6 +53,8 @@ class WorkingOrder:
     stop: float | None = None
     trail: Trail | None = None
     tif = TimeInForce.GTC
+    until_ns: int | None = None
+    """The instant at which it expires: `good_till`, or the close of its session once a bar has shown which one it is."""
 
     def __init__(self, request: OrderRequest, index: int) -> None:
         self.request = request
@@ -68,6 +72,7 @@ class WorkingOrder:
         self.stop = request.stop
         self.trail = request.trail
         self.tif = request.tif
+        self.until_ns = request.good_till_ns
         if request.stop is None and request.trail is None:
             self.kind = MARKET if request.limit is None else LIMIT
         else:

@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from weaver import Strategy, StrategyCrashed, StrategyError, check, synthetic_bars
+from weaver import Strategy, StrategyCrashed, StrategyError, backtest, check, synthetic_bars
 from weaver.cli.main import ExitCode, main
 from weaver.core.errors import ConfigError
+from weaver.core.sessions import session_rows
 from weaver.data.load_bars import load_bars
 from weaver.glados.lookahead.cuts import choose_cuts, cut_off, scrambled
 from weaver.glados.lookahead.differences import values_agree
@@ -246,6 +247,56 @@ def test_an_at_close_order_in_a_session_whose_last_bars_are_missing_is_no_cheat(
     bars = bars_of(len(stamps), timeframe="30m").with_columns(timestamp=times.cast(pl.Datetime("ms", "UTC")))
     bars = bars.filter(~pl.int_range(pl.len()).is_in([11, 12, 36, 37, 38]))
     assert check(AtClose, bars, calendar="XNYS").proved
+
+
+class ReactsToItsAtCloseOrder(Strategy):
+    def on_bar(self, bar):
+        if not self.position and not self.orders:
+            self.buy(1, tif="at_close")
+
+    def on_fill(self, fill):
+        if fill.side == "buy":
+            self.close(tag="at once")
+
+
+def hong_kong():
+    """Half-hour bars of five sessions; the third one has no bars after lunch (12:00 to 13:00 there)."""
+    opens = [datetime(2024, 7, day, 1, 30, tzinfo=UTC) for day in (8, 9, 10, 11, 12)]
+    slots = [(place, minute) for place in range(5) for minute in (*range(0, 150, 30), *range(210, 390, 30))]
+    stamps = [
+        int(opens[place].timestamp()) + 60 * minute for place, minute in slots if (place, minute < 150) != (2, False)
+    ]
+    times = pl.Series(stamps).cast(pl.Int64) * 1000
+    return bars_of(len(stamps), timeframe="30m").with_columns(timestamp=times.cast(pl.Datetime("ms", "UTC")))
+
+
+def test_an_at_close_order_does_not_fill_before_lunch_where_the_afternoon_is_missing():
+    pytest.importorskip("exchange_calendars")
+    result = backtest(ReactsToItsAtCloseOrder, hong_kong(), calendar="XHKG")
+    bought = result.fills.filter(pl.col("side") == "buy")["timestamp"].dt.strftime("%d %H:%M").to_list()
+    assert bought
+    assert all(text.endswith("07:30") for text in bought), "the last bar of a session begins at 15:30 in Hong Kong"
+    assert "expired" in result.orders["status"].to_list()
+    assert check(ReactsToItsAtCloseOrder, hong_kong(), calendar="XHKG").proved
+
+
+def test_sessions_that_look_at_the_next_bar_are_caught(monkeypatch):
+    """The control: the rule of version 0.1.0, by which a session closed with the last bar that the data had of it."""
+    pytest.importorskip("exchange_calendars")
+
+    def ends_with_its_last_bar(series, calendar):
+        rows = session_rows(series, calendar)
+        last_row = np.searchsorted(rows.ids, rows.ids, side="right") - 1
+        followed = last_row < len(series) - 1
+        return replace(rows, close=np.where(followed, series.end[last_row], rows.close))
+
+    monkeypatch.setattr("weaver.greta.broker.session_rows", ends_with_its_last_bar)
+    result = backtest(ReactsToItsAtCloseOrder, hong_kong(), calendar="XHKG")
+    assert "10 03:30" in result.fills["timestamp"].dt.strftime("%d %H:%M").to_list()
+    report = check(ReactsToItsAtCloseOrder, hong_kong(), calendar="XHKG")
+    assert not report.proved
+    assert report.findings[0].kind is FindingKind.LOOK_AHEAD
+    assert "at once" in report.findings[0].text
 
 
 # Twice the same, and started again.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,12 +126,86 @@ def test_at_close_fills_at_the_close_of_the_last_bar_also_on_a_half_day(run: Any
     assert made.engine.broker.fills[0].ts_ns == STARTS[4]
 
 
-def test_at_close_where_the_last_bar_of_a_session_is_missing_fills_in_the_last_there_is(
-    run: Any, hourly: Any, at_bar: Any
+@pytest.mark.parametrize("terms", [{}, {"limit": 200}])
+def test_at_close_without_a_bar_that_ends_at_the_close_expires_at_the_close(
+    run: Any, hourly: Any, at_bar: Any, terms: Any
 ) -> None:
     series = hourly(*prices(*range(100, 108)), without=[4])
-    made = run(series, calendar=CALENDAR, on_bar=at_bar({2: lambda self: self.buy(1, tif="at_close")}))
-    assert made.fills == [(1, "buy", 1.0, 103.25)]
+    made = run(series, calendar=CALENDAR, on_bar=at_bar({2: lambda self: self.buy(1, tif="at_close", **terms)}))
+    assert (made.statuses, made.fills) == (["expired"], [])
+    assert made.orders[0].reason == "at_close: no bar ended at the close of its session"
+    assert made.orders[0].updated_ns == to_ns("2024-01-03T16:00Z")
+
+
+def test_a_session_whose_last_bars_are_missing_has_no_last_bar_with_or_without_later_bars(hourly: Any) -> None:
+    whole = session_rows(hourly(*prices(*range(100, 108)), without=[1, 2, 7]), CALENDAR)
+    assert whole.last.tolist() == [False, False, True, False, False]
+    assert whole.close.tolist() == [
+        to_ns(f"2024-01-{close}Z") for close in ("02T17:00", "03T16:00", "03T16:00", "04T17:00", "04T17:00")
+    ]
+    for rows in range(1, 6):
+        cut = session_rows(hourly(*prices(*range(100, 108)), without=[1, 2, 7]).rows(0, rows), CALENDAR)
+        for name in ("ids", "close", "first", "last"):
+            assert getattr(cut, name).tolist() == getattr(whole, name).tolist()[:rows]
+
+
+def test_at_close_in_one_symbol_expires_though_only_another_one_has_a_bar_there(run: Any, hourly: Any) -> None:
+    def both(self: Any, bars: Any) -> None:
+        if len(self.bars["A"]) == 1:
+            for symbol in ("A", "B"):
+                self.buy(1, symbol=symbol, tif="at_close")
+
+    complete, short = hourly(*prices(*range(100, 108))), hourly(*prices(*range(100, 108)), without=[2])
+    made = run([complete, replace(short, symbol="B")], calendar=CALENDAR, on_bars=both)
+    assert made.statuses == ["filled", "expired"]
+    assert made.orders[1].updated_ns == to_ns("2024-01-02T17:00Z")
+
+
+def test_a_day_order_ends_at_the_close_though_its_session_has_no_bar_there(run: Any, hourly: Any, at_bar: Any) -> None:
+    ended: list[tuple[int, Any]] = []
+    open_after_the_first_bar: list[int] = []
+
+    def act(self: Any) -> None:
+        self.buy(1, limit=95, tif="day")
+
+    made = run(
+        hourly(*prices(*[100.0] * 8), without=[2]),
+        calendar=CALENDAR,
+        on_bar=at_bar({0: act, 1: lambda self: open_after_the_first_bar.append(len(self.orders))}),
+        on_order=lambda self, order: ended.append((self.now, order.status)),
+    )
+    assert open_after_the_first_bar == [1], "the bar that ends at 16:30 is not the last of its session"
+    assert made.statuses == ["expired"]
+    assert made.orders[0].updated_ns == to_ns("2024-01-02T17:00Z")
+
+
+def test_a_day_order_is_over_for_a_timer_at_the_tick_that_closes_its_session(run: Any, hourly: Any) -> None:
+    seen: list[int] = []
+
+    def start(self: Any) -> None:
+        self.buy(1, limit=95, tif="day")
+        for when in ("2024-01-02T16:30Z", "2024-01-02T17:00Z"):
+            self.at(when, lambda: seen.append(len(self.orders)))
+
+    series = hourly(*prices(*[100.0] * 8), without=[2])
+    ticks = CALENDAR.boundaries(STARTS[0], int(series.end[-1]), Timeframe("1h"))
+    run(series, calendar=CALENDAR, on_start=start, boundaries=iter(ticks.tolist()))
+    assert seen == [1, 0]
+
+
+def test_without_a_calendar_a_day_order_ends_at_the_next_midnight_in_utc(run: Any, bars: Any, at_bar: Any) -> None:
+    # The data of the first date end at 16:00; what comes next must not matter to it.
+    series = bars(FLAT, FLAT, None, (100.0, 100.0, 90.0, 100.0), timeframe="8h")
+    held: list[int] = []
+    made = run(
+        series,
+        on_bar=at_bar(
+            {0: lambda self: self.buy(1, limit=95, tif="day"), 1: lambda self: held.append(len(self.orders))}
+        ),
+    )
+    assert held == [1]
+    assert made.statuses == ["expired"]
+    assert made.orders[0].updated_ns == to_ns("2024-01-02T00:00Z")
 
 
 def test_at_close_waits_where_the_data_end_inside_a_session(run: Any, hourly: Any, at_bar: Any) -> None:

@@ -21,7 +21,6 @@ from weaver.core.bars import BarSeries, Instants
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import StrategyCrashed
 from weaver.core.orders import Command, Fill
-from weaver.core.sessions import SessionRows, session_rows
 from weaver.glados.backtest import clock_for
 from weaver.glados.clock.backtest import BacktestClock
 from weaver.greta.broker import SimulatedBroker
@@ -66,35 +65,16 @@ class RunTrace:
 
 
 class _TracedBroker(SimulatedBroker):
-    """The backtest's own broker; it keeps what it is sent.
+    """The backtest's own broker, which also keeps the commands that it receives."""
 
-    Sessions come from the uncut bars: on cut bars the last one would pass for the last of its session, and at-close orders
-    would fill there, which is the simulation's end and not the strategy's doing.
-    """
-
-    def __init__(self, engine: Engine, settings: BrokerSettings, recording: RunTrace, sessions: _Sessions) -> None:
+    def __init__(self, engine: Engine, settings: BrokerSettings, recording: RunTrace) -> None:
         super().__init__(engine.context, engine.account, settings)
         self._recording = recording
-        self._of_all_bars = sessions
 
     def send(self, commands: Sequence[Command], tick_ns: int) -> None:
         self._recording.ticks.append(tick_ns)
         self._recording.commands.append(tuple(commands))
         super().send(commands, tick_ns)
-
-    def session_rows(self, index: int) -> SessionRows:
-        return self._of_all_bars[index]
-
-
-class _Sessions(dict[int, SessionRows]):
-    def __init__(self, series: Sequence[BarSeries], calendar: SessionCalendar | None) -> None:
-        super().__init__()
-        self._series = series
-        self._calendar = calendar
-
-    def __missing__(self, index: int) -> SessionRows:
-        rows = self[index] = session_rows(self._series[index], self._calendar)
-        return rows
 
 
 class Runner:
@@ -120,7 +100,6 @@ class Runner:
         self.ticks: Instants = np.unique(np.concatenate([one.end for one in self.series.values()]))
         """Every instant at which a bar ends, rising."""
         self.timeframe = next(iter(self.series.values())).timeframe
-        self._sessions = _Sessions(list(self.series.values()), calendar)
         clock = clock_for(self.series, calendar)
         self._first = clock.start_time
         # A calendar lays out its boundaries slowly, and there are hardly more of them than bars.
@@ -143,7 +122,7 @@ class Runner:
             params=self.params,
         )
         recording = RunTrace(indicators=engine.context.indicators)
-        broker = engine.broker = _TracedBroker(engine, self.settings, recording, self._sessions)
+        broker = engine.broker = _TracedBroker(engine, self.settings, recording)
         try:
             with _silence():
                 engine.run()
