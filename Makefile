@@ -18,7 +18,7 @@ help:
 	@echo "make demo    backtest examples/sma_cross.py on real prices and write reports/demo.html"
 	@echo "make test    run the tests                     (ARGS=\"-k limit\" is handed to pytest)"
 	@echo "make stress  the event log under stress for WEAVER_STRESS=60 seconds, with the wrong readers as a control"
-	@echo "make check   style, types, floors              (make format mends what a machine can)"
+	@echo "make check   style, types, layers              (make format mends what a machine can)"
 	@echo "make coverage  branch coverage: clocks and values 98 % at least, log and store 90 %"
 	@echo "make bench   measure the speed against peers"
 	@echo "make bench-recording  measure what it costs that a run is kept"

@@ -1,4 +1,4 @@
-"""The floors: the import contracts hold, and each of them notices an import that must not be."""
+"""Layers: the import contracts hold, and each of them refuses a forbidden import."""
 
 from __future__ import annotations
 
@@ -11,40 +11,42 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LAYERS = "A room imports only from floors below its own"
-STORE = "Strategies, results and the backtester know neither events nor the store"
-SQL = "SQL is spoken in the store alone"
-WEB = "The web is for the control plane's API and the console alone"
+LAYERS = "A package imports only from layers below its own"
+STORE = "Strategies, results and the backtester import neither events nor walle"
+SQL = "SQL libraries are imported by walle only"
+WEB = "Web libraries are imported by the control plane's API and the console only"
 
 
 def lint(source: Path) -> str:
-    """What import-linter says about the package `weaver` in the folder `source`."""
+    """Return the output of import-linter for the package `weaver` in the folder `source`."""
     code = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports(no_cache=True))"
-    found = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": str(source), "COLUMNS": "200"},
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    return found.stdout + found.stderr
+    return completed.stdout + completed.stderr
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the source that a test may spoil."""
-    shutil.copytree(ROOT / "src" / "weaver", tmp_path / "weaver", ignore=shutil.ignore_patterns("__pycache__", "data"))
+    """Return the folder of a copy of the source that a test may change."""
+    shutil.copytree(
+        ROOT / "src" / "weaver", tmp_path / "weaver", ignore=shutil.ignore_patterns("__pycache__", "*.parquet")
+    )
     return tmp_path
 
 
 def test_the_contracts_hold() -> None:
-    said = lint(ROOT / "src")
+    output = lint(ROOT / "src")
     for contract in (LAYERS, STORE, SQL, WEB):
-        assert f"{contract} KEPT" in said, said
+        assert f"{contract} KEPT" in output, output
 
 
 @pytest.mark.parametrize(
-    ("room", "line", "contract"),
+    ("file", "line", "contract"),
     [
         ("core/errors.py", "import weaver.greta.matching", LAYERS),
         ("greta/matching.py", "import weaver.glados.backtest", LAYERS),
@@ -57,20 +59,20 @@ def test_the_contracts_hold() -> None:
         ("cli/main.py", "import uvicorn", WEB),
     ],
 )
-def test_a_contract_notices(copy: Path, room: str, line: str, contract: str) -> None:
-    spoiled = copy / "weaver" / room
-    spoiled.write_text(f"{spoiled.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
+def test_a_contract_notices(copy: Path, file: str, line: str, contract: str) -> None:
+    changed = copy / "weaver" / file
+    changed.write_text(f"{changed.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
     assert f"{contract} BROKEN" in lint(copy)
 
 
 def style(code: str, file: str) -> str:
-    """What ruff says about `code` in that file of `src/weaver`."""
-    found = subprocess.run(
+    """Return the output of ruff for `code` in that file of `src/weaver`."""
+    completed = subprocess.run(
         [sys.executable, "-m", "ruff", "check", "--select", "TID251,NPY002", "--output-format", "concise", "--no-cache",
          "--stdin-filename", str(ROOT / "src" / "weaver" / file), "-"],
         input=code, cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
-    return found.stdout + found.stderr
+    return completed.stdout + completed.stderr
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def style(code: str, file: str) -> str:
         "import os\nos.urandom(1)",
     ],
 )
-def test_only_the_clocks_room_reads_time_sleeps_or_draws(code: str) -> None:
+def test_only_the_clocks_file_reads_time_sleeps_or_draws(code: str) -> None:
     for file in ("marvin/x.py", "cli/x.py", "core/x.py", "glados/x.py", "testing/x.py"):
         assert "TID251" in style(code, file), file
     assert "All checks passed" in style(code, "glados/clock/x.py")
