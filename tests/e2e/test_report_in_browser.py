@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import builders
 from weaver.core.bars import BarSeries
-from weaver.core.instrument import Instrument
 from weaver.core.orders import Fill, Side
-from weaver.core.timeframe import Timeframe
 from weaver.results import PlotSeries, Result, RunRecord
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -160,19 +159,8 @@ def bars(symbol: str, count: int, seed: int) -> BarSeries:
     rng = np.random.default_rng(seed)
     close = np.round(100 * np.exp(np.cumsum(rng.normal(0, 0.0005, count))), 2)
     opens = np.concatenate((close[:1], close[:-1]))
-    start = np.int64(1_704_067_200_000_000_000) + np.arange(count, dtype=np.int64) * MINUTE
-    return BarSeries(
-        symbol=symbol,
-        timeframe=Timeframe("1m"),
-        start=start,
-        end=start + MINUTE,
-        open=opens,
-        high=np.round(np.maximum(opens, close) + 0.01, 2),
-        low=np.round(np.minimum(opens, close) - 0.01, 2),
-        close=close,
-        volume=np.ones(count),
-        instrument=Instrument(lot=1),
-    )
+    highs, lows = np.round(np.maximum(opens, close) + 0.01, 2), np.round(np.minimum(opens, close) - 0.01, 2)
+    return builders.series(close, opens=opens, highs=highs, lows=lows, volumes=1.0, symbol=symbol, step="1m")
 
 
 def run(count: int, fills: int, *, symbols: tuple[str, ...] = ("AAA",), tag: str | None = None) -> Result:

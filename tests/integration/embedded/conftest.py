@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from using import User, on, wait_until_stopped
 
 from weaver.walle.embedded import Attachment, attach
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from using import User, on, wait_until_stopped
 
 
 @pytest.fixture(autouse=True)

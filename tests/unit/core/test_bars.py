@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import builders
 from weaver import Bar, BarSeries, DataError, Instrument, Timeframe
 
 MINUTE = 60_000_000_000
@@ -18,13 +20,13 @@ START = 1_704_067_200_000_000_000
 
 
 def series(count: int = 5, **changes: Any) -> BarSeries:
-    start = START + np.arange(count, dtype=np.int64) * MINUTE
     close = np.arange(count) + 100.0
-    values: dict[str, Any] = {
-        "symbol": "A", "timeframe": Timeframe("1m"), "start": start, "end": start + MINUTE, "open": close - 0.5,
-        "high": close + 1, "low": close - 1, "close": close, "volume": np.ones(count), "extra": {"signal": close * 2},
-    }  # fmt: skip
-    return BarSeries(**(values | changes))
+    return replace(
+        builders.series(
+            close, opens=close - 0.5, highs=close + 1, lows=close - 1, step="1m", extra={"signal": close * 2}
+        ),
+        **changes,
+    )
 
 
 def test_a_bar_is_a_frozen_value_with_an_aware_start() -> None:
@@ -90,6 +92,6 @@ def test_rows_share_memory_and_keep_what_is_known() -> None:
 
 
 def test_a_series_travels_between_processes() -> None:
-    one = pickle.loads(pickle.dumps(series()))
-    assert one.close.tolist() == series().close.tolist()
-    assert (one.symbol, one.timeframe, one.instrument) == ("A", Timeframe("1m"), Instrument())
+    copy = pickle.loads(pickle.dumps(series()))
+    assert copy.close.tolist() == series().close.tolist()
+    assert (copy.symbol, copy.timeframe, copy.instrument) == ("A", Timeframe("1m"), Instrument(lot=1))

@@ -8,21 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import builders
 from weaver.core.errors import DataError
 from weaver.data.adjust import adjust, split_steps
 
 
 def _bars(close: list[float], adj_close: list[float]) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "open": close,
-            "high": [price * 1.1 for price in close],
-            "low": [price * 0.9 for price in close],
-            "close": close,
-            "volume": [100.0] * len(close),
-            "adj_close": adj_close,
-        }
-    )
+    prices = np.array(close)
+    frame = builders.frame(prices, highs=prices * 1.1, lows=prices * 0.9, volumes=100.0, adj_close=adj_close)
+    return frame.drop("timestamp")
 
 
 def test_a_split_makes_prices_continuous_and_counts_later_shares() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import builders
 from weaver.core.errors import DataError
 from weaver.data.merge import Conflict, merge_bars
 
@@ -16,13 +17,9 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def bars(closes: dict[int, float], **extra: float) -> pl.DataFrame:
-    stamps = pl.Series("timestamp", [START + timedelta(minutes=k) for k in sorted(closes)]).cast(
-        pl.Datetime("us", "UTC")
-    )
-    values = [closes[k] for k in sorted(closes)]
-    columns = dict.fromkeys(("open", "high", "low", "close"), values)
-    more = {name: [value] * len(values) for name, value in extra.items()}
-    return pl.DataFrame({"timestamp": stamps, **columns, "volume": [1.0] * len(values), **more})
+    minutes = sorted(closes)
+    frame = builders.frame([closes[minute] for minute in minutes], volumes=1.0, step="1m", rows=minutes, **extra)
+    return frame.cast({"timestamp": pl.Datetime("us", "UTC")})
 
 
 closes = st.dictionaries(st.integers(0, 30), st.sampled_from([1.0, 2.0]), min_size=1)

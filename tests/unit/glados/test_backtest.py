@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import builders
 from weaver import (
     BarSeries,
     ConfigError,
@@ -25,7 +26,6 @@ from weaver import (
     Strategy,
     StrategyCrashed,
     StrategyError,
-    Timeframe,
     UnknownSymbol,
     backtest,
 )
@@ -40,26 +40,12 @@ def daily(
     closes: Sequence[float], start: date = date(2024, 1, 1), rows: Sequence[int] | None = None, **extra: Any
 ) -> pl.DataFrame:
     """Daily bars that open at their own close; `rows` are the days from `start` on that have one."""
-    days = range(len(closes)) if rows is None else rows
-    close = [float(value) for value in closes]
-    return pl.DataFrame(
-        {"date": [start + DAY * day for day in days], "open": close, "high": close, "low": close, "close": close,
-         "volume": [1000.0] * len(close), **extra}
-    )  # fmt: skip
+    return builders.frame(closes, start=start, rows=rows, time="date", **extra)
 
 
 def walk(seed: int, count: int, step: str = "1h") -> pl.DataFrame:
     """A seeded random walk with honest highs and lows."""
-    rng = np.random.default_rng(seed)
-    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, count)))
-    opened = np.r_[100.0, close[:-1]] * np.exp(rng.normal(0, 0.002, count))
-    high = np.maximum(opened, close) * (1 + rng.uniform(0, 0.01, count))
-    low = np.minimum(opened, close) * (1 - rng.uniform(0, 0.01, count))
-    begin = datetime(2024, 1, 1, tzinfo=UTC)
-    ts = pl.datetime_range(begin, begin + timedelta(hours=count - 1), interval=step, eager=True, time_unit="ns")
-    return pl.DataFrame(
-        {"ts": ts, "open": opened, "high": high, "low": low, "close": close, "volume": rng.uniform(1e3, 1e5, count)}
-    )
+    return builders.frame(**builders.random_walk(count, seed), step=step, time="ts")
 
 
 class Hold(Strategy):
@@ -377,15 +363,9 @@ def test_what_is_no_bars_is_refused(bars: Any) -> None:
 def test_a_series_made_by_hand_is_held_to_what_a_series_promises(
     starts: list[int], ends: list[int], closes: list[float], told: str
 ) -> None:
-    first, day = 1_704_067_200_000_000_000, 86_400_000_000_000
-    columns = {name: np.array(closes, dtype=np.float64) for name in ("open", "high", "low", "close")}
-    series = BarSeries(
-        symbol="A",
-        timeframe=Timeframe("1d"),
-        start=first + np.array(starts, dtype=np.int64) * day,
-        end=first + np.array(ends, dtype=np.int64) * day,
-        volume=np.zeros(3),
-        **columns,
+    first, day = builders.MONDAY, builders.DAY
+    series = builders.series(
+        closes, volumes=0.0, starts=[first + n * day for n in starts], ends=[first + n * day for n in ends]
     )
     for bars in (series, {"A": series}):
         with pytest.raises(DataError, match=told):

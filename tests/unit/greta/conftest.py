@@ -7,51 +7,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pytest
 
+import builders
 from weaver.core.bars import BarSeries
-from weaver.core.instants import to_ns
-from weaver.core.instrument import Instrument
 from weaver.core.orders import Fill, OrderUpdate
-from weaver.core.timeframe import Timeframe
 from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.engine import Engine, Hooks
 from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
-
-Row = Sequence[float] | None
-MONDAY = to_ns("2024-01-01T00:00:00Z")
 
 
 @pytest.fixture
 def bars() -> Callable[..., BarSeries]:
     """`bars((o, h, l, c), None, (o, h, l, c, volume), ...)`: None is a bar that is missing."""
 
-    def make(
-        *rows: Row,
-        symbol: str = "A",
-        timeframe: str = "1d",
-        start: str | int = MONDAY,
-        instrument: Instrument | None = None,
-        starts: Sequence[int] | None = None,
-        ends: Sequence[int] | None = None,
-    ) -> BarSeries:
-        length = Timeframe(timeframe)
-        first = start if isinstance(start, int) else to_ns(start)
-        there = [(first + at * length.ns, row) for at, row in enumerate(rows) if row is not None]
-        begins = np.array([ns for ns, _ in there] if starts is None else starts, dtype=np.int64)
-        columns = np.array([[*row, 1e6][:5] for _, row in there], dtype=np.float64)
-        return BarSeries(
-            symbol=symbol,
-            timeframe=length,
-            start=begins,
-            end=begins + length.ns if ends is None else np.array(ends, dtype=np.int64),
-            instrument=instrument or Instrument(lot=1),
-            **{name: columns[:, at].copy() for at, name in enumerate(("open", "high", "low", "close", "volume"))},
-        )
+    def build(*rows: builders.Row, timeframe: str = "1d", **options: Any) -> BarSeries:
+        return builders.series_of_rows(*rows, volume=1e6, step=timeframe, **options)
 
-    return make
+    return build
 
 
 @dataclass

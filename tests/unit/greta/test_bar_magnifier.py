@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import polars as pl
 import pytest
 
+import builders
 from weaver import ConfigError, Strategy, backtest
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
 
-
-def bars(rows: list[tuple[float, float, float, float]], step: timedelta) -> pl.DataFrame:
-    names = ("open", "high", "low", "close")
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    return pl.DataFrame({"symbol": "X", "timestamp": [START + i * step for i in range(len(rows))], **columns})
+def bars(rows: list[tuple[float, float, float, float]], step: str) -> pl.DataFrame:
+    return builders.frame_of_rows(*rows, step=step, symbol="X")
 
 
 class Bracketed(Strategy):
@@ -25,12 +20,12 @@ class Bracketed(Strategy):
 
 
 # The second hour opens at 100, and reaches both 94 and 106.
-HOURS = bars([(100.0, 101.0, 99.0, 100.0), (100.0, 106.0, 94.0, 100.0)], timedelta(hours=1))
+HOURS = bars([(100.0, 101.0, 99.0, 100.0), (100.0, 106.0, 94.0, 100.0)], "1h")
 QUIET = [(100.0, 101.0, 99.0, 100.0)] * 2
 
 
 def exit_price(second_hour: list[tuple[float, float, float, float]]) -> float:
-    result = backtest(Bracketed, HOURS, finer=bars(QUIET + second_hour, timedelta(minutes=30)))
+    result = backtest(Bracketed, HOURS, finer=bars(QUIET + second_hour, "30m"))
     return float(result.fills["price"][1])
 
 
@@ -44,12 +39,12 @@ def test_the_leg_that_the_smaller_bars_reach_first_fills() -> None:
 def test_the_worse_leg_fills_where_the_smaller_bars_do_not_tell() -> None:
     both_at_once = [(100.0, 106.0, 94.0, 100.0), (100.0, 101.0, 99.0, 100.0)]
     assert exit_price(both_at_once) == 95.0
-    missing = backtest(Bracketed, HOURS, finer=bars(QUIET, timedelta(minutes=30)))
+    missing = backtest(Bracketed, HOURS, finer=bars(QUIET, "30m"))
     assert missing.fills["price"][1] == 95.0
 
 
 def test_the_rule_in_force_stands_in_the_result() -> None:
-    result = backtest(Bracketed, HOURS, finer=bars(QUIET, timedelta(minutes=30)))
+    result = backtest(Bracketed, HOURS, finer=bars(QUIET, "30m"))
     assert result.settings["intrabar"] == "drill into 30m bars, worst where they do not tell"
 
 
@@ -61,7 +56,7 @@ def test_bars_that_are_not_smaller_are_refused_and_so_is_drilling_without_any() 
 
 
 def test_a_rule_that_smaller_bars_would_overrule_is_refused() -> None:
-    finer = bars(QUIET, timedelta(minutes=30))
+    finer = bars(QUIET, "30m")
     with pytest.raises(ConfigError, match='intrabar="best" and finer= contradict each other'):
         backtest(Bracketed, HOURS, finer=finer, intrabar="best")
     with pytest.raises(ConfigError, match="intrabar='middle': must be one of worst, best, drill"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+import builders
 from weaver import Strategy, backtest
 from weaver.core.errors import ConfigError
 from weaver.costs import (
@@ -71,8 +71,7 @@ class Buys(Strategy):
 
 
 def flat() -> pl.DataFrame:
-    day = [datetime(2024, 1, at, tzinfo=UTC) for at in (1, 2, 3)]
-    return pl.DataFrame({"ts": day, **{name: [100.0] * 3 for name in ("open", "high", "low", "close", "volume")}})
+    return builders.frame([100.0] * 3)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "x", None])

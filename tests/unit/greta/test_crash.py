@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import builders
 from weaver import Strategy, backtest
 from weaver.core.errors import ConfigError, StrategyCrashed
 from weaver.greta.costs import SlippageSteps
@@ -77,17 +78,9 @@ class Crashes(Strategy):
 
 
 def test_what_was_done_by_then_is_the_errors_result() -> None:
-    import polars as pl
-
-    frame = pl.DataFrame(
-        {
-            "date": pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 1, 8), eager=True),
-            **{name: [100.0] * 8 for name in ("open", "high", "low", "close")},
-            "volume": [1e6] * 8,
-        }
-    )
+    bars = builders.frame([100.0] * 8, time="date")
     with pytest.raises(StrategyCrashed) as caught:
-        backtest(Crashes, frame, params={"after": 5})
+        backtest(Crashes, bars, params={"after": 5})
     result = caught.value.result
     assert result.fills["order_id"].to_list() == [1]
     assert len(result.equity) == 5

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-import polars as pl
 import pytest
 
+import builders
 from weaver import Strategy, backtest
 from weaver.core.errors import OrderError, StrategyError
 from weaver.core.instants import from_ns, to_ns
@@ -284,11 +283,5 @@ def test_news_comes_before_the_histories_of_the_same_tick_even_at_the_first_bar(
             assert self.average[-1] == self.bars.close[-1] == bar.close
 
     closes = [100.0, 101.0, 102.0]
-    frame = pl.DataFrame(
-        {
-            "timestamp": [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)],
-            **dict.fromkeys(("open", "high", "low", "close"), closes),
-        }
-    )
-    backtest(Listens, frame)
+    backtest(Listens, builders.frame(closes))
     assert seen == [("fill", 0), ("bar", 1), ("bar", 2), ("bar", 3)]

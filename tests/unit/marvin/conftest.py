@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
+import builders
 from weaver import Result, Strategy, backtest
-from weaver.core.instants import from_ns, to_ns
-from weaver.core.timeframe import Timeframe
-
-
-def bars_of(
-    closes: Sequence[float],
-    *,
-    start: str = "2024-01-01",
-    step: str = "1m",
-    rows: Sequence[int] | None = None,
-    opens: Sequence[float] | None = None,
-    highs: Sequence[float] | None = None,
-    lows: Sequence[float] | None = None,
-    **extra: Any,
-) -> pl.DataFrame:
-    """One bar per close, `step` apart from `start` on; `rows` says in which of these places they stand, so that others
-    are missing. A bar opens at its own close unless `opens` says otherwise."""
-    first, length = to_ns(start), Timeframe(step).ns
-    places = range(len(closes)) if rows is None else rows
-    close = np.asarray(closes, dtype=np.float64)
-    opened = close if opens is None else np.asarray(opens, dtype=np.float64)
-    high = np.maximum(opened, close) if highs is None else np.asarray(highs, dtype=np.float64)
-    low = np.minimum(opened, close) if lows is None else np.asarray(lows, dtype=np.float64)
-    return pl.DataFrame(
-        {
-            "timestamp": [from_ns(first + place * length) for place in places],
-            "open": opened,
-            "high": high,
-            "low": low,
-            "close": close,
-            "volume": np.full(len(close), 1000.0),
-            **extra,
-        }
-    )
 
 
 @pytest.fixture
 def make_bars() -> Callable[..., pl.DataFrame]:
-    """`bars_of`: a frame from closes."""
-    return bars_of
+    """`builders.frame` with bars of one minute: a frame from closes."""
+    return partial(builders.frame, step="1m")
 
 
 @pytest.fixture

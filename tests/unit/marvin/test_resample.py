@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import builders
 from weaver import Strategy, StrategyCrashed, TimeframeError, backtest
 from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar, Sessions
@@ -28,19 +29,16 @@ DAY = 24 * HOUR
 def series_of(
     starts: list[int], closes: list[float], step: str = "1m", calendar: SessionCalendar | None = None
 ) -> BarSeries:
-    start = np.array(starts, dtype=np.int64)
     close = np.array(closes, dtype=np.float64)
-    frame = Timeframe(step)
-    return BarSeries(
-        symbol="A",
-        timeframe=frame,
-        start=start,
-        end=start + frame.ns if calendar is None else calendar.bar_ends(start, frame),
-        open=close - 0.5,
-        high=close + 1,
-        low=close - 0.75,
-        close=close,
-        volume=np.arange(len(close)) + 1.0,
+    return builders.series(
+        close,
+        opens=close - 0.5,
+        highs=close + 1,
+        lows=close - 0.75,
+        volumes=np.arange(len(close)) + 1.0,
+        starts=starts,
+        step=step,
+        calendar=calendar,
         extra={"signal": close * 10},
     )
 

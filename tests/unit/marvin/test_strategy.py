@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import builders
 from weaver import Bar, Fill, Strategy, StrategyCrashed, StrategyError, UnknownSymbol, backtest
 from weaver.costs import Borrow
 from weaver.marvin.order import Position
@@ -78,9 +79,7 @@ def test_cash_and_equity_follow_fills_costs_and_closes(play: Play, make_bars: Ma
 
 @pytest.mark.parametrize("listens", [False, True])
 def test_equity_in_on_bar_is_the_row_of_the_result_to_the_last_bit(make_bars: Make, listens: bool) -> None:
-    rng = np.random.default_rng(5)
-    closes = {name: 100 * np.exp(np.cumsum(rng.normal(0, 0.01, 200))) for name in "AB"}
-    frames = {name: make_bars(close, step="1h") for name, close in closes.items()}
+    frames = {name: make_bars(**builders.random_walk(200, seed), step="1h") for seed, name in enumerate("AB")}
     seen: list[Any] = []
 
     class Trades(Strategy):
@@ -103,8 +102,7 @@ def test_equity_in_on_bar_is_the_row_of_the_result_to_the_last_bit(make_bars: Ma
 
 
 def test_listening_to_fills_changes_no_fill(make_bars: Make) -> None:
-    rng = np.random.default_rng(7)
-    bars = make_bars(100 * np.exp(np.cumsum(rng.normal(0, 0.01, 300))), step="1h")
+    bars = make_bars(**builders.random_walk(300, seed=7), step="1h")
 
     class Trades(Strategy):
         def on_bar(self, bar: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import builders
 from weaver import Strategy, StrategyCrashed, backtest
 from weaver.core.bars import BarSeries
 from weaver.core.instants import to_ns
@@ -22,17 +23,15 @@ START = to_ns("2024-01-01")
 
 def series_of(symbol: str, rows: list[int]) -> BarSeries:
     close = 100.0 + np.arange(len(rows)) * 1.5
-    start = np.array([START + row * MINUTE for row in rows], dtype=np.int64)
-    return BarSeries(
+    return builders.series(
+        close,
+        opens=close - 0.25,
+        highs=close + 1.0,
+        lows=close - 1.0,
+        volumes=np.arange(len(rows)) + 1.0,
         symbol=symbol,
-        timeframe=Timeframe("1m"),
-        start=start,
-        end=start + MINUTE,
-        open=close - 0.25,
-        high=close + 1.0,
-        low=close - 1.0,
-        close=close,
-        volume=np.arange(len(rows)) + 1.0,
+        step="1m",
+        rows=rows,
         extra={"signal": np.array([np.nan if row % 3 == 0 else float(row) for row in rows])},
     )
 

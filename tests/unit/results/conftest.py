@@ -8,38 +8,36 @@ from typing import Any
 import numpy as np
 import pytest
 
+import builders
 from weaver.core.bars import BarSeries
 from weaver.core.instrument import Instrument
 from weaver.core.orders import Fill, Side
-from weaver.core.timeframe import Timeframe
 from weaver.results import RunRecord
-
-DAY = 86_400_000_000_000
-T0 = 19_723 * DAY  # Monday, 2024-01-01
 
 Trade = tuple[int, str, int, float, float]
 """bar index, symbol, signed lots, price, commission"""
 
 
 def make_series(
-    symbol: str, close: Sequence[float], *, timeframe: str = "1d", first: int = T0, instrument: Instrument | None = None
+    symbol: str,
+    close: Sequence[float],
+    *,
+    timeframe: str = "1d",
+    first: int = builders.MONDAY,
+    instrument: Instrument | None = None,
 ) -> BarSeries:
     """Bars whose open is the close before, and whose high and low are one per cent beyond both."""
-    step = Timeframe(timeframe).ns
     values = np.asarray(close, dtype=np.float64)
     opens = np.concatenate((values[:1], values[:-1]))
-    start = first + np.arange(len(values), dtype=np.int64) * step
-    return BarSeries(
+    return builders.series(
+        values,
+        opens=opens,
+        highs=np.maximum(opens, values) * 1.01,
+        lows=np.minimum(opens, values) * 0.99,
         symbol=symbol,
-        timeframe=Timeframe(timeframe),
-        start=start,
-        end=start + step,
-        open=opens,
-        high=np.maximum(opens, values) * 1.01,
-        low=np.minimum(opens, values) * 0.99,
-        close=values,
-        volume=np.full(len(values), 1000.0),
-        instrument=instrument or Instrument(lot=1),
+        step=timeframe,
+        start=first,
+        instrument=instrument,
     )
 
 

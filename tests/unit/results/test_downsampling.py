@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import builders
 from weaver.core.bars import BarSeries
 from weaver.results.downsampling import candles, extremes
 
@@ -31,22 +32,10 @@ def test_first_last_lowest_and_highest_always_survive(numbers: list[float], poin
 
 @given(st.integers(1, 200), st.integers(1, 50))
 def test_merged_candles_keep_open_close_highest_and_lowest(count: int, most: int) -> None:
-    from weaver.core.timeframe import Timeframe
-
     rng = np.random.default_rng(count)
-    open_, close = rng.uniform(50, 60, count), rng.uniform(50, 60, count)
-    start = np.arange(count, dtype=np.int64) * 60_000_000_000
-    bars = BarSeries(
-        symbol="A",
-        timeframe=Timeframe("1m"),
-        start=start,
-        end=start + 60_000_000_000,
-        open=open_,
-        high=np.maximum(open_, close) + 1,
-        low=np.minimum(open_, close) - 1,
-        close=close,
-        volume=np.ones(count),
-    )
+    opens, closes = rng.uniform(50, 60, count), rng.uniform(50, 60, count)
+    highs, lows = np.maximum(opens, closes) + 1, np.minimum(opens, closes) - 1
+    bars = builders.series(closes, opens=opens, highs=highs, lows=lows, step="1m")
     merged = candles(bars, most)
     assert len(merged.start) <= most
     assert (merged.open[0], merged.close[-1]) == (bars.open[0], bars.close[-1])
