@@ -136,7 +136,9 @@ def in_postgres(database_url: str, request: pytest.FixtureRequest) -> None:
 
 
 _LEAVE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-_EMPTY = "TRUNCATE outbox, consumer_offsets, dead_letters, runs RESTART IDENTITY CASCADE"
+_EMPTY = (
+    "TRUNCATE outbox, consumer_offsets, consumer_attempts, dead_letters, runs, orders, fills, results RESTART IDENTITY"
+)
 
 
 def _database(server_url: str, what: str, template: str) -> Iterator[str]:

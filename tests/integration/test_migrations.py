@@ -13,6 +13,9 @@ import asyncpg
 import pytest
 
 from weaver.core.errors import ConfigError, SchemaMismatch, StoreUnavailable
+from weaver.glados.clock.system import SystemClock
+from weaver.glados.wiring import _make_tables
+from weaver.walle.database import Database
 from weaver.walle.migrate import check_drift, downgrade, upgrade
 from weaver.walle.models import Base
 from weaver.walle.schema import REVISION, revision_of
@@ -71,6 +74,38 @@ def test_up_down_and_up_again_with_data_in_it(empty_url: str) -> None:
     upgrade(empty_url)
     assert tables(empty_url) == set(Base.metadata.tables)
     assert ask(empty_url, "INSERT INTO outbox (type, payload) VALUES ('a.B', '{}') RETURNING id") == [1]
+
+
+def test_rows_of_the_version_before_survive_the_upgrade_and_the_way_back(empty_url: str) -> None:
+    upgrade(empty_url, "001")
+    insert_run = "INSERT INTO runs (id, mode, strategy, status, config, lock_key) VALUES ('{}', 'b', 's', 'done', '{{}}', 1) RETURNING 1"
+    insert_fill = (
+        "INSERT INTO fills (run_id, seq, number, symbol, side, ts_ns, quantity, price, commission) "
+        "VALUES ('{}', 1, 1, 'A', 'buy', 0, 1, 1, 0) RETURNING 1"
+    )
+    ask(empty_url, insert_run.format("kept"))
+    ask(empty_url, insert_fill.format("kept"))
+    upgrade(empty_url)
+    assert ask(empty_url, "SELECT run_id FROM fills") == ["kept"]
+    ask(empty_url, insert_fill.format("orphan"))
+    downgrade(empty_url, "001")
+    assert ask(empty_url, "SELECT run_id FROM fills") == ["kept"], "an orphan would break the foreign key"
+    upgrade(empty_url)
+    assert ask(empty_url, "SELECT run_id FROM fills") == ["kept"]
+
+
+def test_the_embedded_database_of_an_older_weaver_is_brought_up_to_date_when_it_is_opened(own_url: str) -> None:
+    lines: list[str] = []
+    downgrade(own_url, "001")
+
+    async def main() -> None:
+        async with Database(own_url, clock=SystemClock()) as database:
+            await _make_tables(database, lines.append)
+            await _make_tables(database, lines.append)
+
+    asyncio.run(main())
+    assert lines == ["bringing the tables up to date ..."]
+    assert tables(own_url) == set(Base.metadata.tables)
 
 
 def test_an_upgrade_of_what_is_up_to_date_changes_nothing(own_url: str) -> None:

@@ -150,6 +150,12 @@ def test_two_runs_over_the_same_bars_keep_them_once_until_both_are_gone(store: N
     assert list(bars.iterdir()) == []
     assert ask(lambda store: store.runs.newest()) == []
 
+    async def rows(opened: OpenStore) -> int:
+        async with opened.database.connection() as connection:
+            return await connection.fetchval("SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM fills)")
+
+    assert ask(rows) == 0
+
 
 def test_bars_that_another_run_comes_to_need_while_they_are_being_removed_stay(
     store: None, monkeypatch: pytest.MonkeyPatch

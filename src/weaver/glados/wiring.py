@@ -14,7 +14,7 @@ from weaver.walle.consumer_store import PostgresConsumerStore
 from weaver.walle.database import Database
 from weaver.walle.log.event_log import PostgresEventLog
 from weaver.walle.runs import RunStore
-from weaver.walle.schema import revision_of
+from weaver.walle.schema import REVISION, revision_of
 
 _PATIENCE_S = 3.0
 """How long a command, or a recording, tries to reach a server that does not answer: a restart takes a second or two."""
@@ -39,8 +39,8 @@ async def open_store(
     """The store that `settings` name (the default: those of this machine and folder): a database of one's own, or else the
     embedded server, which is started where it is not running.
 
-    The tables of a new embedded database are made; an older schema is told with what to run (SchemaMismatch). `say` hears
-    what takes long.
+    The tables of the embedded database are created and kept up to date. A database of your own whose tables are older
+    raises SchemaMismatch, which names the command to run. `say` is called with a line before a step that takes long.
     """
     settings = settings or Settings.load()
     wanted = settings.database
@@ -69,14 +69,16 @@ async def open_store(
 
 
 async def _make_tables(database: Database, say: Callable[[str], None] | None) -> None:
+    """Create the tables of a new embedded database, or bring those of an older Weaver up to date."""
     connection = await database.connect()
     try:
-        new = await revision_of(connection) is None
+        revision = await revision_of(connection)
     finally:
         await connection.close()
-    if new:
+    if revision is None or revision < REVISION:
         if say is not None:
-            say("making the tables of a new database ...")
+            what = "making the tables of a new database" if revision is None else "bringing the tables up to date"
+            say(f"{what} ...")
         from weaver.walle.migrate import upgrade
 
         await asyncio.to_thread(upgrade, database.url)

@@ -1,6 +1,7 @@
-"""Models: the tables, as SQLAlchemy sees them. Migrations make them; a test compares the two.
+"""The tables as SQLAlchemy models. The migrations create them; a test compares the two.
 
-The log itself is written and read by plain SQL (event_log.py), for its speed; runs and what they leave come through here.
+Weaver itself reads and writes by plain SQL (`log/event_log.py`, `runs.py`, `consumer_store.py`), which is faster. The models
+serve Alembic and code of yours that uses SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,17 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-__all__ = ["Base", "ConsumerOffset", "DeadLetterRow", "FillRow", "OrderRow", "OutboxEvent", "ResultRow", "Run"]
+__all__ = [
+    "Base",
+    "ConsumerAttempt",
+    "ConsumerOffset",
+    "DeadLetterRow",
+    "FillRow",
+    "OrderRow",
+    "OutboxEvent",
+    "ResultRow",
+    "Run",
+]
 
 
 class Base(DeclarativeBase):
@@ -64,8 +75,19 @@ class ConsumerOffset(Base):
         return f"<ConsumerOffset {self.consumer_id} {self.last_offset}>"
 
 
+class ConsumerAttempt(Base):
+    """The event that a consumer was about to handle when it last reported, and how often it has begun with it."""
+
+    __tablename__ = "consumer_attempts"
+
+    consumer_id: Mapped[str] = mapped_column(String(100), primary_key=True)
+    event_offset: Mapped[int] = mapped_column(BigInteger)
+    attempts: Mapped[int] = mapped_column(Integer)
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
 class DeadLetterRow(Base):
-    """An event that a consumer could not deal with."""
+    """An event that a consumer failed to handle."""
 
     __tablename__ = "dead_letters"
     __table_args__ = (Index("idx_dead_letters_consumer", "consumer_id", "id"),)
@@ -104,7 +126,7 @@ class OrderRow(Base):
 
     __tablename__ = "orders"
 
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(100), primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     symbol: Mapped[str] = mapped_column(Text)
     side: Mapped[str] = mapped_column(String(4))
@@ -124,7 +146,7 @@ class FillRow(Base):
 
     __tablename__ = "fills"
 
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(100), primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger)
     symbol: Mapped[str] = mapped_column(Text)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from weaver.core.errors import ConfigError
+from weaver.core.errors import ConfigError, StoreError
 from weaver.core.instants import from_ns
 from weaver.walle.database import Database, DatabaseTransaction
 
@@ -116,6 +116,9 @@ class RunStore:
         filled_quantity, average_price), of `fills` (seq, number, symbol, side, ts_ns, quantity, price, commission, tag).
         """
         connection = transaction.connection
+        # Instead of a foreign key, which would cost a trigger for each row: the run cannot be deleted meanwhile.
+        if await connection.fetchval("SELECT 1 FROM runs WHERE id = $1 FOR KEY SHARE", run_id) is None:
+            raise StoreError(f"run {run_id} is not in the store (any more): it was deleted while it was being recorded")
         if orders:
             await connection.copy_records_to_table(
                 "orders", records=[(run_id, *row) for row in orders], columns=_ORDER_COLUMNS
@@ -191,9 +194,12 @@ class RunStore:
 
     async def delete(self, run_id: str) -> bool:
         """Remove the run with its orders, fills and result; its events stay in the log. False: there is none."""
-        async with self._database.connection() as connection:
-            told: str = await connection.execute("DELETE FROM runs WHERE id = $1", run_id)
-        return told == "DELETE 1"
+        async with self._database.transaction() as transaction:
+            connection = transaction.connection
+            deleted: str = await connection.execute("DELETE FROM runs WHERE id = $1", run_id)
+            await connection.execute("DELETE FROM orders WHERE run_id = $1", run_id)
+            await connection.execute("DELETE FROM fills WHERE run_id = $1", run_id)
+        return deleted == "DELETE 1"
 
 
 def _row(row: Sequence[Any]) -> RunRow:
