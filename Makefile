@@ -1,5 +1,5 @@
-# Everything runs in a virtual environment of its own, made from the hashed lock when it is missing or out of date.
-# VENV= puts it elsewhere, PYTHON= names the interpreter (3.11 or newer), ARGS= is handed on (make test ARGS="-k limit").
+# Every target runs in a virtual environment, which is made from the hashed lock when it is missing or out of date.
+# VENV= sets its folder, PYTHON= the interpreter (3.11 or newer), ARGS= is passed on (make test ARGS="-k limit").
 
 VENV ?= .venv
 PY = "$(VENV)/bin/python"
@@ -16,15 +16,15 @@ unexport PYTHONPATH PYTHONHOME
 
 help:
 	@echo "make demo    backtest examples/sma_cross.py on real prices and write reports/demo.html"
-	@echo "make test    run the tests                     (ARGS=\"-k limit\" is handed to pytest)"
-	@echo "make stress  the event log under stress for WEAVER_STRESS=60 seconds, with the wrong readers as a control"
-	@echo "make check   style, types, layers              (make format mends what a machine can)"
-	@echo "make coverage  branch coverage: clocks and values 98 % at least, log and store 90 %"
-	@echo "make bench   measure the speed against peers"
-	@echo "make bench-recording  measure what it costs that a run is kept"
-	@echo "make bench-log  measure the event log against peers, on one PostgreSQL"
-	@echo "make lock    renew the locks from pyproject.toml"
-	@echo "make clean   remove everything that make has made"
+	@echo "make test    run the tests                     (ARGS=\"-k limit\" is passed to pytest)"
+	@echo "make stress  stress the event log for WEAVER_STRESS=60 seconds, with deliberately wrong readers as a control"
+	@echo "make check   check style, types and layers     (make format fixes formatting)"
+	@echo "make coverage  require branch coverage: 98 % of core and clocks, 90 % of log and store"
+	@echo "make bench   measure speed, with other backtesters in the same run"
+	@echo "make bench-recording  measure the cost of recording a run"
+	@echo "make bench-log  measure the event log, with other libraries on the same PostgreSQL"
+	@echo "make lock    update the lock files from pyproject.toml"
+	@echo "make clean   remove all files that make created"
 
 demo:
 	@scripts/setup demo
