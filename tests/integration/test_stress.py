@@ -152,10 +152,10 @@ class Run:
         self.ended = {"COMMIT": 0, "ROLLBACK": 0}
         self.bursts = 0
         self._started = self._lull = 0
-        self._last_ns = self.clock.now_ns() + int(SECONDS * NS_PER_SECOND)
+        self._last_ns = self.clock.elapsed_ns() + int(SECONDS * NS_PER_SECOND)
 
     def _more(self) -> bool:
-        return self.clock.now_ns() < self._last_ns if SECONDS else self._started < TRANSACTIONS
+        return self.clock.elapsed_ns() < self._last_ns if SECONDS else self._started < TRANSACTIONS
 
     def next_number(self) -> int | None:
         if not self._more() or self._started >= self._lull:

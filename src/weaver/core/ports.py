@@ -1,7 +1,12 @@
-"""Ports of time: what everything above core may ask of a clock, and nothing more.
+"""Ports of time: what the packages above core may ask of a clock.
 
-A `Clock` tells the time and waits; a `TickSource` says when bars are complete. Both are handed in by wiring; who needs one
-never imports the clock that implements it. `run_until` builds a timeout from a `Clock`, so that a test clock drives it.
+A `Clock` reads the time and waits. It knows two times, which differ when the wall clock is set:
+
+- wall time (`now_ns`, `sleep_until`, `call_at`) is for time stamps and bar boundaries only;
+- elapsed time (`elapsed_ns`, `call_after`, `sleep_for`, `run_within`) is for every length of time: timeouts, polling,
+  back-off, leases. Setting the wall clock does not change it.
+
+A `TickSource` announces complete bars. Clocks and tick sources are passed in; their users never import an implementation.
 """
 
 from __future__ import annotations
@@ -13,13 +18,22 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from weaver.core.timeframe import Timeframe
 
-__all__ = ["Clock", "Tick", "TickCallback", "TickSource", "Unschedule", "Unsubscribe", "run_until"]
+__all__ = [
+    "Clock",
+    "Tick",
+    "TickCallback",
+    "TickSource",
+    "Unschedule",
+    "Unsubscribe",
+    "run_within",
+    "sleep_for",
+]
 
 Unschedule = Callable[[], None]
-"""Takes back what was scheduled; does nothing when it has already run or was taken back before."""
+"""Cancels a scheduled call; does nothing when the call has run or was cancelled before."""
 
 Unsubscribe = Callable[[], None]
-"""Ends a subscription; doing it twice does nothing."""
+"""Ends a subscription; calling it twice does nothing."""
 
 _T = TypeVar("_T")
 
@@ -46,18 +60,39 @@ TickCallback = Callable[[Tick], Awaitable[None] | None]
 
 @runtime_checkable
 class Clock(Protocol):
-    """The time, and waiting for it. Instants are int nanoseconds since 1970-01-01 UTC."""
+    """Wall time, elapsed time, and waiting by either. All values are int nanoseconds."""
 
     def now_ns(self) -> int:
-        """What time it is."""
+        """Return wall time in nanoseconds since 1970-01-01 UTC. It jumps when the clock is set."""
+        ...
+
+    def elapsed_ns(self) -> int:
+        """Return nanoseconds since an arbitrary start, for measuring lengths of time.
+
+        It never goes back, ignores changes of the wall clock, and counts the time while the machine was suspended
+        (where the system tells).
+        """
         ...
 
     async def sleep_until(self, ts_ns: int) -> None:
-        """Return at `ts_ns` or as soon after it as can be, never before; at once when it has passed."""
+        """Return at wall time `ts_ns` or as soon as possible after it, never before; at once when it has passed.
+
+        For bar boundaries. To wait for a length of time use `sleep_for`.
+        """
         ...
 
     def call_at(self, ts_ns: int, callback: Callable[[], None]) -> Unschedule:
-        """Call `callback` once on the running event loop, at `ts_ns` or as soon after it as can be, never before."""
+        """Call `callback` once on the running event loop, at wall time `ts_ns` or as soon as possible after it.
+
+        It is never called before, and soon when `ts_ns` has passed.
+        """
+        ...
+
+    def call_after(self, delay_ns: int, callback: Callable[[], None]) -> Unschedule:
+        """Call `callback` once on the running event loop after `delay_ns` of elapsed time, never before.
+
+        It is called soon when `delay_ns` is zero or negative.
+        """
         ...
 
 
@@ -79,11 +114,21 @@ class TickSource(Protocol):
         ...
 
 
-async def run_until(clock: Clock, ts_ns: int, awaitable: Awaitable[_T]) -> _T:
-    """The result of `awaitable`, or `TimeoutError` (and `awaitable` cancelled) once `clock` reaches `ts_ns`."""
-    async with asyncio.timeout(None) as scope:  # noqa: TID251 - without a time of its own
-        # Zero lies in the past of every event loop's own time, so this means "now" without reading a second clock.
-        cancel = clock.call_at(ts_ns, lambda: scope.reschedule(0.0))
+async def sleep_for(clock: Clock, delay_ns: int) -> None:
+    """Return after `delay_ns` of elapsed time on `clock`; soon when it is zero or negative."""
+    woken = asyncio.get_running_loop().create_future()
+    cancel = clock.call_after(delay_ns, lambda: None if woken.done() else woken.set_result(None))
+    try:
+        await woken
+    finally:
+        cancel()
+
+
+async def run_within(clock: Clock, delay_ns: int, awaitable: Awaitable[_T]) -> _T:
+    """Return the result of `awaitable`; cancel it and raise `TimeoutError` after `delay_ns` of elapsed time on `clock`."""
+    async with asyncio.timeout(None) as scope:  # noqa: TID251 - a scope without a time of its own
+        # Zero is in the past of every event loop's own time, so this means "now" without reading a second clock.
+        cancel = clock.call_after(delay_ns, lambda: scope.reschedule(0.0))
         try:
             return await awaitable
         finally:

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from weaver.core.errors import ConfigError, DatabaseDiskFull, LeaseLost, OutcomeUnknown, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
-from weaver.core.ports import Clock
+from weaver.core.ports import Clock, sleep_for
 from weaver.events.consumer_store import ConsumerStore, Lease, letter_of
 from weaver.events.envelope import StoredEvent
 from weaver.events.log import MOST_EVENTS, EventBatch, EventFilter, EventLog, Transaction, check_offset
@@ -182,7 +182,7 @@ class EventConsumer:
         self.state = ConsumerState.RUNNING
         stream = self._log.batches(types=self._types, from_offset=self.offset, most=self._batch, empty=True)
         batches = _Batches(stream)
-        noted_ns = self._clock.now_ns()
+        noted_ns = self._clock.elapsed_ns()
         try:
             while True:
                 batch = await batches.next(self._again)
@@ -196,11 +196,11 @@ class EventConsumer:
                     if not await self._handle(batch):
                         self.state = ConsumerState.HALTED
                         return True
-                elif batch.upto - self.offset >= self._batch or self._clock.now_ns() - noted_ns >= NS_PER_SECOND:
+                elif batch.upto - self.offset >= self._batch or self._clock.elapsed_ns() - noted_ns >= NS_PER_SECOND:
                     # Others' events are dealt with by passing over them: it must not look as if this consumer were behind,
                     # nor keep them from being pruned. Noted now and then, for each note is a transaction.
                     await self._pass_over(batch.upto)
-                    noted_ns = self._clock.now_ns()
+                    noted_ns = self._clock.elapsed_ns()
         except _Moved:
             return False
         finally:
@@ -281,7 +281,7 @@ class EventConsumer:
                 yield transaction
 
     async def _pause(self, ns: int) -> None:
-        await self._clock.sleep_until(self._clock.now_ns() + ns)
+        await sleep_for(self._clock, ns)
 
 
 class _Batches:

@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from weaver.core.errors import ConfigError, LeaseLost
 from weaver.core.instants import NS_PER_SECOND
+from weaver.core.ports import sleep_for
 from weaver.events.consumer_store import DeadLetter
 from weaver.events.log import Transaction
 from weaver.events.offsets import check_consumer
@@ -93,13 +94,12 @@ class PostgresConsumerStore:
     async def lease(self, consumer_id: str) -> AsyncIterator[_AdvisoryLease]:
         """Wait until nobody else holds the name, and hold it for the block. Raises StoreUnavailable."""
         check_consumer(consumer_id)
-        clock = self._database.clock
         connection = await self._database.connect(application_name=f"weaver consumer {consumer_id}"[:63])
         lease = _AdvisoryLease()
         try:
             with named_errors(self._database.url):
                 while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _key(consumer_id)):
-                    await clock.sleep_until(clock.now_ns() + self._retry_ns)
+                    await sleep_for(self._database.clock, self._retry_ns)
             connection.add_termination_listener(lambda _: setattr(lease, "lost", True))
             yield lease
         finally:

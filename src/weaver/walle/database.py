@@ -26,7 +26,7 @@ from weaver.core.errors import (
     StoreUnavailable,
 )
 from weaver.core.instants import NS_PER_SECOND
-from weaver.core.ports import Clock, run_until
+from weaver.core.ports import Clock, run_within, sleep_for
 from weaver.walle.schema import check_schema
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Database:
 
     async def _patiently(self, attempt: Callable[[], Any]) -> Any:
         """`attempt`, again and again while the server is away, until the patience ends."""
-        pause, last = _FIRST_PAUSE_NS, self.clock.now_ns() + self._patience_ns
+        pause, last = _FIRST_PAUSE_NS, self.clock.elapsed_ns() + self._patience_ns
         while True:
             try:
                 return await attempt()
@@ -224,13 +224,13 @@ class Database:
             except (*BROKEN, asyncpg.TooManyConnectionsError, TimeoutError) as error:
                 if isinstance(error, asyncpg.InterfaceError) and "pool is clos" in str(error):
                     raise StoreError(f"{self!r} is closed") from error
-                now = self.clock.now_ns()
+                now = self.clock.elapsed_ns()
                 if now >= last or isinstance(error, socket.gaierror):  # no such host: nor will there be one in a second
                     raise StoreUnavailable(
                         f"{describe_url(self.url)} cannot be reached: {_first_line(error)}; is it running? "
                         "(weaver db status; or is DB_URL right?)"
                     ) from error
-                await self.clock.sleep_until(min(now + pause, last))
+                await sleep_for(self.clock, min(pause, last - now))
                 pause = min(2 * pause, _LONGEST_PAUSE_NS)
 
     # SQLAlchemy's.
@@ -285,8 +285,7 @@ class Database:
         self._closed = True
         if self._pool is not None:  # which stays: whoever still uses a connection gives it back there
             try:
-                bound = self.clock.now_ns() + _LONGEST_CLOSE_NS
-                await run_until(self.clock, bound, asyncio.shield(self._pool.close()))
+                await run_within(self.clock, _LONGEST_CLOSE_NS, asyncio.shield(self._pool.close()))
             except (TimeoutError, *BROKEN):  # somebody keeps a connection, or it is gone
                 self._pool.terminate()
         engine, self._engine = self._engine, None

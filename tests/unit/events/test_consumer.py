@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from weaver.core.errors import OutcomeUnknown, StoreUnavailable
+from weaver.core.ports import sleep_for
 from weaver.events.consumer import ConsumerState, EventConsumer
 from weaver.events.consumer_store import InMemoryConsumerStore, letter_of
 from weaver.events.envelope import StoredEvent
@@ -26,7 +27,7 @@ def test_the_pauses_between_tries_double_up_to_half_a_minute() -> None:
     times: list[float] = []
 
     async def handler(stored: StoredEvent, transaction: Any) -> None:
-        times.append(clock.now_ns() / SECOND)
+        times.append(clock.elapsed_ns() / SECOND)
         raise KeyError("x")
 
     async def main() -> EventConsumer:
@@ -44,6 +45,30 @@ def test_the_pauses_between_tries_double_up_to_half_a_minute() -> None:
     clock.run(main())
     pauses = [round(after - before, 3) for before, after in pairwise(times)]
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_pauses_between_tries_are_as_long_when_the_wall_clock_is_set(hours: int) -> None:
+    clock = ControllableClock()
+    times: list[float] = []
+
+    async def handler(stored: StoredEvent, transaction: Any) -> None:
+        times.append(clock.elapsed_ns() / SECOND)
+        clock.call_after(SECOND // 2, lambda: clock.set_wall_time(clock.now_ns() + hours * 3600 * SECOND))
+        raise KeyError("x")
+
+    async def main() -> None:
+        log, store = InMemoryEventLog(), InMemoryConsumerStore()
+        await log.append(note(1))
+        consumer = EventConsumer(
+            "one", handler, log=log, desk=store, clock=clock, attempts=4, pause_ns=SECOND, poison="halt"
+        )
+        consumer.start()
+        await consumer.wait_ended()
+        await consumer.stop()
+
+    clock.run(main())
+    assert [after - before for before, after in pairwise(times)] == [1, 2, 4]
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), OutcomeUnknown("cut")])
@@ -72,7 +97,7 @@ def test_while_the_store_is_away_the_consumer_waits_and_blames_no_event(error: E
         consumer = EventConsumer("one", handler, log=log, desk=desk, clock=clock, attempts=1)
         consumer.start()
         while consumer.handled < 2:
-            await clock.sleep_until(clock.now_ns() + SECOND)
+            await sleep_for(clock, SECOND)
         await consumer.stop()
         assert seen == [1, 2] * 4
         assert await desk.dead_letters() == []

@@ -1,20 +1,21 @@
 """Deadlines: callbacks in the order of their instants, and of their registration where instants are equal.
 
-A heap that does not know what time it is; the clocks that hold one say when to take what is due.
+A heap that does not read a clock: the clocks that hold one pass the time to `take`.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 from weaver.core.ports import Unschedule
 
 __all__ = ["Deadlines"]
 
-# A timeout is nearly always taken back, long before its instant. From so many on, and once they are the most, what was
-# taken back is thrown out of the heap, so that it holds at most twice what anybody waits for.
-_TAKEN_BACK_KEPT = 64
+# A timeout is nearly always cancelled, long before its instant. Cancelled entries are removed once there are more than this
+# many and they are the majority, so that the heap holds at most twice the pending deadlines.
+_CANCELLED_KEPT = 64
 
 
 class _Deadline:
@@ -26,7 +27,7 @@ class _Deadline:
         self.callback: Callable[[], None] | None = callback
 
     def run(self) -> None:
-        """Call the callback, once, unless it was taken back: also between the moment when it was due and this one."""
+        """Call the callback, once, unless it was cancelled, also after it was taken from the heap."""
         callback, self.callback = self.callback, None
         if callback is not None:
             callback()
@@ -36,46 +37,53 @@ class _Deadline:
 
 
 class Deadlines:
-    """A heap of callbacks by instant (int nanoseconds since 1970-01-01 UTC)."""
+    """A heap of callbacks by instant (int nanoseconds of one kind of time).
 
-    def __init__(self) -> None:
+    Two heaps that take their numbers from one `numbers` can be merged in the order of registration.
+    """
+
+    def __init__(self, numbers: Iterator[int] | None = None) -> None:
         self._heap: list[_Deadline] = []
-        self._count = 0
-        self._taken_back = 0
+        self._numbers = itertools.count() if numbers is None else numbers
+        self._cancelled = 0
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def add(self, ts_ns: int, callback: Callable[[], None]) -> Unschedule:
-        """Have `callback` at `ts_ns`; the returned function takes it back."""
-        deadline = _Deadline(ts_ns, self._count, callback)
-        self._count += 1
+        """Register `callback` for `ts_ns`; return the function that cancels it."""
+        deadline = _Deadline(ts_ns, next(self._numbers), callback)
         heapq.heappush(self._heap, deadline)
 
         def cancel() -> None:
             if deadline.callback is not None:
                 deadline.callback = None
-                self._taken_back += 1
+                self._cancelled += 1
                 self._tidy()
 
         return cancel
 
     def _tidy(self) -> None:
-        if self._taken_back > max(_TAKEN_BACK_KEPT, len(self._heap) // 2):
+        if self._cancelled > max(_CANCELLED_KEPT, len(self._heap) // 2):
             self._heap = [deadline for deadline in self._heap if deadline.callback is not None]
             heapq.heapify(self._heap)
-            self._taken_back = 0
+            self._cancelled = 0
 
     def next_ns(self) -> int | None:
-        """The earliest instant that anything waits for, or None."""
+        """Return the earliest pending instant, or None."""
         while self._heap and self._heap[0].callback is None:
             heapq.heappop(self._heap)
         return self._heap[0].ts_ns if self._heap else None
 
-    def take(self, now_ns: int) -> Callable[[], None] | None:
-        """The first callback that is due at `now_ns`, removed; None when there is none.
+    def due_number(self, now_ns: int) -> int | None:
+        """Return the registration number of the callback that `take` would return; None where none is due."""
+        next_ns = self.next_ns()
+        return None if next_ns is None or next_ns > now_ns else self._heap[0].number
 
-        Whoever calls it later than now need not look whether it was taken back meanwhile: then it does nothing.
+    def take(self, now_ns: int) -> Callable[[], None] | None:
+        """Remove and return the first callback that is due at `now_ns`; None where none is due.
+
+        The returned function does nothing if the deadline is cancelled before it is called.
         """
         next_ns = self.next_ns()
         if next_ns is None or next_ns > now_ns:

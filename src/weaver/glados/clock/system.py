@@ -1,7 +1,8 @@
-"""SystemClock: the `Clock` port on real time, beside a stopwatch and the maker of run ids.
+"""SystemClock: the `Clock` port on the machine's time; also the stopwatch and the generator of run ids.
 
-`sleep_until` and `call_at` follow the wall clock, also when it is set, and never fire early. Each event loop has its own
-deadlines; an alarm exists only while something waits.
+`sleep_until` and `call_at` follow the wall clock, also when it is set; `call_after` follows elapsed time, which setting the
+clock does not change. None of them fires early. Each event loop has its own deadlines. An alarm exists only while a
+deadline is pending.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from weaver.core.instants import NS_PER_SECOND, from_ns
 from weaver.core.ports import Unschedule
 from weaver.glados.clock.alarm import Alarm, AlarmFactory, default_alarm
 from weaver.glados.clock.deadlines import Deadlines
-from weaver.glados.clock.time_source import SystemTime, TimeSource
+from weaver.glados.clock.time_source import SystemTime, TimeKind, TimeSource
 
 __all__ = ["RunIds", "SystemClock", "new_run_id", "stopwatch_ns"]
 
@@ -26,11 +28,13 @@ _ID_RANDOM = 8
 
 
 class _LoopDeadlines:
-    """The deadlines of one event loop, with an alarm while there are any."""
+    """The deadlines of one event loop by one kind of time, with an alarm while there are any."""
 
-    def __init__(self, source: TimeSource, make_alarm: AlarmFactory) -> None:
+    def __init__(self, source: TimeSource, make_alarm: AlarmFactory, kind: TimeKind) -> None:
         self._source = source
         self._make_alarm = make_alarm
+        self._kind = kind
+        self._read = source.wall_ns if kind is TimeKind.WALL else source.elapsed_ns
         self._deadlines = Deadlines()
         self._alarm: Alarm | None = None
         self._armed_ns: int | None = None
@@ -45,12 +49,15 @@ class _LoopDeadlines:
 
         return forget
 
+    def add_after(self, delay_ns: int, callback: Callable[[], None]) -> Unschedule:
+        return self.add(self._read() + delay_ns, callback)
+
     def _wake(self) -> None:
         self._armed_ns = None
-        now = self._source.wall_ns()
+        now = self._read()
         loop = asyncio.get_running_loop()
         while (callback := self._deadlines.take(now)) is not None:
-            # Through the loop, so that one callback that raises is reported there and hurts no other.
+            # Through the loop, so that an error in one callback is reported there and does not affect the others.
             loop.call_soon(callback)
         self._arm()
 
@@ -63,9 +70,16 @@ class _LoopDeadlines:
             self._armed_ns = None
         elif next_ns != self._armed_ns:
             if self._alarm is None:
-                self._alarm = self._make_alarm(self._source, self._wake)
+                self._alarm = self._make_alarm(self._source, self._wake, self._kind)
             self._armed_ns = next_ns
             self._alarm.arm(next_ns)
+
+
+class _LoopTimes(NamedTuple):
+    """The deadlines of one event loop."""
+
+    wall: _LoopDeadlines
+    elapsed: _LoopDeadlines
 
 
 class SystemClock:
@@ -74,14 +88,18 @@ class SystemClock:
     def __init__(self, source: TimeSource | None = None, alarm: AlarmFactory | None = None) -> None:
         self._source = source or SystemTime()
         self._make_alarm = alarm or default_alarm
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopDeadlines] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopTimes] = WeakKeyDictionary()
 
     def now_ns(self) -> int:
-        """Wall time in nanoseconds since 1970-01-01 UTC."""
+        """Return wall time in nanoseconds since 1970-01-01 UTC."""
         return self._source.wall_ns()
 
+    def elapsed_ns(self) -> int:
+        """Return nanoseconds since an arbitrary start, time suspended included. Setting the wall clock changes nothing."""
+        return self._source.elapsed_ns()
+
     async def sleep_until(self, ts_ns: int) -> None:
-        """Return at `ts_ns` or as soon after it as can be, never before; at once when it has passed."""
+        """Return at wall time `ts_ns` or as soon as possible after it, never before; at once when it has passed."""
         woken = asyncio.get_running_loop().create_future()
         cancel = self.call_at(ts_ns, lambda: None if woken.done() else woken.set_result(None))
         try:
@@ -90,21 +108,30 @@ class SystemClock:
             cancel()
 
     def call_at(self, ts_ns: int, callback: Callable[[], None]) -> Unschedule:
-        """Call `callback` once on the running event loop, at `ts_ns` or as soon after it as can be, never before."""
+        """Call `callback` once on the running event loop, at wall time `ts_ns` or as soon as possible after it."""
+        return self._deadlines().wall.add(ts_ns, callback)
+
+    def call_after(self, delay_ns: int, callback: Callable[[], None]) -> Unschedule:
+        """Call `callback` once on the running event loop after `delay_ns` of elapsed time, never before."""
+        return self._deadlines().elapsed.add_after(delay_ns, callback)
+
+    def _deadlines(self) -> _LoopTimes:
         loop = asyncio.get_running_loop()
-        deadlines = self._loops.get(loop)
-        if deadlines is None:
-            deadlines = self._loops[loop] = _LoopDeadlines(self._source, self._make_alarm)
-        return deadlines.add(ts_ns, callback)
+        times = self._loops.get(loop)
+        if times is None:
+            times = self._loops[loop] = _LoopTimes(
+                *(_LoopDeadlines(self._source, self._make_alarm, kind) for kind in TimeKind)
+            )
+        return times
 
 
 def stopwatch_ns() -> int:
-    """Nanoseconds since an arbitrary start, for measuring how long something takes; never jumps."""
+    """Return nanoseconds since an arbitrary start, for measuring how long something takes; never jumps."""
     return time.perf_counter_ns()
 
 
 class RunIds:
-    """Makes run ids by a time source."""
+    """Generates run ids from a time source."""
 
     def __init__(self, source: TimeSource | None = None) -> None:
         self._source = source or SystemTime()
@@ -112,19 +139,19 @@ class RunIds:
         self._last_us = 0
 
     def new(self) -> str:
-        """A new id; see `new_run_id`."""
+        """Return a new id; see `new_run_id`."""
         with self._lock:
             self._last_us = max(self._last_us + 1, self._source.wall_ns() // 1000)
-            made = from_ns(self._last_us * (NS_PER_SECOND // 1_000_000))
-        return f"{made:%Y%m%dT%H%M%S%f}Z-{''.join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_RANDOM))}"
+            created = from_ns(self._last_us * (NS_PER_SECOND // 1_000_000))
+        return f"{created:%Y%m%dT%H%M%S%f}Z-{''.join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_RANDOM))}"
 
 
 _run_ids = RunIds()
 
 
 def new_run_id() -> str:
-    """A new id such as `20240301T093000123456Z-7k2m9q4x`: sorts by the time it was made (UTC), unique by 40 random bits.
+    """Return a new id such as `20240301T093000123456Z-7k2m9q4x`: creation time (UTC) and 40 random bits.
 
-    Ids of one process sort in the order in which they were made, even within a microsecond or when the clock is set back.
+    Ids sort by creation time. Those of one process sort in order of creation even when the clock is set back.
     """
     return _run_ids.new()

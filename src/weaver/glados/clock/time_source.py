@@ -1,41 +1,64 @@
-"""Time source: where real time comes from, as a parameter, so that a test can move it.
+"""Time source: the clocks of the machine, as a parameter, so that a test can replace them.
 
-Three readings tell a step of the wall clock from a suspend of the machine: wall time jumps in both, running time stands
-still in both, and only a suspend adds to the time slept.
+Three readings distinguish a step of the wall clock from a suspended machine. In both, wall time jumps and running time
+does not. Only a suspend adds to the time slept.
 """
 
 from __future__ import annotations
 
 import time
+from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-__all__ = ["Reading", "SystemTime", "TimeSource"]
+__all__ = ["Reading", "SystemTime", "TimeKind", "TimeSource"]
 
-# Two clocks cannot be read at the same instant. A process that is put aside between the two looks again, a few times.
+# Two clocks cannot be read at the same instant. If the process was interrupted between the two, read again, a few times.
 _APART_NS = 1_000_000
 _LOOKS = 4
 
 
+class TimeKind(IntEnum):
+    """The two times that code can wait by."""
+
+    WALL = 0
+    """Time of day, in nanoseconds since 1970-01-01 UTC; jumps when the clock is set."""
+    ELAPSED = 1
+    """Nanoseconds since an arbitrary start; never jumps, and passes while the machine is suspended."""
+
+
 class Reading(NamedTuple):
-    """One look at the clocks, in nanoseconds."""
+    """All clocks at one moment, in nanoseconds."""
 
     wall: int
     """Since 1970-01-01 UTC; may jump."""
     running: int
-    """Since an arbitrary start; never jumps, and stands still while the machine is suspended (where that can be told)."""
+    """Since an arbitrary start; never jumps, and stops while the machine is suspended (where the system tells)."""
     slept: int
-    """Time spent suspended, since an arbitrary start; always 0 where the system does not tell."""
+    """Time spent suspended, since an arbitrary start; constant where the system does not tell."""
+
+    @property
+    def elapsed(self) -> int:
+        """Running and suspended time together."""
+        return self.running + self.slept
+
+    def of(self, kind: TimeKind) -> int:
+        """Return the wall or the elapsed time."""
+        return self.wall if kind is TimeKind.WALL else self.elapsed
 
 
 class TimeSource(Protocol):
-    """What a real-time clock reads and, without an event loop, waits by."""
+    """The clocks that a real-time clock reads, and how it waits without an event loop."""
 
     def wall_ns(self) -> int:
-        """Wall time in nanoseconds since 1970-01-01 UTC."""
+        """Return wall time in nanoseconds since 1970-01-01 UTC."""
+        ...
+
+    def elapsed_ns(self) -> int:
+        """Return nanoseconds since an arbitrary start, time suspended included. Setting the wall clock changes nothing."""
         ...
 
     def read(self) -> Reading:
-        """All readings at one moment."""
+        """Return all readings of one moment."""
         ...
 
     def sleep(self, ns: int) -> None:
@@ -44,14 +67,18 @@ class TimeSource(Protocol):
 
 
 class SystemTime:
-    """The clocks of this machine."""
+    """The clocks of this machine. Elapsed time is CLOCK_BOOTTIME on Linux and the monotonic clock elsewhere."""
 
     def wall_ns(self) -> int:
-        """Wall time in nanoseconds since 1970-01-01 UTC."""
+        """Return wall time in nanoseconds since 1970-01-01 UTC."""
         return time.time_ns()
 
+    def elapsed_ns(self) -> int:
+        """Return nanoseconds since an arbitrary start, time suspended included where the system tells."""
+        return _boot_ns()
+
     def read(self) -> Reading:
-        """All readings at one moment; the time slept is known on Linux, from CLOCK_BOOTTIME."""
+        """Return all readings of one moment; the time slept is known on Linux, from CLOCK_BOOTTIME."""
         for _ in range(_LOOKS):
             running = time.monotonic_ns()
             reading = Reading(time.time_ns(), running, _boot_ns() - running)
@@ -65,7 +92,7 @@ class SystemTime:
 
 
 def _boot_ns() -> int:
-    """Time since boot with suspends counted, where the system has such a clock; else the running time."""
+    """Return the time since boot, suspends included, where the system has such a clock; else the running time."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     return time.monotonic_ns()

@@ -1,7 +1,8 @@
-"""Timerfd: an absolute CLOCK_REALTIME timer of the Linux kernel as an alarm on the event loop.
+"""Timerfd: an absolute timer of the Linux kernel as an alarm on the event loop.
 
-It fires within a fraction of a millisecond whatever the length of the wait, and at once (read fails with ECANCELED) when
-the wall clock is set or the machine wakes from a suspend. From Python 3.13 `os` has the calls; before, the C library.
+It fires within a fraction of a millisecond, however long the wait. A timer of wall time (CLOCK_REALTIME) also fires at once
+(read fails with ECANCELED) when the wall clock is set or the machine wakes from a suspend. A timer of elapsed time
+(CLOCK_BOOTTIME) ignores the wall clock. The calls are those of `os` from Python 3.13, and of the C library before.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ import ctypes
 import errno
 import os
 import sys
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 from weaver.core.instants import NS_PER_SECOND
-from weaver.glados.clock.time_source import TimeSource
+from weaver.glados.clock.time_source import TimeKind, TimeSource
 
 __all__ = ["TimerCalls", "TimerfdAlarm", "libc_calls", "os_calls", "system_calls"]
 
@@ -24,18 +24,19 @@ __all__ = ["TimerCalls", "TimerfdAlarm", "libc_calls", "os_calls", "system_calls
 _TFD_CLOEXEC = 0o2000000
 _TFD_TIMER_ABSTIME = 1
 _TFD_TIMER_CANCEL_ON_SET = 2
-_CLOCK_REALTIME = 0
+# From <time.h>; the same on every architecture. Python has CLOCK_BOOTTIME only on Linux.
+_CLOCKS = {TimeKind.WALL: 0, TimeKind.ELAPSED: 7}
 
 
 class TimerCalls(Protocol):
-    """The three system calls; a test hands in its own, with a descriptor that it makes readable when it likes."""
+    """The three system calls; a test passes its own, with a descriptor that it makes readable itself."""
 
-    def create(self) -> int:
-        """A descriptor that does not block."""
+    def create(self, kind: TimeKind) -> int:
+        """Return a descriptor that does not block, of a timer of wall or elapsed time."""
         ...
 
-    def settime(self, fd: int, ts_ns: int) -> None:
-        """Fire once at `ts_ns` of wall time; OSError(ECANCELED) when the clock was set since the last read."""
+    def settime(self, fd: int, ts_ns: int, kind: TimeKind) -> None:
+        """Fire once at `ts_ns`; for wall time raise OSError(ECANCELED) when the clock was set since the last read."""
         ...
 
     def read(self, fd: int) -> None:
@@ -44,25 +45,32 @@ class TimerCalls(Protocol):
 
 
 class TimerfdAlarm:
-    """Watches a timerfd with `loop.add_reader`. Raises OSError or NotImplementedError where that cannot be had."""
+    """Watches a timerfd with `loop.add_reader`. Raises OSError or NotImplementedError where the system has none."""
 
-    def __init__(self, source: TimeSource, wake: Callable[[], None], calls: TimerCalls | None = None) -> None:
+    def __init__(
+        self,
+        source: TimeSource,
+        wake: Callable[[], None],
+        kind: TimeKind = TimeKind.WALL,
+        calls: TimerCalls | None = None,
+    ) -> None:
         self._wake = wake
+        self._kind = kind
         self._calls = calls or system_calls()
         self._loop = asyncio.get_running_loop()
         self._again: asyncio.Handle | None = None
-        self._fd = self._calls.create()
+        self._fd = self._calls.create(kind)
         self._loop.add_reader(self._fd, self._readable)
 
     def arm(self, ts_ns: int) -> None:
-        """Wake at `ts_ns` of wall time (at once when it has passed), instead of what was armed before."""
+        """Wake at `ts_ns` of the alarm's time (soon when it has passed), instead of the instant that was armed before."""
         try:
-            # Zero would disarm the timer, and the kernel takes no time before 1970.
-            self._calls.settime(self._fd, max(1, ts_ns))
+            # Zero would disarm the timer, and the kernel takes no negative time.
+            self._calls.settime(self._fd, max(1, ts_ns), self._kind)
         except OSError as error:
             if error.errno != errno.ECANCELED:
                 raise
-            # The timer is armed all the same, but the clock was set before: the one who armed it must look again.
+            # The timer is armed, but the wall clock was set before: the clock that armed it must read the time again.
             self._again = self._loop.call_soon(self._wake)
 
     def close(self) -> None:
@@ -75,7 +83,7 @@ class TimerfdAlarm:
             self._fd = -1
 
     def __del__(self) -> None:
-        # An event loop that ended without stopping its clock must not leave a descriptor behind.
+        # An event loop that ended without stopping its clock must not leak a descriptor.
         if getattr(self, "_fd", -1) >= 0:
             os.close(self._fd)
 
@@ -91,7 +99,7 @@ class TimerfdAlarm:
 
 
 def system_calls() -> TimerCalls:
-    """The calls of this Python and system; `NotImplementedError` where there are none."""
+    """Return the calls of this Python and system; raise `NotImplementedError` where there are none."""
     if sys.platform != "linux":
         raise NotImplementedError(f"{sys.platform} has no timerfd")
     return os_calls() if hasattr(os, "timerfd_create") else libc_calls()
@@ -103,13 +111,13 @@ class _Reading:
 
 
 class _OsCalls(_Reading):
-    def create(self) -> int:
+    def create(self, kind: TimeKind) -> int:
         timerfd_create: Callable[..., int] = getattr(os, "timerfd_create")  # noqa: B009 - unknown before Python 3.13
-        return timerfd_create(time.CLOCK_REALTIME, flags=os.O_NONBLOCK | _TFD_CLOEXEC)
+        return timerfd_create(_CLOCKS[kind], flags=os.O_NONBLOCK | _TFD_CLOEXEC)
 
-    def settime(self, fd: int, ts_ns: int) -> None:
+    def settime(self, fd: int, ts_ns: int, kind: TimeKind) -> None:
         settime: Callable[..., object] = getattr(os, "timerfd_settime_ns")  # noqa: B009 - unknown before Python 3.13
-        settime(fd, flags=_TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET, initial=ts_ns)
+        settime(fd, flags=_flags(kind), initial=ts_ns)
 
 
 class _Timespec(ctypes.Structure):
@@ -124,14 +132,13 @@ class _LibcCalls(_Reading):
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
-    def create(self) -> int:
-        return self._checked(self._library.timerfd_create(_CLOCK_REALTIME, os.O_NONBLOCK | _TFD_CLOEXEC))
+    def create(self, kind: TimeKind) -> int:
+        return self._checked(self._library.timerfd_create(_CLOCKS[kind], os.O_NONBLOCK | _TFD_CLOEXEC))
 
-    def settime(self, fd: int, ts_ns: int) -> None:
+    def settime(self, fd: int, ts_ns: int, kind: TimeKind) -> None:
         seconds, rest = divmod(ts_ns, NS_PER_SECOND)
         value = _Itimerspec(_Timespec(0, 0), _Timespec(seconds, rest))
-        flags = _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET
-        self._checked(self._library.timerfd_settime(fd, flags, ctypes.byref(value), None))
+        self._checked(self._library.timerfd_settime(fd, _flags(kind), ctypes.byref(value), None))
 
     @staticmethod
     def _checked(result: int) -> int:
@@ -141,13 +148,18 @@ class _LibcCalls(_Reading):
         return result
 
 
+def _flags(kind: TimeKind) -> int:
+    """Return the flags of an absolute timer; one of wall time is cancelled when the clock is set."""
+    return _TFD_TIMER_ABSTIME | (_TFD_TIMER_CANCEL_ON_SET if kind is TimeKind.WALL else 0)
+
+
 def os_calls() -> TimerCalls:
-    """The calls of `os`, from Python 3.13."""
+    """Return the calls of `os`, from Python 3.13."""
     return _OsCalls()
 
 
 def libc_calls() -> TimerCalls:
-    """The calls of the C library; `NotImplementedError` where it lacks them or where time is not 64 bits wide."""
+    """Return the calls of the C library; raise `NotImplementedError` where it lacks them or time has not 64 bits."""
     library = ctypes.CDLL(None, use_errno=True)
     if ctypes.sizeof(ctypes.c_long) != 8 or not hasattr(library, "timerfd_settime"):
         raise NotImplementedError("this C library has no timerfd with 64-bit time")

@@ -1,13 +1,13 @@
-"""Contracts: one suite of tests per port, which every implementation of it passes, the one in memory included.
+"""Contracts: one test suite per port, which every implementation of the port passes, including the one in memory.
 
-Whoever writes an adapter subclasses the suite in a test module and says how the thing is opened; pytest finds the tests:
+To test an adapter, subclass the suite in a test module and provide the adapter; pytest finds the tests:
 
     class TestMyLog(EventLogContract):
         @asynccontextmanager
         async def opened(self):
             yield Store(log=..., desk=..., clock=...)
 
-A suite promises that what passes it may stand wherever the port does. Speed and what a crash leaves are not in it.
+An implementation that passes can be used wherever the port is. Speed and recovery after a crash are not tested.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from weaver.testing.contracts.clocks import ClockContract
 from weaver.testing.contracts.consumer_stores import ConsumerStoreContract
 from weaver.testing.contracts.consumers import EventConsumerContract
 from weaver.testing.contracts.harness import Store, StoreContract, on_store
@@ -23,6 +24,7 @@ from weaver.testing.contracts.offsets import OffsetStoreContract
 from weaver.testing.contracts.refusals import RefusalContract
 
 __all__ = [
+    "ClockContract",
     "ConsumerStoreContract",
     "EventConsumerContract",
     "EventLogContract",

@@ -303,11 +303,11 @@ class EventConsumerContract(StoreContract):
 
         handler = _Answering(store, fail)
         consumer = _consumer(store, handler, pause_ns=3600 * 1_000_000_000, attempts=10)
-        before = store.clock.now_ns()
+        before = store.clock.elapsed_ns()
         consumer.start()
         await handler.until(1)
         await consumer.stop()
-        assert store.clock.now_ns() - before < 60 * 1_000_000_000
+        assert store.clock.elapsed_ns() - before < 60 * 1_000_000_000
         assert len(handler.tried) == 1
         assert await store.desk.offsets.get_offset("answering") == -1
         assert await store.desk.dead_letters() == []

@@ -14,7 +14,7 @@ import asyncpg
 
 from weaver.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
-from weaver.core.ports import Clock, Unschedule
+from weaver.core.ports import Clock, Unschedule, sleep_for
 from weaver.events.envelope import Envelope, StoredEvent, decode, encode_batch
 from weaver.events.health import LogHealth
 from weaver.events.log import BEGINNING, EventBatch, EventFilter, Transaction, check_batch, check_limit, check_offset
@@ -253,7 +253,7 @@ class PostgresEventLog:
                     # Reading twice does no harm. `at` is the id of a row that was read, never of a gap: a server that
                     # crashed may hand out again ids that were never committed.
                     ahead = None
-                    await self._clock.sleep_until(self._clock.now_ns() + pause)
+                    await sleep_for(self._clock, pause)
                     pause = min(2 * pause, _LONGEST_PAUSE_NS)
                     continue
                 ahead, pause = None, _FIRST_PAUSE_NS
@@ -351,7 +351,7 @@ class _Poll:
     def arm(self) -> None:
         """See to it that the reader is woken within the time from now."""
         if self._cancel is None:
-            self._cancel = self._clock.call_at(self._clock.now_ns() + self._every_ns, self._wake)
+            self._cancel = self._clock.call_after(self._every_ns, self._wake)
 
     def _wake(self) -> None:
         self._cancel = None

@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
-from weaver.core.ports import Clock
+from weaver.core.ports import Clock, sleep_for
 
 __all__ = ["PRUNING_LOCK", "GapAwareReader"]
 
@@ -100,16 +100,16 @@ class GapAwareReader:
         return [row for row in await self._fetch(connection, after, limit) if row[0] <= horizon]
 
     async def _wait_for(self, lend: Lend, open_then: set[str]) -> None:
-        began, pause = self._clock.now_ns(), _FIRST_PAUSE_NS
+        began, pause = self._clock.elapsed_ns(), _FIRST_PAUSE_NS
         self.gap_waits += 1
         try:
             while open_then:
-                await self._clock.sleep_until(self._clock.now_ns() + pause)
+                await sleep_for(self._clock, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_NS)
                 async with lend() as connection:
                     open_then &= await self._writers(connection)
         finally:
-            self.gap_wait_ns += self._clock.now_ns() - began
+            self.gap_wait_ns += self._clock.elapsed_ns() - began
 
     async def _fetch(self, connection: Any, after: int, limit: int) -> list[Row]:
         rows: list[Row] = await connection.fetch(self._query, after, limit, *self._arguments)

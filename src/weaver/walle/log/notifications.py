@@ -18,7 +18,7 @@ import asyncpg
 
 from weaver.core.errors import StoreError
 from weaver.core.instants import NS_PER_SECOND
-from weaver.core.ports import run_until
+from weaver.core.ports import run_within, sleep_for
 from weaver.events.health import ListenerState
 from weaver.walle.database import BROKEN, Database
 from weaver.walle.schema import CHANNEL
@@ -67,10 +67,9 @@ class Notifier:
 
     async def close(self) -> None:
         """Send what is wanted still, within a bound, and disconnect."""
-        clock = self._database.clock
         if self._task is not None and not self._task.done():
             try:
-                await run_until(clock, clock.now_ns() + _ANSWER_NS, asyncio.wait([self._task]))
+                await run_within(self._database.clock, _ANSWER_NS, asyncio.wait([self._task]))
             except TimeoutError:
                 self._task.cancel()
         connection, self._connection = self._connection, None
@@ -132,7 +131,7 @@ class Listener:
                     connection.terminate()
             self.state = ListenerState.DEAD
             self.reconnects += 1
-            await self._clock.sleep_until(self._clock.now_ns() + pause)
+            await sleep_for(self._clock, pause)
             pause = min(2 * pause, _LONGEST_PAUSE_NS)
 
     async def _listen(self, connection: Any) -> None:
@@ -140,22 +139,27 @@ class Listener:
         self._broken.clear()
         connection.add_termination_listener(lambda _: self._broken.set())
         canary = f"weaver_canary_{connection.get_server_pid()}"
-        deadline = self._clock.now_ns() + self._answer_ns
-        await run_until(self._clock, deadline, connection.add_listener(CHANNEL, self._heard))
-        await run_until(self._clock, deadline, connection.add_listener(canary, self._came_back))
+        await run_within(self._clock, self._answer_ns, self._start_listening(connection, canary))
         self.wake()  # what was appended while nobody listened
         self.state = ListenerState.QUIET
         while True:
             try:
-                await run_until(self._clock, self._clock.now_ns() + self._canary_ns, self._broken.wait())
+                await run_within(self._clock, self._canary_ns, self._broken.wait())
                 return
             except TimeoutError:
                 pass
             self._answered.clear()
-            deadline = self._clock.now_ns() + self._answer_ns
-            await run_until(self._clock, deadline, connection.execute(f"NOTIFY {canary}"))
-            await run_until(self._clock, deadline, self._answered.wait())
+            await run_within(self._clock, self._answer_ns, self._notify_itself(connection, canary))
             self.state = ListenerState.QUIET
+
+    async def _start_listening(self, connection: Any, canary: str) -> None:
+        await connection.add_listener(CHANNEL, self._heard)
+        await connection.add_listener(canary, self._came_back)
+
+    async def _notify_itself(self, connection: Any, canary: str) -> None:
+        """Send the canary and return once it has come back."""
+        await connection.execute(f"NOTIFY {canary}")
+        await self._answered.wait()
 
     def _heard(self, *_: object) -> None:
         self.state = ListenerState.LIVE

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from weaver.core.errors import ClockError, ClockMovedBackwards, ClockRunning
 from weaver.core.instants import NS_PER_SECOND, to_ns
-from weaver.core.ports import Clock, TickSource, run_until
-from weaver.glados.clock import BaseClock, ClockTick
+from weaver.core.ports import Clock, TickSource, run_within, sleep_for
+from weaver.glados.clock import BaseClock, ClockGap, ClockTick, GapReason
 from weaver.testing import ControllableClock
 from weaver.testing import clock as clock_module
 
@@ -60,7 +61,7 @@ def test_advancing_to_an_instant_ticks_what_lies_before_it(clock: ControllableCl
 
 def test_going_backwards_is_refused(clock: ControllableClock) -> None:
     async def main() -> None:
-        with pytest.raises(ClockMovedBackwards, match=r"stands at 2024-01-02T00:00:00Z .*back to 2024-01-01"):
+        with pytest.raises(ClockMovedBackwards, match=r"is at 2024-01-02T00:00:00Z .*back to 2024-01-01"):
             await clock.advance_to("2024-01-01")
         with pytest.raises(ClockMovedBackwards, match="bars=-1"):
             await clock.advance(bars=-1)
@@ -114,7 +115,7 @@ def test_what_is_woken_settles_before_time_goes_on(clock: ControllableClock) -> 
 
         async def worker() -> None:
             while True:
-                await clock.sleep_until(clock.now_ns() + 20 * NS_PER_SECOND)
+                await sleep_for(clock, 20 * NS_PER_SECOND)
                 for _ in range(30):
                     await asyncio.sleep(0)  # noqa: TID251 - lets the clock run, and waits for nothing
                 seen.append(f"{clock.current_time():%M:%S}")
@@ -231,6 +232,83 @@ def test_a_restart_begins_afresh_where_the_clock_stands(clock: ControllableClock
     asyncio.run(main())
 
 
+class TestSettingTheWallClock:
+    """The wall clock is set while elapsed time does not move, as on a real machine."""
+
+    def test_a_timeout_of_five_seconds_takes_five_seconds(self, clock: ControllableClock) -> None:
+        async def main(hours: int) -> None:
+            timing_out = asyncio.ensure_future(run_within(clock, 5 * NS_PER_SECOND, asyncio.Event().wait()))
+            await clock.settle()
+            clock.set_wall_time(clock.now_ns() + hours * 60 * MINUTE)
+            await clock.advance_to(clock.now_ns() + 5 * NS_PER_SECOND - 1)
+            assert not timing_out.done()
+            await clock.advance_to(clock.now_ns() + 1)
+            with pytest.raises(TimeoutError):
+                await timing_out
+
+        for hours in (-1, 1):
+            asyncio.run(main(hours))
+        assert clock.elapsed_ns() == 10 * NS_PER_SECOND
+        assert clock.now_ns() == to_ns(START) + 10 * NS_PER_SECOND
+
+    def test_boundaries_that_a_step_skips_are_one_gap_and_none_is_ticked_twice(self, clock: ControllableClock) -> None:
+        async def main() -> None:
+            gaps: list[ClockGap] = []
+            clock.on_gap(gaps.append)
+            await clock.start("run")
+            await clock.advance(2)
+            clock.set_wall_time(START + timedelta(minutes=4, seconds=30))
+            await clock.settle()
+            assert [(gap.first, gap.count, gap.reason) for gap in gaps] == [
+                (START + timedelta(minutes=3), 2, GapReason.STEP)
+            ]
+            clock.set_wall_time(START)
+            await clock.advance_to(START + timedelta(minutes=6))
+            await clock.stop()
+
+        asyncio.run(main())
+        minutes = [(tick.ts - START) // timedelta(minutes=1) for tick in clock.ticks]
+        assert minutes == [1, 2, 5, 6]
+        assert [tick.bar_index for tick in clock.ticks] == [0, 1, 4, 5]
+
+    def test_timers_of_wall_time_that_a_step_passes_are_called(self, clock: ControllableClock) -> None:
+        async def main() -> list[str]:
+            calls: list[str] = []
+            clock.call_at(clock.now_ns() + MINUTE, lambda: calls.append("wall"))
+            clock.call_after(MINUTE, lambda: calls.append("elapsed"))
+            clock.set_wall_time(clock.now_ns() + 2 * MINUTE)
+            await clock.settle()
+            assert calls == ["wall"]
+            await clock.advance_to(clock.now_ns() + MINUTE)
+            return calls
+
+        assert asyncio.run(main()) == ["wall", "elapsed"]
+
+    def test_timers_of_both_times_in_one_instant_come_in_the_order_in_which_they_were_set(
+        self, clock: ControllableClock
+    ) -> None:
+        async def main() -> list[int]:
+            calls: list[int] = []
+            for number in range(6):
+                if number % 2:
+                    clock.call_at(clock.now_ns() + MINUTE, partial(calls.append, number))
+                else:
+                    clock.call_after(MINUTE, partial(calls.append, number))
+            await clock.advance()
+            return calls
+
+        assert asyncio.run(main()) == list(range(6))
+
+    def test_an_advance_ends_where_the_clock_was_set_past_its_target(self, clock: ControllableClock) -> None:
+        async def main() -> None:
+            clock.call_after(NS_PER_SECOND, lambda: clock.set_wall_time(START + timedelta(hours=1)))
+            await clock.advance_to(START + timedelta(minutes=1))
+
+        asyncio.run(main())
+        assert clock.current_time() == START + timedelta(hours=1)
+        assert clock.elapsed_ns() == NS_PER_SECOND
+
+
 class TestAutojump:
     def test_a_day_of_ticks_timeouts_and_retries_passes_by_itself(self, clock: ControllableClock) -> None:
         async def main() -> int:
@@ -240,9 +318,9 @@ class TestAutojump:
                 nonlocal retries
                 while True:
                     with pytest.raises(TimeoutError):
-                        await run_until(clock, clock.now_ns() + 5 * MINUTE, asyncio.Event().wait())
+                        await run_within(clock, 5 * MINUTE, asyncio.Event().wait())
                     retries += 1
-                    await clock.sleep_until(clock.now_ns() + 5 * MINUTE)
+                    await sleep_for(clock, 5 * MINUTE)
 
             await clock.start("run")
             connecting = asyncio.ensure_future(connect())
@@ -261,7 +339,7 @@ class TestAutojump:
 
             async def worker(name: str, every: int) -> None:
                 while True:
-                    await clock.sleep_until(clock.now_ns() + every * MINUTE)
+                    await sleep_for(clock, every * MINUTE)
                     told.append((name, clock.now_ns()))
 
             async def main() -> None:

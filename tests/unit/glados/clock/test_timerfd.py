@@ -17,7 +17,7 @@ from weaver.core.instants import NS_PER_SECOND
 from weaver.glados.clock import alarm as alarm_module
 from weaver.glados.clock import timerfd
 from weaver.glados.clock.alarm import StagedAlarm, default_alarm
-from weaver.glados.clock.time_source import SystemTime
+from weaver.glados.clock.time_source import Reading, SystemTime, TimeKind
 from weaver.glados.clock.timerfd import TimerCalls, TimerfdAlarm, libc_calls, os_calls, system_calls
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="timerfd is Linux's")
@@ -50,7 +50,7 @@ class TestRealTimerfd:
     def test_an_instant_that_has_passed_wakes_at_once(self, make: Any) -> None:
         async def main() -> None:
             woken = asyncio.Event()
-            alarm = TimerfdAlarm(SystemTime(), woken.set, make())
+            alarm = TimerfdAlarm(SystemTime(), woken.set, calls=make())
             for ts in (time.time_ns() - HOUR, time.time_ns(), 0, -HOUR):
                 woken.clear()
                 alarm.arm(ts)
@@ -63,12 +63,25 @@ class TestRealTimerfd:
     def test_a_millisecond_ahead_is_not_early(self, make: Any) -> None:
         async def main() -> None:
             woken = asyncio.Event()
-            alarm = TimerfdAlarm(SystemTime(), woken.set, make())
+            alarm = TimerfdAlarm(SystemTime(), woken.set, calls=make())
             due = time.time_ns() + 1_000_000
             alarm.arm(due + HOUR)
             alarm.arm(due)
             await woken.wait()
             assert time.time_ns() >= due
+            alarm.close()
+
+        asyncio.run(main())
+
+    def test_elapsed_time_is_the_kernels_boot_time(self, make: Any) -> None:
+        async def main() -> None:
+            woken = asyncio.Event()
+            alarm = TimerfdAlarm(SystemTime(), woken.set, TimeKind.ELAPSED, calls=make())
+            due = SystemTime().elapsed_ns() + 1_000_000
+            alarm.arm(due + HOUR)
+            alarm.arm(due)
+            await woken.wait()
+            assert SystemTime().elapsed_ns() >= due
             alarm.close()
 
         asyncio.run(main())
@@ -89,7 +102,7 @@ class TestRealTimerfd:
 
         async def main() -> None:
             woken = asyncio.Event()
-            alarm = TimerfdAlarm(SystemTime(), woken.set, Spied(make()))
+            alarm = TimerfdAlarm(SystemTime(), woken.set, calls=Spied(make()))
             alarm.arm(time.time_ns() + HOUR)
             if step_the_clock(1):
                 await woken.wait()
@@ -108,7 +121,7 @@ class TestRealTimerfd:
 
     def test_reading_before_anything_happened_blocks_nobody(self, make: Any) -> None:
         async def main() -> None:
-            alarm = TimerfdAlarm(SystemTime(), lambda: pytest.fail("woken by nothing"), make())
+            alarm = TimerfdAlarm(SystemTime(), lambda: pytest.fail("woken by nothing"), calls=make())
             alarm._readable()
             alarm.close()
 
@@ -116,7 +129,7 @@ class TestRealTimerfd:
 
     def test_an_alarm_that_nobody_closed_gives_its_descriptor_back(self, make: Any) -> None:
         async def main() -> int:
-            alarm = TimerfdAlarm(SystemTime(), lambda: None, make())
+            alarm = TimerfdAlarm(SystemTime(), lambda: None, calls=make())
             return alarm._fd
 
         fd = asyncio.run(main())
@@ -132,7 +145,7 @@ class Injected:
         self.outcomes: list[OSError | None] = []
         self.on_settime: OSError | None = None
 
-    def create(self) -> int:
+    def create(self, kind: TimeKind) -> int:
         reader, self.writer = os.pipe()
         os.set_blocking(reader, False)
         return reader
@@ -141,7 +154,7 @@ class Injected:
         self.outcomes.append(outcome)
         os.write(self.writer, b"x")
 
-    def settime(self, fd: int, ts_ns: int) -> None:
+    def settime(self, fd: int, ts_ns: int, kind: TimeKind) -> None:
         self.armed.append(ts_ns)
         if self.on_settime is not None:
             raise self.on_settime
@@ -161,7 +174,7 @@ class TestInjectedDescriptor:
         async def main() -> None:
             problems: list[Any] = []
             asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context["exception"]))
-            alarm = TimerfdAlarm(SystemTime(), lambda: woken.append(1), calls)
+            alarm = TimerfdAlarm(SystemTime(), lambda: woken.append(1), calls=calls)
             calls.on_settime = settime
             try:
                 alarm.arm(5)
@@ -234,14 +247,23 @@ class TestChoice:
         made: list[tuple[object, ...]] = []
         stand_in = SimpleNamespace(
             timerfd_create=lambda *arguments, **named: made.append(("create", *arguments, named["flags"])) or 99,
-            timerfd_settime_ns=lambda *arguments, **named: made.append(("settime", *arguments, named["initial"])),
+            timerfd_settime_ns=lambda *arguments, **named: made.append(
+                ("settime", *arguments, named["flags"], named["initial"])
+            ),
             O_NONBLOCK=os.O_NONBLOCK,
         )
         monkeypatch.setattr(timerfd, "os", stand_in)
         calls = system_calls()
-        assert calls.create() == 99
-        calls.settime(99, 7)
-        assert made == [("create", time.CLOCK_REALTIME, os.O_NONBLOCK | 0o2000000), ("settime", 99, 7)]
+        assert calls.create(TimeKind.WALL) == 99
+        assert calls.create(TimeKind.ELAPSED) == 99
+        calls.settime(99, 7, TimeKind.WALL)
+        calls.settime(99, 7, TimeKind.ELAPSED)
+        assert made == [
+            ("create", time.CLOCK_REALTIME, os.O_NONBLOCK | 0o2000000),
+            ("create", time.CLOCK_BOOTTIME, os.O_NONBLOCK | 0o2000000),
+            ("settime", 99, 3, 7),
+            ("settime", 99, 1, 7),
+        ]
 
     @linux
     def test_python_without_them_uses_the_c_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +279,7 @@ class TestChoice:
     @linux
     def test_an_error_of_the_c_library_is_an_oserror(self) -> None:
         with pytest.raises(OSError, match="Bad file descriptor"):
-            libc_calls().settime(-1, 1)
+            libc_calls().settime(-1, 1, TimeKind.WALL)
 
 
 def test_staged_timers_are_at_most_a_second_each_and_the_last_is_short() -> None:
@@ -269,7 +291,7 @@ def test_staged_timers_are_at_most_a_second_each_and_the_last_is_short() -> None
             return SimpleNamespace(cancel=lambda: None)
 
     source = SimpleNamespace(wall=0, running=0)
-    source.read = lambda: source
+    source.read = lambda: Reading(source.wall, source.running, 0)
 
     async def main() -> StagedAlarm:
         return StagedAlarm(source, lambda: waits.append(-1.0))  # type: ignore[arg-type]
