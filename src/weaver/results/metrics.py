@@ -1,6 +1,6 @@
-"""Metrics: the formulas, each a function of plain arrays. What is not defined is NaN, never a warning or an infinity.
+"""The formulas of the statistics, each a function of plain arrays. A number that is not defined is NaN, never infinite.
 
-Definitions, sources and units stand in docs/metrics.md. Nothing here knows a strategy, an order or a file.
+docs/metrics.md has the definitions, sources and units. Nothing here knows a strategy, an order or a file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from weaver.core.bars import Floats, Instants
 
 __all__ = [
     "DAY_NS",
+    "ROUNDING",
     "YEAR_DAYS",
     "Drawdown",
     "Sampling",
@@ -27,18 +28,29 @@ __all__ = [
     "sampling",
     "sharpe",
     "sortino",
+    "total_return",
     "volatility",
     "years_between",
 ]
 
 DAY_NS = 86_400_000_000_000
 YEAR_DAYS = 365.25
+HOUR_NS = DAY_NS // 24
 NAN = math.nan
+
+ROUNDING = 1e-10
+"""Returns and drawdowns of at most this size count as zero: they are the rounding of sums of money, not gains or losses.
+
+Equity in float64 has a relative step of 2e-16. Millions of fills, at a hundred times the equity, add up to less than 1e-10,
+and 1e-10 of an account of 100,000 is a thousandth of a cent.
+"""
+
 _BLOCK = 1 << 15
+_SATURDAY, _SUNDAY = 5, 6
 
 
 class Drawdown(NamedTuple):
-    """The deepest fall: `depth` as a fraction <= 0, its rows; and the longest time below a peak, in ns."""
+    """The deepest drawdown as a fraction <= 0 with its rows, and the longest time below a peak in nanoseconds."""
 
     depth: float
     peak_row: int
@@ -47,7 +59,7 @@ class Drawdown(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """How a curve is sampled into returns: the last row of each period, and how many such periods a year has."""
+    """How a curve is sampled into returns: the last row of each period, the periods in a year, and "day" or "bar"."""
 
     rows: Instants
     per_year: float
@@ -55,28 +67,32 @@ class Sampling(NamedTuple):
 
 
 def years_between(start_ns: int, end_ns: int) -> float:
-    """Elapsed time in years of 365.25 days."""
+    """Return the elapsed time in years of 365.25 days."""
     return (end_ns - start_ns) / (DAY_NS * YEAR_DAYS)
 
 
 def drawdown_curve(equity: Floats, initial: float) -> Floats:
-    """Equity over its highest value so far, minus 1; the start counts as a value. NaN while that high is not
-    positive."""
+    """Return equity over its highest value so far, minus 1; `initial` counts as the first value.
+
+    Differences of at most `ROUNDING` are zero. NaN while the highest value is not positive.
+    """
     peak = np.maximum.accumulate(equity)
     np.maximum(peak, initial, out=peak)
     with np.errstate(divide="ignore", invalid="ignore"):
         curve = np.divide(equity, peak, out=peak if initial > 0 else None)
     curve -= 1.0
+    curve[curve >= -ROUNDING] = 0.0
     if initial <= 0:
         curve[~np.isfinite(curve)] = NAN
     return curve
 
 
 def drawdown(equity: Floats, initial: float, start_ns: int, end: Instants) -> Drawdown:
-    """The deepest and the longest drawdown of a curve; `start_ns` is when `initial` held, `end` when each row did.
+    """Return the deepest and the longest drawdown of a curve.
 
-    A drawdown lasts from the last row at the peak to the first row that reaches it again, or to the end of the run.
-    Row -1 is the start. NaN and no duration for an initial value that is not positive.
+    `start_ns` is the time of `initial`, `end` holds the time of each row. A drawdown lasts from the last row at the peak to
+    the first row that reaches it again, or to the last row. Row -1 is the start. A row within `ROUNDING` of the highest
+    value so far is at the peak. The depth is NaN and the duration 0 if `initial` is not positive.
     """
     if not initial > 0:
         return Drawdown(NAN, -1, -1, 0)
@@ -95,9 +111,9 @@ def drawdown(equity: Floats, initial: float, start_ns: int, end: Instants) -> Dr
         np.maximum.accumulate(block, out=high[:size])
         np.maximum(high[:size], peak, out=high[:size])
         np.divide(block, high[:size], out=share[:size])
-        tops = np.flatnonzero(block >= high[:size]) + base
+        tops = np.flatnonzero(share[:size] >= 1.0 - ROUNDING) + base
         lowest = int(np.argmin(share[:size]))
-        if share[lowest] - 1.0 < depth:
+        if share[lowest] < 1.0 - ROUNDING and share[lowest] - 1.0 < depth:
             depth, depth_row = float(share[lowest] - 1.0), base + lowest
             before = int(np.searchsorted(tops, depth_row))
             depth_peak = int(tops[before - 1]) if before else peak_row
@@ -114,74 +130,128 @@ def drawdown(equity: Floats, initial: float, start_ns: int, end: Instants) -> Dr
     return Drawdown(depth, depth_peak, depth_row, longest)
 
 
-def sampling(start: Instants, timeframe_ns: int) -> Sampling:
-    """Sample by UTC day (by the bars' starts), or by bar where bars are longer than a day.
+def sampling(
+    start: Instants,
+    end: Instants,
+    timeframe_ns: int,
+    *,
+    session_dates: Instants | None = None,
+    per_year: float | None = None,
+) -> Sampling:
+    """Sample rows by session, or by bar where bars are longer than a day.
 
-    A year has 365 days where bars are seen on all seven weekdays, 252 on five, 52 times the weekdays otherwise. A
-    weekday counts when it is seen at least half as often as the commonest one, so that a stray Sunday changes
-    nothing.
+    `start` and `end` are the bars of the rows in nanoseconds UTC. `session_dates` holds the date of each row's session, as
+    00:00 UTC; without it, the UTC day of the bar's start is its session. `per_year` replaces the periods per year that
+    follow from the data.
     """
     if timeframe_ns > DAY_NS or not len(start):
-        return Sampling(np.arange(len(start)), YEAR_DAYS * DAY_NS / timeframe_ns, "bar")
+        rows, yearly, period = np.arange(len(start)), YEAR_DAYS * DAY_NS / timeframe_ns, "bar"
+    else:
+        rows = _last_rows(start if session_dates is None else session_dates)
+        dates = (start if session_dates is None else session_dates)[rows] // DAY_NS
+        round_the_clock = timeframe_ns < DAY_NS and _covers_whole_days(start, end)
+        yearly, period = _sessions_per_year(dates, round_the_clock=round_the_clock), "day"
+    return Sampling(rows, yearly if per_year is None else float(per_year), period)
+
+
+def _last_rows(times: Instants) -> Instants:
+    """The last row of each UTC day."""
     # Searching for the midnights beats dividing every row by a day: a thousand look-ups against a million divisions.
-    midnights = np.arange(start[0] // DAY_NS + 1, start[-1] // DAY_NS + 2) * DAY_NS
-    last = np.unique(np.searchsorted(start, midnights)) - 1
-    seen = np.bincount((start[last] // DAY_NS + 3) % 7, minlength=7)  # 1970-01-01 was a Thursday; 0 is Monday
-    weekdays = int((seen * 2 >= seen.max()).sum())
-    return Sampling(last, {7: 365.0, 5: 252.0}.get(weekdays, 52.0 * weekdays), "day")
+    midnights = np.arange(times[0] // DAY_NS + 1, times[-1] // DAY_NS + 2) * DAY_NS
+    return np.unique(np.searchsorted(times, midnights)) - 1
+
+
+def _covers_whole_days(start: Instants, end: Instants) -> bool:
+    """Whether the bars cover every UTC day from 00:00 to 24:00, without a break of an hour or more, for under a week."""
+    if end[-1] - start[0] >= 7 * DAY_NS or start[0] % DAY_NS or end[-1] % DAY_NS:
+        return False
+    return len(start) < 2 or int((start[1:] - end[:-1]).max()) < HOUR_NS
+
+
+def _sessions_per_year(dates: Instants, *, round_the_clock: bool) -> float:
+    """Estimate the sessions per year from the dates (days since 1970-01-01) on which there were any.
+
+    365 with all seven weekdays, 252 with five, otherwise 52 times the number of weekdays. A weekday counts when it is seen
+    at least half as often as the commonest one, so that a stray Sunday changes nothing. A few days do not show every
+    weekday: up to four weeks, Monday to Friday or a part of it is 252; below a week, a Saturday or bars around the clock
+    are 365.
+    """
+    seen = np.bincount((dates + 3) % 7, minlength=7)  # 1970-01-01 was a Thursday; 0 is Monday
+    weekdays = np.flatnonzero(seen * 2 >= seen.max())
+    span = int(dates[-1] - dates[0]) + 1
+    if span < 7:
+        if round_the_clock or _SATURDAY in weekdays:
+            return 365.0
+        return 52.0 * len(weekdays) if len(weekdays) == 6 else 252.0
+    if span <= 28 and not {_SATURDAY, _SUNDAY} & set(weekdays.tolist()):
+        return 252.0
+    return {7: 365.0, 5: 252.0}.get(len(weekdays), 52.0 * len(weekdays))
 
 
 def period_returns(equity: Floats, rows: Instants, initial: float) -> Floats:
-    """Simple returns from one sampled row to the next, the first one from `initial`. Empty where equity ever is <=
-    0."""
+    """Return the simple returns from one sampled row to the next, the first one from `initial`.
+
+    Returns of at most `ROUNDING` are zero. Empty where a sampled equity is not positive.
+    """
     values = np.concatenate(([initial], equity[rows]))
     if not np.all(values > 0) or not np.all(np.isfinite(values)):
         return np.empty(0)
     returns: Floats = values[1:] / values[:-1] - 1.0
+    returns[np.abs(returns) <= ROUNDING] = 0.0
     return returns
 
 
+def total_return(initial: float, final: float) -> float:
+    """Return final over initial, minus 1; zero within `ROUNDING`, NaN if `initial` is not positive."""
+    if not initial > 0:
+        return NAN
+    growth = final / initial - 1.0
+    return growth if abs(growth) > ROUNDING else 0.0
+
+
 def cagr(initial: float, final: float, years: float) -> float:
-    """Compound annual growth rate, a fraction. NaN for a capital that is not positive or no elapsed time."""
+    """Return the compound annual growth rate, a fraction. NaN if a capital or the elapsed time is not positive."""
     if not (initial > 0 and final > 0 and years > 0):
         return NAN
+    if not total_return(initial, final):
+        return 0.0
     log_growth = math.log(final / initial) / years
-    return math.expm1(log_growth) if log_growth < 100 else NAN  # a minute's gain, compounded for a year, says nothing
+    return math.expm1(log_growth) if log_growth < 100 else NAN  # a minute's gain compounded for a year has no meaning
 
 
 def mean_std(values: Floats) -> tuple[float, float]:
-    """Mean and sample standard deviation (n - 1). A spread that is only rounding counts as none."""
+    """Return the mean and the sample standard deviation (n - 1) of returns; a deviation of at most `ROUNDING` is zero."""
     if len(values) < 2:
         return (float(values[0]), NAN) if len(values) else (NAN, NAN)
     mean, spread = float(values.mean()), float(values.std(ddof=1))
-    return mean, (spread if spread > 1e-14 * max(1.0, abs(mean)) else 0.0)
+    return mean, (spread if spread > ROUNDING else 0.0)
 
 
 def volatility(returns: Floats, per_year: float) -> float:
-    """Standard deviation of the returns, annualised by the square root of time."""
+    """Return the standard deviation of the returns, annualised by the square root of time."""
     return mean_std(returns)[1] * math.sqrt(per_year)
 
 
 def sharpe(returns: Floats, per_year: float) -> float:
-    """Sharpe ratio (Sharpe 1994) over a risk-free rate of 0, annualised."""
+    """Return the Sharpe ratio (Sharpe 1994) over a risk-free rate of 0, annualised."""
     mean, spread = mean_std(returns)
     return mean / spread * math.sqrt(per_year) if spread > 0 else NAN
 
 
 def sortino(returns: Floats, per_year: float) -> float:
-    """Sortino ratio (Sortino and Price 1994) over a target of 0, annualised: the downside counts every period."""
+    """Return the Sortino ratio (Sortino and Price 1994) over a target of 0, annualised. The mean is over all periods."""
     if not len(returns):
         return NAN
-    downside = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2)))
+    downside = math.sqrt(float(np.mean(np.where(returns < -ROUNDING, returns, 0.0) ** 2)))
     return float(returns.mean()) / downside * math.sqrt(per_year) if downside > 0 else NAN
 
 
 def calmar(growth: float, depth: float) -> float:
-    """Calmar ratio (Young 1991), over the whole run: CAGR over the size of the maximum drawdown."""
-    return growth / -depth if depth < 0 else NAN
+    """Return the Calmar ratio (Young 1991) over the whole run: CAGR over the size of the maximum drawdown."""
+    return growth / -depth if depth < -ROUNDING else NAN
 
 
 def profit_factor(pnl: Floats) -> float:
-    """Gross profit over gross loss. NaN without a losing trade."""
+    """Return gross profit over gross loss; NaN without a losing trade."""
     loss = -float(pnl[pnl < 0].sum())
     return float(pnl[pnl > 0].sum()) / loss if loss > 0 else NAN

@@ -1,7 +1,6 @@
-"""RunRecord: everything that a run leaves behind, as plain columns and values. It computes nothing and checks shapes
-only.
+"""RunRecord: the facts of a run as plain columns and values. It checks shapes and computes nothing.
 
-Whoever runs a strategy fills it once, at the end; `Result` and the report read nothing else.
+An engine fills it once, at the end of a run; statistics, frames and the report are computed from it alone.
 """
 
 from __future__ import annotations
@@ -26,12 +25,11 @@ PlotStyle = Literal["line", "step", "points", "bars"]
 
 
 class OrderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One order of the run, as it stood at the end.
+    """One order of the run in its final state.
 
-    `number` counts the run's orders from 1. `submitted_ns` is the tick it was given at, `done_ns` when it ended
-    (None: it never did). `parent` is the entry of a bracket leg, `exit` marks an order that may only reduce, `kind`
-    says in a word what it is (market, limit, stop, stop-limit, trailing stop). `average_price` is None while nothing
-    was filled.
+    `number` counts the run's orders from 1. `submitted_ns` is the tick at which it was given, `done_ns` the time at which it
+    ended (None: still at work). `parent` is the entry order of a bracket leg, `exit` marks an order that may only reduce,
+    `kind` is market, limit, stop, stop-limit or trailing stop. `average_price` is None while nothing is filled.
     """
 
     number: int
@@ -55,7 +53,7 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotSeries:
-    """A line that a strategy asked the report to draw.
+    """A line for the report to draw.
 
     `values` is float64 and aligned to the symbol's bars, or to `ts` (int64 ns, increasing) where that is given; NaN
     is a gap. `overlay` draws it over the candles, otherwise in a panel of its own, which series of one `name` share.
@@ -75,14 +73,16 @@ class PlotSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """All of one run. Arrays are read-only by agreement and are never copied here.
+    """All facts of one run. Arrays must not be changed; they are not copied.
 
     The equity columns have one row per bar end over the union of the symbols: `equity_start` and `equity_end` are
     int64 nanoseconds since 1970-01-01 UTC (start and end of that bar), `equity`, `cash`, `gross_exposure` (the sum of
     |position| * close) and `net_exposure` (the sum of position * close) are float64 in the account's currency, marked
-    at the last known closes. `fills` are in the order they happened. `bars` counts the bars processed over all
-    symbols; `elapsed_s` is the time that the run took, measured by its caller. `warnings` are for the user's eyes;
-    `notes` say what was done to the data. `settings` and `params` hold values that JSON can hold, or enums.
+    at the last known closes. `session_dates` has the date of each row's session (00:00 UTC) where the bars follow a
+    calendar; None means UTC days. `fills` are in the order they happened. `bars` counts the bars processed over all
+    symbols; `elapsed_s` is the duration of the run, measured by the caller. `warnings` are for the user; `notes` describe
+    the data and its changes. `periods_per_year` replaces the value that follows from the data. `settings` and `params` hold
+    values that JSON can hold, or enums.
     """
 
     run_id: str
@@ -111,6 +111,8 @@ class RunRecord:
     finished: bool = True
     holding_costs: float = 0.0
     calendar: str | None = None
+    session_dates: Instants | None = None
+    periods_per_year: float | None = None
 
     def __post_init__(self) -> None:
         rows = self.equity_start.shape
@@ -120,6 +122,8 @@ class RunRecord:
         for name in ("equity", "cash", "gross_exposure", "net_exposure"):
             if getattr(self, name).dtype != np.float64 or getattr(self, name).shape != rows:
                 raise DataError(f"run record: {name!r} must be float64, one per bar end")
+        if self.session_dates is not None and self.session_dates.shape != rows:
+            raise DataError("run record: 'session_dates' must have one date per bar end")
         missing = [symbol for symbol in self.symbols if symbol not in self.series]
         if missing:
             raise DataError(f"run record: no bars for {', '.join(missing)}")

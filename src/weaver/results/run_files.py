@@ -60,7 +60,10 @@ def save(record: RunRecord, folder: Path, bars_folder: Path) -> Path:
     digests = {symbol: digest_of(record.series[symbol]) for symbol in record.symbols}
     facts["series"] = [_facts_of(record.series[symbol], digests[symbol]) for symbol in record.symbols]
     facts["plots"] = _keep_plots(record.plots, part)
+    facts["periods_per_year"] = record.periods_per_year
     equity = pl.DataFrame({name: getattr(record, name) for name in _EQUITY})
+    if record.session_dates is not None:
+        equity = equity.with_columns(pl.Series("session_dates", record.session_dates))
     equity.write_parquet(part / "equity.parquet", compression="lz4")
     _structs(record.fills, Fill).write_parquet(part / "fills.parquet")
     _structs(record.orders, OrderRecord).write_parquet(part / "orders.parquet")
@@ -91,6 +94,8 @@ def load(folder: Path, bars_folder: Path) -> RunRecord:
             timeframe=Timeframe.of(facts["timeframe"]),
             series=series,
             **columns,
+            session_dates=equity["session_dates"].to_numpy() if "session_dates" in equity.columns else None,
+            periods_per_year=facts.get("periods_per_year"),  # absent from the files of version 0.1.0 and before
             fills=msgspec.convert(pl.read_parquet(folder / "fills.parquet").to_dicts(), list[Fill]),
             orders=msgspec.convert(pl.read_parquet(folder / "orders.parquet").to_dicts(), list[OrderRecord]),
             plots=tuple(_plot(each, folder) for each in facts["plots"]),

@@ -1,6 +1,6 @@
-"""Stats: the numbers of a run under fixed keys, units and order; docs/metrics.md defines every one of them.
+"""The statistics of a run under fixed keys, units and order; docs/metrics.md defines each of them.
 
-Fractions, not percent; money in the account's currency; NaN where a number is not defined (JSON: null).
+Rates are fractions, not percent; money is in the account's currency; a number that is not defined is NaN (JSON: null).
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ NAN = math.nan
 
 
 def compute_stats(record: RunRecord, fills: FillColumns, trades: TradeColumns, open_trades: TradeColumns) -> Stats:
-    """Every statistic of the run, from its columns."""
+    """Return every statistic of the run, from its columns."""
     start_ns = int(record.equity_start[0]) if len(record.equity_start) else 0
     end_ns = int(record.equity_end[-1]) if len(record.equity_end) else 0
     years = metrics.years_between(start_ns, end_ns)
-    sampled = metrics.sampling(record.equity_start, record.timeframe.ns)
+    sampled = metrics.sampling(
+        record.equity_start,
+        record.equity_end,
+        record.timeframe.ns,
+        session_dates=record.session_dates,
+        per_year=record.periods_per_year,
+    )
     stats = _curve(record.equity, record.initial_cash, record, sampled, years)
     stats["periods_per_year"] = sampled.per_year
     stats |= _activity(record, fills, years)
@@ -38,10 +44,10 @@ def compute_stats(record: RunRecord, fills: FillColumns, trades: TradeColumns, o
 
 
 def buy_and_hold_curve(record: RunRecord) -> Floats | None:
-    """What the starting cash would be worth had it been split evenly over the symbols, each bought at its first close.
+    """Return the equity of the starting cash split evenly over the symbols, each bought at its first close and kept.
 
-    One value per equity row, without costs; the part of a symbol that starts late waits in cash. None where a close
-    is not positive (a future below zero), for then a share of the cash buys nothing that can be held.
+    One value per equity row, without costs; the part of a symbol that starts late stays in cash until then. None if there
+    are no rows or a close is not positive (a future below zero), where the share to buy is not defined.
     """
     rows = len(record.equity_end)
     share = record.initial_cash / len(record.symbols) if record.symbols else 0.0
@@ -63,7 +69,7 @@ def buy_and_hold_curve(record: RunRecord) -> Floats | None:
 
 
 def _beside(record: RunRecord, sampled: metrics.Sampling, years: float) -> Stats:
-    """Buy-and-hold's own numbers. With one symbol its closes are that curve already, but for the scale."""
+    """Return the statistics of buy-and-hold. With one symbol, its closes are that curve up to a constant factor."""
     bars = record.series[record.symbols[0]] if len(record.symbols) == 1 else None
     if bars is not None and len(bars) and len(bars) == len(record.equity) and bars.close.min() > 0:
         first = float(bars.close[0])
@@ -83,7 +89,7 @@ def _curve(equity: Floats, initial: float, record: RunRecord, sampled: metrics.S
     return {
         "initial_equity": initial,
         "final_equity": final,
-        "return": final / initial - 1.0 if initial > 0 else NAN,
+        "return": metrics.total_return(initial, final),
         "cagr": growth,
         "volatility": metrics.volatility(returns, sampled.per_year),
         "sharpe": metrics.sharpe(returns, sampled.per_year),
@@ -114,7 +120,9 @@ def _activity(record: RunRecord, fills: FillColumns, years: float) -> Stats:
 def _trading(trades: TradeColumns) -> Stats:
     count = len(trades)
     pnl = trades.pnl
-    wins, losses = pnl[pnl > 0], pnl[pnl < 0]
+    # A profit that is only rounding is neither won nor lost. Without a notional there is no return to judge it by.
+    flat = np.abs(trades.returns) <= metrics.ROUNDING
+    wins, losses = pnl[(pnl > 0) & ~flat], pnl[(pnl < 0) & ~flat]
 
     def mean(values: Floats) -> float:
         return float(values.mean()) if len(values) else NAN
@@ -122,7 +130,7 @@ def _trading(trades: TradeColumns) -> Stats:
     return {
         "trades": count,
         "win_rate": len(wins) / count if count else NAN,
-        "profit_factor": metrics.profit_factor(pnl),
+        "profit_factor": metrics.profit_factor(np.concatenate((wins, losses))),
         "expectancy": mean(pnl),
         "average_win": mean(wins),
         "average_loss": mean(losses),

@@ -27,6 +27,9 @@ def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
     """The result of a run that has ended, or of as much of it as there was."""
     broker, context = engine.broker, engine.context
     columns = equity_columns(engine.series, plan.cash, broker.account_log, context.now_ns)
+    session_dates = None
+    if plan.calendar is not None and plan.timeframe.is_intraday:
+        session_dates = plan.calendar.session_ids(columns.start, plan.timeframe)
     warnings = list(engine.warnings)
     if not engine.finished:
         warnings.append(f"the run stopped before its end ({engine.stopped_by}) at {format_ns(context.now_ns)}")
@@ -62,6 +65,7 @@ def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
             finished=engine.finished,
             holding_costs=broker.holding_costs,
             calendar=None if plan.calendar is None else plan.calendar.name,
+            session_dates=session_dates,
         )
     )
 

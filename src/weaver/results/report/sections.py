@@ -145,11 +145,11 @@ def _group(title: str, rows: list[tuple[str, str, str, str]]) -> str:
 
 
 def monthly_returns(analysis: RunAnalysis) -> str:
-    """A table of years and months, coloured by size; the first month counts from the starting cash."""
+    """Return a table of years and months, coloured by size; the first month counts from the starting cash."""
     record = analysis.record
     if len(record.equity) == 0:
         return "<p class=muted>No bars.</p>"
-    start = record.equity_start
+    start = record.equity_start if record.session_dates is None else record.session_dates
     first, final = (np.datetime64(int(start[row]), "ns").astype("datetime64[M]") for row in (0, -1))
     month = np.timedelta64(1, "M")
     edges = np.arange(first, final + 2 * month, month).astype("datetime64[ns]").astype(np.int64)

@@ -5,6 +5,7 @@
   const facts = JSON.parse($("facts").textContent);
   const CANDLES = 1500, POINTS = 3000, MARKERS = 400, PAGE = 25;
   const DAY = 86400e3;
+  const ROUNDING = 1e-10; // the same as ROUNDING in results/metrics.py
 
   // --- Unpacking (the other half is results/packing.py) ---------------------------------------------------------------
 
@@ -216,7 +217,8 @@
     let peak = facts.initial;
     for (let i = 0; i < equity.rows; i++) {
       if (equity.equity[i] > peak) peak = equity.equity[i];
-      equity.drawdown[i] = peak > 0 ? equity.equity[i] / peak - 1 : NaN;
+      const fall = peak > 0 ? equity.equity[i] / peak - 1 : NaN;
+      equity.drawdown[i] = fall >= -ROUNDING ? 0 : fall;
     }
     if (facts.equity_rows.hold_from_closes) {
       const data = await load("bars-0");
