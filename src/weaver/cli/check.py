@@ -1,65 +1,68 @@
-"""`weaver check`: the proof that a strategy does not look ahead, from the command line."""
+"""`weaver check`: the look-ahead check from the command line."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import click
 
 from weaver.cli.main import ExitCode, Stopped
-from weaver.cli.sources import DATA_HELP, FILE, bars_of, pairs_of
+from weaver.cli.options import RunArguments, run_options
+from weaver.cli.sources import FILE
 
 __all__ = ["check"]
 
+_RENAMED = {
+    "seed": "--seed now seeds the strategy's self.random, as in backtest; the seed of the sample of cuts is --sample-seed",
+}
 
-@click.command(short_help="Prove on data that a strategy does not look ahead.")
+
+@click.command(short_help="Check a strategy for look-ahead.")
 @click.argument("strategy", type=FILE)
-@click.option("--data", "-d", "data", multiple=True, required=True, type=FILE, metavar="SOURCE", help=DATA_HELP)
-@click.option("--symbol", "-s", "symbols", multiple=True, help="Only this symbol; repeat for several, in their order.")
-@click.option("--timeframe", "-t", help="The length of a bar, such as 1m, 1h or 1d.  [default: from the data]")
-@click.option("--start", help="First bar that is used: a date, or a time with its offset (2020-01-01T14:30Z).")
-@click.option("--end", help="The bar that is no longer used.")
-@click.option("--tz", metavar="ZONE", help="The time zone of bars that carry none, such as America/New_York.")
-@click.option("--calendar", metavar="NAME", help="Bars follow this exchange's sessions, such as XNYS.")
-@click.option("--cash", type=float, default=100_000, show_default=True, help="What the account starts with.")
-@click.option("--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the strategy.")
-@click.option("--cuts", type=int, help="At most so many cuts.  [default: every bar up to 2,000, then a sample]")
-@click.option("--history", type=int, help="How many bars a live run would be shown: what remembers longer is reported.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seeds the sample and the made-up future.")
-def check(
-    strategy: str,
-    data: tuple[str, ...],
-    symbols: tuple[str, ...],
-    timeframe: str | None,
-    params: tuple[str, ...],
-    **settings: Any,
-) -> ExitCode:
-    """Cut off and scramble the future, and see whether STRATEGY's past changes.
+@run_options
+@click.option("--cuts", type=int, help="Largest number of cuts.  [default: all bars up to 2,000, otherwise a sample]")
+@click.option(
+    "--lookback",
+    type=int,
+    metavar="BARS",
+    help="Number of bars that a live run will have; indicators that depend on more are reported.",
+)
+@click.option("--sample-seed", type=int, default=0, show_default=True,
+              help="Seed of the sample of cuts and of the scrambled bars.")  # fmt: skip
+def check(strategy: str, cuts: int | None, lookback: int | None, sample_seed: int, **options: Any) -> ExitCode:
+    """Remove and scramble the bars after each bar, and compare STRATEGY's earlier decisions.
 
-    Also: two runs must agree, and a restart must find the same state. Ends with exit code 5 where something is wrong.
+    The check also compares repeated runs and restarts. The exit code is 5 when there is a finding. The options of the run
+    are those of weaver backtest.
     """
     from weaver.glados.backtest.progress import Progress
     from weaver.glados.lookahead import check as run_check
     from weaver.marvin.loader import load_strategy, parse_params
 
-    texts = pairs_of(params)
+    context = click.get_current_context()
+    for name, sentence in _RENAMED.items():
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            click.echo(f"note: {sentence}", err=True)
+    arguments = RunArguments.of(options)
     cls = load_strategy(strategy)
-    bars = bars_of(data, symbols, timeframe)
-    with Progress(unit="cuts") as progress:
+    with Progress(unit="cuts") as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the notes above, for Python callers
         try:
-            found = run_check(
+            report = run_check(
                 cls,
-                bars,
-                params=parse_params(cls, texts),
-                symbols=list(symbols) or None,
-                timeframe=timeframe,
+                arguments.bars,
+                params=parse_params(cls, arguments.params),
+                cuts=cuts,
+                lookback=lookback,
+                sample_seed=sample_seed,
                 progress=progress,
-                **settings,
+                **arguments.settings,
             )
         except KeyboardInterrupt:
             raise Stopped(f"interrupted {progress}; nothing is proved", ExitCode.INTERRUPTED) from None
         except SystemExit as error:
-            told = f"{cls.__name__} ended the program, by exit({error.code!r}), {progress}; nothing is proved"
-            raise Stopped(told, ExitCode.STRATEGY) from None
-    click.echo(str(found))
-    return ExitCode.DONE if found.passed else ExitCode.CHECK
+            message = f"{cls.__name__} ended the program, by exit({error.code!r}), {progress}; nothing is proved"
+            raise Stopped(message, ExitCode.STRATEGY) from None
+    click.echo(str(report))
+    return ExitCode.DONE if report.passed else ExitCode.CHECK

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from weaver.cli.output import sparkline, table
 from weaver.cli.sources import FILE
 from weaver.core.errors import DataError, WeaverError
 
@@ -127,7 +127,7 @@ def list_(root: str | None) -> None:
             f"the catalog {catalog.root} is empty; fill it with: weaver data import FILE --symbol S --timeframe 1d"
         )
         return
-    rows: list[tuple[str, ...]] = [("symbol", "timeframe", "bars", "first", "last", "")]
+    rows: list[tuple[str, ...]] = []
     for entry in entries:
         first, last = format_ns(entry.first), format_ns(entry.last)
         rows.append(
@@ -140,7 +140,7 @@ def list_(root: str | None) -> None:
                 entry.origin if entry.synthetic else "",
             )
         )
-    _table(rows)
+    click.echo(table(rows, ("symbol", "timeframe", "bars", "first", "last", "")))
     _say_broken(broken)
 
 
@@ -200,10 +200,10 @@ def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -
     (series,) = load_bars(selection, timeframe=selection.timeframe, calendar=calendar).values()
     click.echo(f"{series.symbol} {series.timeframe}: {len(series):,} bars from {format_ns(int(series.start[0]))} to "
                f"{format_ns(int(series.start[-1]))} (starts of bars); {series.source}")  # fmt: skip
-    click.echo(_sparkline(series.close.tolist()))
+    click.echo(sparkline(series.close.tolist()))
     shown = [*range(min(_ROWS_SHOWN, len(series))), *range(max(_ROWS_SHOWN, len(series) - _ROWS_SHOWN), len(series))]
     names = list(series.columns())
-    rows = [("start", *names)]
+    rows: list[tuple[str, ...]] = []
     for place, row in enumerate(shown):
         if place == _ROWS_SHOWN and row > _ROWS_SHOWN:
             rows.append(("...", *("" for _ in names)))
@@ -213,7 +213,7 @@ def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -
                 *(f"{float(values[row]):,.10g}" for values in series.columns().values()),
             )
         )
-    _table(rows)
+    click.echo(table(rows, ("start", *names)))
     gaps = find_gaps(series.start, series.end, series.timeframe, calendar)
     for gap in sorted(gaps, key=lambda gap: (-gap.length, gap.start))[:_GAPS_SHOWN]:
         click.echo(f"gap of {spacing_text(gap.length)} from {format_ns(gap.start)}")
@@ -280,7 +280,7 @@ def _list_fixes(context: click.Context, given: bool) -> None:
     if given:
         from weaver.data.importer.repairs import FIXES
 
-        _table([(name, fix.does) for name, fix in FIXES.items()])
+        click.echo(table((name, fix.does) for name, fix in FIXES.items()))
         context.exit()
 
 
@@ -333,23 +333,6 @@ def _print_report(report: ImportReport, catalog: Catalog) -> None:
             click.echo(f"  {text}")
     if not report.written:
         click.echo("dry run: nothing was written")
-
-
-def _table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _sparkline(values: list[float], width: int = 60) -> str:
-    """The values as one line of bars, each the mean of its share of them."""
-    marks = "▁▂▃▄▅▆▇█" if "utf" in (getattr(sys.stdout, "encoding", None) or "utf-8").lower() else "_.-=+*#@"
-    width = min(width, len(values))
-    edges = [round(place * len(values) / width) for place in range(width + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
-    low, high = min(means), max(means)
-    scale = (len(marks) - 1) / (high - low) if high > low else 0.0
-    return "".join(marks[round((mean - low) * scale)] for mean in means)
 
 
 @contextmanager

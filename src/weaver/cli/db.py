@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from weaver.cli.output import json_text, table
 from weaver.cli.store import sure
 from weaver.core.errors import ConfigError, DatabaseError
 
@@ -103,7 +103,7 @@ def status(as_json: bool) -> None:
 
     state = look(DatabasePaths(settings.home))
     if as_json:
-        click.echo(json.dumps(state.as_json()))
+        click.echo(json_text(state.as_json()))
         return
     server = state.server
     rows = [
@@ -129,7 +129,7 @@ def status(as_json: bool) -> None:
         ]
         rows += [("user", f"{pid} {command}") for pid, command in state.users]
     rows.append(("size", f"{state.size / 1e6:.0f} MB"))
-    _table(rows)
+    click.echo(table(rows))
 
 
 def _own_status(settings: Settings, as_json: bool) -> None:
@@ -140,10 +140,10 @@ def _own_status(settings: Settings, as_json: bool) -> None:
     url, source = settings.database.safe_url, settings.sources["database.url"]
     if as_json:
         about = {"running": version is not None, "embedded": False, "url": url, "from": source, "version": version}
-        click.echo(json.dumps(about | {"problem": problem}))
+        click.echo(json_text(about | {"problem": problem}))
         return
     state = f"answers, PostgreSQL {version}" if version else f"does not answer: {problem}"
-    _table([("database", f"your own, from {source}"), ("url", str(url)), ("state", state)])
+    click.echo(table([("database", f"your own, from {source}"), ("url", str(url)), ("state", state)]))
 
 
 @db.command()
@@ -254,8 +254,3 @@ def _own_client(settings: Settings) -> Client:
     from weaver.walle.embedded.client import Client
 
     return Client(str(settings.database.sync_url), find_programs())
-
-
-def _table(rows: list[tuple[str, str]]) -> None:
-    for name, value in rows:
-        click.echo(f"{name:<10}{value}")

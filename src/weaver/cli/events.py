@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weaver.cli.main import ExitCode, Stopped
-from weaver.cli.store import sure, table, with_store
+from weaver.cli.output import json_text, table
+from weaver.cli.store import sure, with_store
 
 if TYPE_CHECKING:
     from weaver.events.envelope import StoredEvent
@@ -122,22 +123,20 @@ def stats(as_json: bool) -> None:
 
     health, types, letters = with_store(work)
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.encode({"log": health, "types": types, "dead_letters": letters}).decode())
+        click.echo(json_text({"log": health, "types": types, "dead_letters": letters}))
         return
     if not types:
         click.echo("the log is empty; weaver backtest writes to it")
         return
     click.echo(
-        table(["type", "events", "first", "last"], [[one.type, f"{one.count:,}", one.first, one.last] for one in types])
+        table([[row.type, f"{row.count:,}", row.first, row.last] for row in types], ["type", "events", "first", "last"])
     )
     age = "" if health.age_s is None else f", {_age(health.age_s)} ago"
     click.echo(f"\nnewest: offset {health.latest_offset}{age}")
     parked = {name: sum(letter.consumer_id == name for letter in letters) for name in health.lag}
     if health.lag:
         rows = [[name, f"{lag:,}", parked[name]] for name, lag in health.lag.items()]
-        click.echo("\n" + table(["consumer", "lag", "put aside"], rows))
+        click.echo("\n" + table(rows, ["consumer", "lag", "put aside"]))
     else:
         click.echo("no consumer has noted an offset")
 
@@ -217,7 +216,7 @@ def _json_line(stored: StoredEvent) -> str:
     body = msgspec.to_builtins(stored.envelope)
     if isinstance(stored.envelope.payload, UnknownPayload):
         body["payload"] = msgspec.json.decode(stored.envelope.payload.json)
-    return msgspec.json.encode({"offset": stored.offset, **body}).decode()
+    return json_text({"offset": stored.offset, **body})
 
 
 def _payload_lines(payload: Any) -> list[str]:
@@ -232,21 +231,15 @@ def _payload_lines(payload: Any) -> list[str]:
     for name, value in msgspec.structs.asdict(payload).items():
         whole = value.splitlines() if isinstance(value, str) else value
         if isinstance(whole, list) and len(whole) != 1:
-            shown = [each if isinstance(each, str) else _json(each) for each in whole[:_MOST_ROWS]]
+            shown = [each if isinstance(each, str) else json_text(each) for each in whole[:_MOST_ROWS]]
             lines += [f"{name:<13}{len(whole):,}", *(f"{'':<13}{each}" for each in shown)]
             if len(whole) > _MOST_ROWS:
                 lines.append(f"{'':<13}... {len(whole) - _MOST_ROWS:,} more (--json has them)")
         elif isinstance(value, dict):
-            lines += [f"{name:<13}", *(f"{'':<13}{key}: {_json(each)}" for key, each in value.items())]
+            lines += [f"{name:<13}", *(f"{'':<13}{key}: {json_text(each)}" for key, each in value.items())]
         else:
             lines.append(f"{name:<13}{value}")
     return lines
-
-
-def _json(value: Any) -> str:
-    import msgspec
-
-    return msgspec.json.encode(value).decode()
 
 
 def _tree(chain: list[StoredEvent], shown: StoredEvent) -> list[str]:

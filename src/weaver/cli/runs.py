@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weaver.cli.main import ExitCode, Stopped
-from weaver.cli.store import sure, table, with_store
+from weaver.cli.output import json_text, sparkline, table
+from weaver.cli.store import sure, with_store
 
 if TYPE_CHECKING:
     from weaver.glados.wiring import OpenStore
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["runs"]
 
-_BARS = "▁▂▃▄▅▆▇█"
 _COMPARED = ("final_equity", "return", "cagr", "volatility", "sharpe", "sortino", "max_drawdown", "exposure", "trades",
              "win_rate", "profit_factor", "commissions", "fills")  # fmt: skip
 _SHARES = frozenset(("return", "cagr", "volatility", "max_drawdown", "exposure", "win_rate"))
@@ -42,14 +42,13 @@ def list_runs(limit: int, strategy: str | None, as_json: bool) -> None:
     rows = with_store(lambda store: store.runs.newest(limit=limit, strategy=strategy))
     if as_json:
         for row in rows:
-            click.echo(_json(row))
+            click.echo(json_text(row))
         return
     if not rows:
         click.echo("no runs are recorded yet; weaver backtest records each one")
         return
     click.echo(
         table(
-            ["run", "started (UTC)", "strategy", "symbols", "bars", "fills", "return", "sharpe", "max dd", "status"],
             [
                 [
                     row.id.rpartition("-")[2],
@@ -65,6 +64,7 @@ def list_runs(limit: int, strategy: str | None, as_json: bool) -> None:
                 ]
                 for row in rows
             ],
+            ["run", "started (UTC)", "strategy", "symbols", "bars", "fills", "return", "sharpe", "max dd", "status"],
         )
     )
 
@@ -83,7 +83,7 @@ def show_run(run: str, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        click.echo(_json({"run": msgspec.to_builtins(row), "result": msgspec.to_builtins(result)}))
+        click.echo(json_text({"run": msgspec.to_builtins(row), "result": msgspec.to_builtins(result)}))
         return
     record = _record(row)
     if record is not None:
@@ -96,7 +96,8 @@ def show_run(run: str, as_json: bool) -> None:
         click.echo(f"bars   {row.bars_done:,} of {row.bars_total or 0:,}")
         click.echo(f"orders {row.orders:,}, fills {row.fills:,}")
     if result is not None and len(result.equity) > 1:
-        click.echo(f"\nequity {_sparkline([value for _, value in result.equity], 64)}")
+        equity = [value for _, value in result.equity]
+        click.echo(f"\nequity {min(equity):,.0f} {sparkline(equity, 64)} {max(equity):,.0f}")
     click.echo(f"\nrun     {row.id}")
     click.echo(f"status  {_told(row)}")
     click.echo(f"events  weaver events tail --run {row.id}")
@@ -135,10 +136,10 @@ def compare_runs(first: str, second: str) -> None:
         for name, a, b in _differences({"strategy": one.strategy} | one.config, {"strategy": two.strategy} | two.config)
     ]
     names = ["", one.id.rpartition("-")[2], two.id.rpartition("-")[2]]
-    click.echo(table(names, asked) if asked else "both were asked the same (their bars may differ)")
+    click.echo(table(asked, names) if asked else "both were asked the same (their bars may differ)")
     click.echo()
     came = [[name, _figure(name, one.stats), _figure(name, two.stats)] for name in _COMPARED]
-    click.echo(table(names, [["status", one.status, two.status], *came]))
+    click.echo(table([["status", one.status, two.status], *came], names))
 
 
 @runs.command("delete")
@@ -209,24 +210,9 @@ def _figure(name: str, stats: dict[str, Any] | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
-def _sparkline(values: list[float], width: int) -> str:
-    step = max(1.0, len(values) / width)
-    shown = [values[min(int(index * step), len(values) - 1)] for index in range(min(width, len(values)))]
-    shown[-1] = values[-1]
-    low, high = min(shown), max(shown)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return f"{low:,.0f} {''.join(_BARS[round((value - low) * scale)] for value in shown)} {high:,.0f}"
-
-
 def _few(symbols: list[str]) -> str:
     return ", ".join(symbols[:3]) + (f" +{len(symbols) - 3}" if len(symbols) > 3 else "")
 
 
 def _plain(value: Any) -> str:
     return "-" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _json(value: Any) -> str:
-    import msgspec
-
-    return msgspec.json.encode(value).decode()

@@ -105,7 +105,7 @@ def test_a_strategy_that_cannot_be_made_without_arguments_says_so() -> None:
             self.size = size
 
     with pytest.raises(
-        StrategyError, match=r"Needs\(\) raised TypeError: .*'size'; a strategy is made without arguments"
+        StrategyError, match=r"Needs\(\) raised TypeError: .*'size'; a strategy is created without arguments"
     ):
         backtest(Needs, daily([1, 2]))
 

@@ -92,7 +92,7 @@ def test_the_bars_whose_removal_changes_an_indicator_are_named():
 def test_an_honest_indicator_beside_a_cheating_one_is_not_accused_but_one_fed_by_it_is():
     accused = [finding.indicator for finding in checked("cheat_zscore").findings if finding.indicator]
     assert accused == ["zscore", "sma(3)"]
-    assert [memory.indicator for memory in checked("cheat_zscore").memory] == ["sma(3)"]
+    assert [lookback.indicator for lookback in checked("cheat_zscore").lookbacks] == ["sma(3)"]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_the_same_check_twice_gives_the_same_report():
 def test_another_rounding_on_longer_columns_is_a_note_and_no_cheat():
     report = checked("honest_rounded")
     assert report.proved
-    assert "indicator fft_average(6) is rounded otherwise (by less than 1e-9)" in report.notes[0]
+    assert "indicator fft_average(6) rounds differently (by less than 1e-9)" in report.notes[0]
 
 
 def test_values_agree_within_a_billionth_and_no_further():
@@ -221,13 +221,68 @@ def test_values_agree_within_a_billionth_and_no_further():
     assert not values_agree(one, np.array([2.0, np.nan, 1.0, -np.inf, 1e-6])).any()
 
 
-def test_a_strategy_without_orders_is_said_to_have_given_none():
+def test_a_strategy_without_orders_and_indicators_leaves_nothing_to_judge():
     class Nothing(Strategy):
         pass
 
     report = check(Nothing, bars_of(30))
+    assert report.ok
+    assert not report.proved
+    assert report.verdict == ("nothing to judge: the strategy gave no order and created no indicator on these bars")
+
+
+def test_a_strategy_with_indicators_and_no_order_is_judged_by_its_indicators():
+    class Watches(Strategy):
+        def on_start(self):
+            self.mean = self.indicator(sma, self.bars.close, 3)
+
+        def on_bar(self, bar):
+            pass
+
+    report = check(Watches, bars_of(30))
     assert report.proved
-    assert "there was nothing that could cheat" in report.notes[0]
+    assert report.notes == ("the strategy gave no order on these bars; only its indicators were judged",)
+
+
+def test_the_seed_is_the_strategys_and_sample_seed_draws_the_cuts():
+    class Draws(Strategy):
+        def on_bar(self, bar):
+            if self.random.random() < 0.3:
+                self.buy(1)
+
+    bars = bars_of(60)
+    with pytest.warns(FutureWarning, match=r"check\(\): seed= now seeds .* is sample_seed="):
+        seeded = check(Draws, bars, seed=7, cuts=5)
+    assert seeded.fills == len(backtest(Draws, bars, seed=7).fills)
+    assert seeded.fills != check(Draws, bars, sample_seed=7, cuts=5).fills
+    assert [check(Draws, bars, sample_seed=n, cuts=5).sample_seed for n in (0, 7)] == [0, 7]
+
+
+def test_finer_bars_are_cut_with_the_others():
+    minutes = bars_of(600, timeframe="1m")
+    hours = minutes.group_by_dynamic("timestamp", every="1h").agg(
+        pl.col("open").first(),
+        pl.col("high").max(),
+        pl.col("low").min(),
+        pl.col("close").last(),
+        pl.col("volume").sum(),
+    )
+
+    class Bracket(Strategy):
+        def on_bar(self, bar):
+            if not self.position and not self.orders:
+                self.buy(1, stop_loss=bar.close * 0.999, take_profit=bar.close * 1.001)
+
+    report = check(Bracket, hours, finer=minutes, finalize=True)
+    assert report.proved
+    assert report.fills == len(backtest(Bracket, hours, finer=minutes, finalize=True).fills) > 2
+
+
+def test_old_names_of_the_report_warn():
+    report = checked("honest_cross", bars_of(40), cuts=5, lookback=9)
+    for old, new in (("memory", "lookbacks"), ("history", "lookback"), ("seed", "sample_seed")):
+        with pytest.warns(DeprecationWarning, match=f"CheckReport.{old} is now CheckReport.{new}"):
+            assert getattr(report, old) == getattr(report, new)
 
 
 def test_an_at_close_order_in_a_session_whose_last_bars_are_missing_is_no_cheat():
@@ -429,7 +484,7 @@ def test_wrong_calls_are_refused_by_name():
         check(3, bars_of(20))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="cuts=0"):
         checked("honest_cross", cuts=0)
-    for name, value in (("cuts", "9"), ("cuts", 2.5), ("history", True)):
+    for name, value in (("cuts", "9"), ("cuts", 2.5), ("lookback", True)):
         with pytest.raises(ConfigError, match=rf"^{name}={value!r}: must be a whole number$"):
             checked("honest_cross", **{name: value})
     with pytest.raises(ConfigError, match="cash=-1"):
@@ -521,19 +576,19 @@ def test_cut_bars_end_at_the_tick_and_a_symbol_to_come_keeps_a_bar_of_another_pr
 
 def test_how_much_history_indicators_need_is_told():
     report = checked("honest_memories", bars_of(400), cuts=5)
-    needs = {memory.indicator: memory.bars for memory in report.memory}
+    needs = {lookback.indicator: lookback.bars for lookback in report.lookbacks}
     assert needs["sma(7)"] == 7
     assert 30 < needs["ema(5)"] < 80
     assert needs["cumsum"] is None
     assert needs["slow"] is None
-    assert [memory.indicator for memory in report.memory if memory.short] == ["cumsum", "slow"]
-    assert "longer than the bars given: cumsum, slow" in str(report)
+    assert [lookback.indicator for lookback in report.lookbacks if lookback.short] == ["cumsum", "slow"]
+    assert "more than these bars: cumsum, slow" in str(report)
 
 
 def test_what_remembers_longer_than_the_history_given_is_named():
-    report = checked("honest_memories", bars_of(400), cuts=5, history=20)
-    assert [memory.indicator for memory in report.memory if memory.short] == ["ema(5)", "cumsum", "slow"]
-    assert "longer than the 20 bars of history given: ema(5)" in str(report)
+    report = checked("honest_memories", bars_of(400), cuts=5, lookback=20)
+    assert [lookback.indicator for lookback in report.lookbacks if lookback.short] == ["ema(5)", "cumsum", "slow"]
+    assert "more than the 20 bars of --lookback: ema(5)" in str(report)
 
 
 def test_what_a_symbol_that_ends_early_or_is_short_needs_is_measured_where_it_has_bars():
@@ -544,7 +599,7 @@ def test_what_a_symbol_that_ends_early_or_is_short_needs_is_measured_where_it_ha
                 self.indicator(np.cumsum, self.bars[symbol].close, name=f"sum {symbol}")
 
     bars = {"LONG": bars_of(200), "ENDS": bars_of(200)[:120], "STARTS": bars_of(200)[90:], "SHORT": bars_of(200)[20:28]}
-    needs = {memory.indicator: memory.bars for memory in check(Own, bars, cuts=5).memory}
+    needs = {lookback.indicator: lookback.bars for lookback in check(Own, bars, cuts=5).lookbacks}
     for symbol in ("LONG", "ENDS", "STARTS"):
         assert (needs[f"sma {symbol}"], needs[f"sum {symbol}"]) == (7, None)
     assert needs["sma SHORT"] is None, "eight bars, the last two of which need all that is before them"
@@ -557,9 +612,9 @@ def test_an_indicator_that_never_had_a_value_is_not_thought_to_need_one_bar():
             self.long = self.indicator(sma, self.bars.close, 30)
 
     report = check(Early, bars_of(12))
-    assert {memory.indicator: memory.bars for memory in report.memory} == {"sma(3)": 3, "sma(30)": None}
+    assert {lookback.indicator: lookback.bars for lookback in report.lookbacks} == {"sma(3)": 3, "sma(30)": None}
     assert "sma(30): all of these, or more" in str(report)
-    assert "longer than the bars given: sma(30)" in str(report)
+    assert "more than these bars: sma(30)" in str(report)
 
 
 def test_a_signal_that_is_mostly_zero_is_not_thought_to_need_no_history():
@@ -572,7 +627,7 @@ def test_a_signal_that_is_mostly_zero_is_not_thought_to_need_no_history():
             self.indicator(crossed, self.bars.close)
             self.mean = self.indicator(sma, self.bars.close, 30)
 
-    needs = {memory.indicator: memory.bars for memory in check(Signal, bars_of(300), cuts=5).memory}
+    needs = {lookback.indicator: lookback.bars for lookback in check(Signal, bars_of(300), cuts=5).lookbacks}
     assert needs["sma(30)"] == 30
     assert needs["crossed"] == 31  # today's average of 30 bars and yesterday's
 

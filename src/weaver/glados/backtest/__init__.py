@@ -1,7 +1,7 @@
-"""backtest(): runs one strategy over bars, on Weaver's own clock, and gives back everything about it.
+"""backtest(): run one strategy over bars, on Weaver's own clock, and return its Result.
 
-The public entry of the backtester (Greta). It needs no event loop, and works inside a running one, in a thread and in a
-worker process: a backtest waits for nothing but the processor.
+The public entry of the backtester (Greta). It needs no event loop, and also works inside a running one, in a thread and in a
+spawned worker process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from weaver.core.errors import ConfigError, StrategyCrashed, StrategyError
 from weaver.core.instrument import Instrument
 from weaver.core.timeframe import Timeframe
 from weaver.glados.backtest.build_result import result_of
-from weaver.glados.backtest.plan import Instant, RunPlan, plan_run
+from weaver.glados.backtest.options import Instant, RunOptions
+from weaver.glados.backtest.plan import RunPlan, plan_run
 from weaver.glados.backtest.progress import Progress
 from weaver.glados.clock.backtest import BacktestClock
 from weaver.glados.clock.system import SystemClock, new_run_id, stopwatch_ns
@@ -61,32 +62,38 @@ def backtest(
     should_stop: Callable[[], bool] | None = None,
     record: bool = False,
 ) -> Result:
-    """Run `strategy` (the class) over `bars` and return its Result.
+    """Backtest `strategy` (the class) on `bars` and return the Result.
 
-    `bars` is a Polars or pandas frame, a Parquet or CSV path, a catalog selection, or a mapping symbol -> any of these.
-    `commission` is a fraction of the notional (0.001 is 0.1 %), `slippage` and `spread` fractions of the price, or objects
-    of `weaver.costs`. `start` and `end` select the bars whose start lies in [start, end). `calendar` names an exchange
-    ("XNYS") whose sessions the bars follow; `tz` says in which zone naive intraday times were written.
-    `finalize=True` closes open positions at their last close. `intrabar` is "worst" or "best": who wins where a bar could
-    have filled either of two rival orders; `finer=`, bars of a smaller timeframe, looks up which was first.
-    `limit_fill="through"` fills a limit only beyond its price, `volume_cap=0.1`
-    at most a tenth of a bar's volume. `borrow` and `financing` are yearly rates. `progress` is True for a bar on standard
-    error, or a function of (bars done, bars in all). `should_stop` is asked between chunks of bars. `record=True` keeps the
-    run in the store (`weaver runs list`): it is written by a thread, which `result.recording.wait()` waits for, and the
-    process does at its end.
+    Data:
+        bars: a Polars or pandas frame, the path of a CSV or Parquet file, a catalog selection, or a mapping of symbols to
+            any of these.
+        symbols: use these symbols only; their order is the order of the run.
+        timeframe: length of a bar, such as "1h" (default: the most common spacing of the bars).
+        start, end: use the bars whose start is in [start, end): an aware datetime, a date or ISO text.
+        tz: time zone of timestamps without one. calendar: exchange ("XNYS") whose sessions the bars follow.
+        instrument: lot size, price step and so on; one `Instrument` for all symbols, or a mapping.
+        params: values of the strategy's parameters. seed: seed of the strategy's `self.random`.
+    Account:
+        cash: starting cash. leverage: largest gross exposure, as a multiple of equity. cash_only: forbid shorts and
+            borrowing. maintenance: liquidate when equity falls below this fraction of the gross exposure.
+        borrow, financing: yearly rates for short positions and for borrowed cash (0.03 is 3 %).
+    Fills:
+        commission: fraction of the notional (0.001 is 0.1 %), an object of `weaver.costs`, or a function.
+        slippage, spread: fractions of the price; slippage may also be an object of `weaver.costs`.
+        volume_cap: fill at most this fraction of a bar's volume. limit_fill: "touch", or "through" to fill a limit order
+            only beyond its price. intrabar: "worst" or "best", the exit that fills where a bar reached two of them.
+        finer: bars of a smaller timeframe that decide which of the two was reached first.
+        finalize: close open positions at the last close.
+    Run:
+        progress: True draws a bar on standard error; a function is called with (bars done, bars in all).
+        should_stop: called between chunks of bars; the run ends when it returns True.
+        record: also store the run in the database (`weaver runs list`). A thread writes it; `result.recording.wait()`
+            waits for it, and so does the end of the process.
 
-    Raises DataError for bars that cannot be right, ParameterError and ConfigError for settings, and StrategyCrashed when the
-    strategy raises; what was done by then is its `result`.
+    Raises DataError for bars that cannot be right, ParameterError and ConfigError for arguments, StrategyError for a
+    class that cannot run, and StrategyCrashed when the strategy raises; its `result` holds the run up to there.
     """
-    if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        raise ConfigError(
-            f"progress={progress!r}: give True for a progress bar, or a function of (bars done, bars in all)"
-        )
-    if not (should_stop is None or callable(should_stop)):
-        raise ConfigError(f"should_stop={should_stop!r}: give a function that says whether to stop")
-    plan = plan_run(
-        strategy,
-        bars,
+    options = RunOptions(
         cash=cash,
         commission=commission,
         slippage=slippage,
@@ -111,8 +118,15 @@ def backtest(
         borrow=borrow,
         financing=financing,
     )
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise ConfigError(
+            f"progress={progress!r}: give True for a progress bar, or a function of (bars done, bars in all)"
+        )
+    if not (should_stop is None or callable(should_stop)):
+        raise ConfigError(f"should_stop={should_stop!r}: give a function that returns True to stop the run")
     if not isinstance(record, bool):
         raise ConfigError(f"record={record!r}: must be True or False")
+    plan = plan_run(strategy, bars, options)
     if progress is True:
         with Progress(draw=True) as show:
             return run_plan(plan, show, should_stop, record=record)
@@ -126,16 +140,8 @@ def run_plan(
     *,
     record: bool = False,
 ) -> Result:
-    """Run what `plan_run` has understood; `backtest` is the two together."""
-    try:
-        instance = plan.strategy()
-    except Exception as error:
-        raise StrategyError(
-            f"{plan.strategy.__name__}() raised {type(error).__name__}: {error}; a strategy is made without arguments: what "
-            "it needs is a parameter (a typed class attribute) or set up in on_start"
-        ) from error
-    for name, value in plan.params.items():
-        setattr(instance, name, value)
+    """Run a plan; `backtest` is `plan_run` and this function together."""
+    instance = _new_strategy(plan)
     run_id = new_run_id()
     recording = _recording(run_id, plan) if record else None
     began = stopwatch_ns()
@@ -171,11 +177,24 @@ def run_plan(
         recording.failed(crash, crash.result)
         crash.result.recording = recording
         raise
-    except BaseException as error:  # a Ctrl-C, an exit(): the run ends here, and its trace says so
+    except BaseException as error:  # Ctrl-C or exit(): the recording states that the run ended here
         recording.stopped(type(error).__name__, None)
         raise
     result.recording = recording
     return result
+
+
+def _new_strategy(plan: RunPlan) -> Strategy:
+    try:
+        instance = plan.strategy()
+    except Exception as error:
+        raise StrategyError(
+            f"{plan.strategy.__name__}() raised {type(error).__name__}: {error}; a strategy is created without arguments: "
+            "make its settings parameters (typed class attributes) or set them up in on_start"
+        ) from error
+    for name, value in plan.params.items():
+        setattr(instance, name, value)
+    return instance
 
 
 def _run(engine: Engine, plan: RunPlan, began: int) -> Result:
@@ -195,12 +214,12 @@ def _recording(run_id: str, plan: RunPlan) -> RunRecorder:
 
 
 def clock_for(series: Mapping[str, BarSeries], calendar: SessionCalendar | None) -> BacktestClock:
-    """The clock that ticks from the first bar's start to the last bar's end."""
+    """Return the clock that ticks from the first bar's start to the last bar's end."""
     all_series = list(series.values())
-    first = min(int(one.start[0]) for one in all_series)
-    last = max(int(one.end[-1]) for one in all_series)
+    first = min(int(bars.start[0]) for bars in all_series)
+    last = max(int(bars.end[-1]) for bars in all_series)
     if calendar is not None:
-        # A daily bar is named by its date at 00:00 UTC, which in the far east lies after that session's open.
+        # A daily bar is named by its date at 00:00 UTC, which in the Far East is after the open of that session.
         opens = calendar.sessions(first, last).open
         first = min(first, int(opens[0])) if len(opens) else first
     return BacktestClock(first, last, all_series[0].timeframe, calendar=calendar)

@@ -1,11 +1,10 @@
-"""Plan: a run as it was asked for, understood and checked before anything runs."""
+"""RunPlan: a run's validated arguments and loaded bars. Everything that can be refused is refused here, before the run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -13,25 +12,24 @@ import numpy as np
 from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ConfigError, NoBars, StrategyError
-from weaver.core.instrument import Instrument
 from weaver.core.timeframe import Timeframe
 from weaver.data.load_bars import load_bars
+from weaver.glados.backtest.options import RunOptions
 from weaver.glados.clock.calendars import get_calendar
 from weaver.greta.broker_settings import BrokerSettings
-from weaver.greta.costs import Borrow, Commission, Financing, Slippage, commission_of, slippage_of
+from weaver.greta.costs import Borrow, Financing, commission_of, slippage_of
 from weaver.marvin.parameters import resolve_values
 from weaver.marvin.strategy import Strategy
 
-__all__ = ["Instant", "RunPlan", "plan_run"]
-
-Instant = datetime | date | str
+__all__ = ["RunPlan", "plan_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """Everything that a run needs and nothing that it does: two runs of one plan are equal.
+    """The input of a run. Two runs of one plan make the same decisions and the same fills.
 
-    `finer` holds bars of a smaller timeframe, by symbol, for `intrabar="drill"`.
+    `series` holds the bars by symbol, in the order of the run. `finer` holds bars of a smaller timeframe, by symbol, for
+    `intrabar="drill"`.
     """
 
     strategy: type[Strategy]
@@ -54,7 +52,7 @@ class RunPlan:
         return next(iter(self.series.values())).timeframe
 
     def describe(self) -> dict[str, object]:
-        """All settings in force, ready for JSON."""
+        """Return all settings in force as values that JSON can hold."""
         settings = self.settings.describe()
         if self.finer is not None:
             smaller = next(iter(self.finer.values())).timeframe
@@ -68,91 +66,75 @@ class RunPlan:
         }
 
 
-def plan_run(
-    strategy: type[Strategy],
-    bars: Any,
-    *,
-    cash: float = 100_000,
-    commission: float | Commission | Callable[[float, float, float, bool], float] | None = 0.0,
-    slippage: float | Slippage | None = None,
-    spread: float | None = None,
-    leverage: float = 1.0,
-    cash_only: bool = False,
-    finalize: bool = False,
-    params: Mapping[str, Any] | None = None,
-    symbols: Sequence[str] | str | None = None,
-    timeframe: str | Timeframe | None = None,
-    start: Instant | None = None,
-    end: Instant | None = None,
-    calendar: str | SessionCalendar | None = None,
-    tz: str | None = None,
-    instrument: Instrument | Mapping[str, Instrument] | None = None,
-    intrabar: str = "worst",
-    finer: Any = None,
-    seed: int = 0,
-    limit_fill: str = "touch",
-    volume_cap: float | None = None,
-    maintenance: float | None = None,
-    borrow: float | Borrow = 0.0,
-    financing: float | Financing = 0.0,
-) -> RunPlan:
-    """The arguments of `backtest`, understood. Raises what `backtest` raises before it runs."""
+def plan_run(strategy: type[Strategy], bars: Any, options: RunOptions) -> RunPlan:
+    """Validate the arguments of `backtest` and load the bars. Raises every error that `backtest` raises before it runs."""
     if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
         instance = isinstance(strategy, Strategy)
         hint = "pass the class itself, not an instance" if instance else "derive it from weaver.Strategy"
         raise StrategyError(f"{strategy!r} is not a strategy class; {hint}")
-    if not (params is None or isinstance(params, Mapping)):
-        raise ConfigError(f'params={params!r}: give a mapping of names to values, such as {{"fast": 10}}')
-    values = resolve_values(strategy, params)
+    if not (options.params is None or isinstance(options.params, Mapping)):
+        raise ConfigError(f'params={options.params!r}: give a mapping of names to values, such as {{"fast": 10}}')
+    params = resolve_values(strategy, options.params)
+    _check_account(options)
+    settings = _broker_settings(options)
+    calendar = get_calendar(options.calendar) if isinstance(options.calendar, str) else options.calendar
+    if not (calendar is None or isinstance(calendar, SessionCalendar)):
+        raise ConfigError(f'calendar={calendar!r}: give the name of an exchange, such as "XNYS", or a SessionCalendar')
+    series = load_bars(
+        bars,
+        symbols=[options.symbols] if isinstance(options.symbols, str) else options.symbols,
+        timeframe=options.timeframe,
+        start=options.start,
+        end=options.end,
+        calendar=calendar,
+        tz=options.tz,
+        instrument=options.instrument,
+    )
+    finer = options.finer
+    return RunPlan(
+        strategy=strategy,
+        series=series,
+        settings=settings,
+        cash=float(options.cash),
+        params=params,
+        calendar=calendar,
+        seed=int(options.seed),
+        finalize=options.finalize,
+        finer=None if finer is None else load_bars(finer, symbols=list(series), calendar=calendar, tz=options.tz),
+    )
+
+
+def _check_account(options: RunOptions) -> None:
+    cash, seed, finalize = options.cash, options.seed, options.finalize
     if not (_is_number(cash) and math.isfinite(cash) and cash > 0):
         raise ConfigError(f"cash={cash!r}: must be a number greater than zero")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ConfigError(f"seed={seed!r}: must be a whole number, zero or greater")
     if not isinstance(finalize, bool):
         raise ConfigError(f"finalize={finalize!r}: must be True or False")
-    if intrabar == "drill" and finer is None:
+    if options.intrabar == "drill" and options.finer is None:
         raise ConfigError('intrabar="drill" needs the smaller bars: backtest(..., finer=bars_of_a_smaller_timeframe)')
-    if finer is not None and intrabar == "best":
+    if options.finer is not None and options.intrabar == "best":
         raise ConfigError(
-            'intrabar="best" and finer= contradict each other: where the smaller bars do not tell, the worse order fills; '
-            "leave one of them out"
+            'intrabar="best" and finer= contradict each other: where the smaller bars leave the order open, the worse '
+            "order fills; leave one of them out"
         )
-    settings = BrokerSettings(
-        commission=commission_of(commission),
-        slippage=slippage_of(slippage),
-        spread=0.0 if spread is None else spread,
-        leverage=leverage,
-        cash_only=cash_only,
-        maintenance=maintenance,
+
+
+def _broker_settings(options: RunOptions) -> BrokerSettings:
+    borrow, financing, intrabar = options.borrow, options.financing, options.intrabar
+    return BrokerSettings(
+        commission=commission_of(options.commission),
+        slippage=slippage_of(options.slippage),
+        spread=0.0 if options.spread is None else options.spread,
+        leverage=options.leverage,
+        cash_only=options.cash_only,
+        maintenance=options.maintenance,
         borrow_rate=borrow.annual_rate if isinstance(borrow, Borrow) else borrow,
         financing_rate=financing.annual_rate if isinstance(financing, Financing) else financing,
-        volume_cap=volume_cap,
-        intrabar="drill" if finer is not None and intrabar == "worst" else intrabar,
-        limit_fill=limit_fill,
-    )
-    sessions = get_calendar(calendar) if isinstance(calendar, str) else calendar
-    if not (sessions is None or isinstance(sessions, SessionCalendar)):
-        raise ConfigError(f'calendar={calendar!r}: give the name of an exchange, such as "XNYS", or a SessionCalendar')
-    series = load_bars(
-        bars,
-        symbols=[symbols] if isinstance(symbols, str) else symbols,
-        timeframe=timeframe,
-        start=start,
-        end=end,
-        calendar=sessions,
-        tz=tz,
-        instrument=instrument,
-    )
-    return RunPlan(
-        strategy=strategy,
-        series=series,
-        settings=settings,
-        cash=float(cash),
-        params=values,
-        calendar=sessions,
-        seed=int(seed),
-        finalize=finalize,
-        finer=None if finer is None else load_bars(finer, symbols=list(series), calendar=sessions, tz=tz),
+        volume_cap=options.volume_cap,
+        intrabar="drill" if options.finer is not None and intrabar == "worst" else intrabar,
+        limit_fill=options.limit_fill,
     )
 
 

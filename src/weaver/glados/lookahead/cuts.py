@@ -1,8 +1,9 @@
-"""Cuts: after which bars the future is taken away, and the bars with their future taken away or made up anew.
+"""Cuts: the bars after which the future is removed or scrambled, and the bars changed in that way.
 
-Up to `ALL_UP_TO` ticks every one is a cut. Beyond that it is every edge of missing values and a seeded sample. Made-up bars
-are a random walk that keeps low <= open, close <= high and positive prices positive; volumes and extra columns are drawn
-from the column's own values, so that an honest function is never handed what it could not have met.
+Up to `ALL_UP_TO` ticks the bars are cut after each tick. With more ticks they are cut at each edge of missing values and
+after a seeded sample of the others. Scrambled bars are a random walk that keeps low <= open, close <= high and positive
+prices positive. Volumes and extra columns are drawn from the column's own values, so that an indicator never receives a
+value that it could not receive in a backtest.
 """
 
 from __future__ import annotations
@@ -21,29 +22,29 @@ from weaver.marvin.indicator import IndicatorInfo
 __all__ = ["ALL_UP_TO", "EARLY", "MOST_EDGES", "SAMPLE", "Cuts", "choose_cuts", "cut_off", "scrambled"]
 
 ALL_UP_TO = 2_000
-"""So many ticks are all cut: about ten seconds for a strategy that takes a microsecond a bar."""
+"""Largest number of ticks that are all cut: about ten seconds for a strategy that needs a microsecond per bar."""
 MOST_EDGES = 2_000
-"""More edges than this are sampled too; a year of minute bars with a gap every night would take hours otherwise."""
+"""Largest number of edges that are all cut; of more, a sample. A year of minute bars with nightly gaps would take hours."""
 SAMPLE = 200
 EARLY = 50
-"""The beginning counts as an edge of missing values: there a warm-up ends, and a cheat is named at its first bar."""
+"""The first ticks count as edges: warm-ups end there, and look-ahead is reported at its first bar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """`rows` are positions among the run's ticks, rising; the bars that end there are the last that are kept."""
+    """The chosen cuts. `rows` are rising positions among the run's ticks; the bars that end there are the last ones kept."""
 
     rows: tuple[int, ...]
     possible: int
-    """How many there are in all: every tick but the last, which has no future."""
+    """Number of possible cuts: every tick except the last, which has no future."""
     edges: int = 0
-    """How many of `rows` are edges of missing values, out of `edges_found`."""
+    """Number of `rows` that are edges of missing values, out of `edges_found`."""
     edges_found: int = 0
     sample: int = 0
 
     @property
     def complete(self) -> bool:
-        """Whether every tick was cut."""
+        """Whether the bars are cut after every tick."""
         return len(self.rows) == self.possible
 
 
@@ -55,22 +56,22 @@ def choose_cuts(
     limit: int | None,
     seed: int,
 ) -> Cuts:
-    """The cuts to try; `limit` is the most of them, None leaves it to the module's bounds."""
+    """Choose the cuts; `limit` is the largest number of them (None: the bounds of this module)."""
     possible = len(ticks) - 1
     if possible <= (ALL_UP_TO if limit is None else limit):
         return Cuts(tuple(range(possible)), possible)
     generator = np.random.default_rng(seed)
     early = EARLY if limit is None else min(EARLY, limit // 4)
     edges = _edges(series, ticks, indicators, calendar, early)
-    found = len(edges)
-    most = MOST_EDGES if limit is None else limit - limit // 4  # a sample there must be
-    if found > most:
+    edges_found = len(edges)
+    most = MOST_EDGES if limit is None else limit - limit // 4  # at least a quarter is a sample
+    if edges_found > most:
         edges = np.sort(generator.choice(edges, most, replace=False))
     rest = np.setdiff1d(np.arange(possible), edges, assume_unique=True)
     size = min(SAMPLE if limit is None else limit - len(edges), len(rest))
     sample = generator.choice(rest, size, replace=False)
     rows = np.sort(np.concatenate([edges, sample]))
-    return Cuts(tuple(rows.tolist()), possible, len(edges), found, size)
+    return Cuts(tuple(rows.tolist()), possible, len(edges), edges_found, size)
 
 
 def _edges(
@@ -80,24 +81,24 @@ def _edges(
     calendar: SessionCalendar | None,
     early: int,
 ) -> Instants:
-    """Where values begin or cease to be missing: the last tick before and the first after, as positions among `ticks`."""
+    """Return the ticks around each change between missing and present values, as positions in `ticks`."""
     marked = np.zeros(len(ticks), dtype=bool)
     marked[:early] = True
-    for one in series.values():
-        at = np.searchsorted(ticks, one.end)
+    for bars in series.values():
+        at = np.searchsorted(ticks, bars.end)
         present = np.zeros(len(ticks), dtype=bool)
         present[at] = True
         _mark(marked, present)
-        apart = np.flatnonzero(one.start[1:] > one.end[:-1])
-        if one.timeframe.is_daily_or_longer:
-            # A night or a week-end is where a daily bar ends, so only what is longer than usual is missing.
-            steps = np.diff(one.start)
-            apart = apart[steps[apart] > 4 * one.timeframe.ns]
+        apart = np.flatnonzero(bars.start[1:] > bars.end[:-1])
+        if bars.timeframe.is_daily_or_longer:
+            # Nights and weekends follow every daily bar, so only longer gaps are missing bars.
+            steps = np.diff(bars.start)
+            apart = apart[steps[apart] > 4 * bars.timeframe.ns]
         marked[at[apart]] = marked[at[apart + 1]] = True
-        if one.timeframe.is_intraday and calendar is not None:
-            sessions = session_rows(one, calendar)
+        if bars.timeframe.is_intraday and calendar is not None:
+            sessions = session_rows(bars, calendar)
             marked[at[sessions.first | sessions.last]] = True
-        for column in one.extra.values():
+        for column in bars.extra.values():
             _mark_at(marked, at, np.isnan(column))
     for info in indicators:
         at = np.searchsorted(ticks, info.track.end)
@@ -118,36 +119,36 @@ def _mark_at(marked: NDArray[np.bool_], at: NDArray[np.intp], missing: NDArray[n
 
 
 def cut_off(series: Mapping[str, BarSeries], tick: int, generator: np.random.Generator) -> dict[str, BarSeries]:
-    """The bars that have ended by `tick` (ns). A symbol without any keeps one bar of another price, still to come."""
+    """Return the bars that have ended by `tick` (ns). A symbol without any gets one later bar of another price."""
     kept = {}
-    for symbol, one in series.items():
-        rows = int(np.searchsorted(one.end, tick, side="right"))
-        kept[symbol] = _owned(one.rows(0, rows)) if rows else scrambled_rows(_owned(one.rows(0, 1)), 0, generator)
+    for symbol, bars in series.items():
+        rows = int(np.searchsorted(bars.end, tick, side="right"))
+        kept[symbol] = _owned(bars.rows(0, rows)) if rows else scrambled_rows(_owned(bars.rows(0, 1)), 0, generator)
     return kept
 
 
 def _owned(series: BarSeries) -> BarSeries:
-    """The same bars in memory of their own: what a slice is a part of (`slice.base`) is as cut as the slice."""
+    """Return a copy of the bars, so that `slice.base` leads to no later bars."""
     columns = {name: getattr(series, name).copy() for name in ("start", "end", *PRICE_COLUMNS)}
     return replace(series, extra={name: column.copy() for name, column in series.extra.items()}, **columns)
 
 
 def scrambled(series: Mapping[str, BarSeries], tick: int, generator: np.random.Generator) -> dict[str, BarSeries]:
-    """The same bars up to `tick` (ns), and other prices, volumes and extra values at the same times after it."""
+    """Return the same bars up to `tick` (ns), and other prices, volumes and extra values at the same times after it."""
     return {
-        symbol: scrambled_rows(one, int(np.searchsorted(one.end, tick, side="right")), generator)
-        for symbol, one in series.items()
+        symbol: scrambled_rows(bars, int(np.searchsorted(bars.end, tick, side="right")), generator)
+        for symbol, bars in series.items()
     }
 
 
 def scrambled_rows(series: BarSeries, keep: int, generator: np.random.Generator) -> BarSeries:
-    """The first `keep` bars of `series`, then a random walk of the same size of steps from the last close on."""
+    """Return the first `keep` bars of `series`, followed by a random walk from the last close in steps of similar size."""
     count = len(series) - keep
     if count <= 0:
         return series
     positive = bool(series.low.min() > 0)
     size = _step_size(np.log(series.close) if positive else series.close)
-    # However long the walk is, it stays within a few times the price where it began.
+    # The walk stays within a few times its first price, however long it is.
     steps = generator.standard_normal((4, count)) * (min(size, 3.0 / count**0.5) if positive else size)
     level = float(series.close[keep - 1]) if keep else float(series.open[0])
     if not keep:
@@ -157,9 +158,9 @@ def scrambled_rows(series: BarSeries, keep: int, generator: np.random.Generator)
     opens = before + 0.3 * steps[1]
     highs = np.maximum(opens, path) + 0.5 * np.abs(steps[2])
     lows = np.minimum(opens, path) - 0.5 * np.abs(steps[3])
-    prices = [level * np.exp(one) if positive else level + one for one in (opens, highs, lows, path)]
-    made: dict[str, Floats] = dict(zip(PRICE_COLUMNS, prices, strict=False))
-    made["volume"] = series.volume[generator.integers(0, len(series), count)]
+    prices = [level * np.exp(values) if positive else level + values for values in (opens, highs, lows, path)]
+    columns: dict[str, Floats] = dict(zip(PRICE_COLUMNS, prices, strict=False))
+    columns["volume"] = series.volume[generator.integers(0, len(series), count)]
     extra = {
         name: np.r_[column[:keep], column[generator.integers(0, len(series), count)]]
         for name, column in series.extra.items()
@@ -172,7 +173,7 @@ def scrambled_rows(series: BarSeries, keep: int, generator: np.random.Generator)
         extra=extra,
         instrument=series.instrument,
         source=series.source,
-        **{name: np.r_[getattr(series, name)[:keep], made[name]] for name in PRICE_COLUMNS},
+        **{name: np.r_[getattr(series, name)[:keep], columns[name]] for name in PRICE_COLUMNS},
     )
 
 

@@ -23,62 +23,65 @@ __all__ = [
 ]
 
 TOLERANCE = 1e-9
-"""Relative: some honest sums (FFT, blocked or threaded ones) round differently on longer columns."""
+"""Relative tolerance: some causal sums (by FFT, in blocks or threads) round differently on longer columns."""
 _OF_SCALE = 1e-12
-"""Of the largest value so far: the same rounding, where values are differences that come near zero."""
+"""Tolerance relative to the largest value so far, for values that are differences close to zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionDifference:
-    """At `tick` (ns) one run gave `expected` and the other `found`; `number` counts the ticks with commands before it."""
+    """Two runs' commands at `tick` (ns), where they first differ. `number` counts the earlier ticks with commands."""
 
     tick: int
     number: int
     expected: tuple[Command, ...]
-    found: tuple[Command, ...]
+    actual: tuple[Command, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class IndicatorDifference:
-    """At `row` of its track an indicator had `expected` and now `found`; None where it has no such row."""
+    """An indicator's values in two runs at `row` of its track; `actual` is None where the second run has no such row."""
 
     row: int
     expected: float
-    found: float | None
+    actual: float | None
     rounding: bool = False
-    """Equal within TOLERANCE: not the future's doing."""
+    """Whether the values are equal within TOLERANCE, which later bars do not explain."""
 
 
-def decisions_differ(expected: RunTrace, found: RunTrace, last_tick: int) -> DecisionDifference | None:
-    """The first tick up to `last_tick` (ns, inclusive) at which the commands differ in anything at all."""
-    ends = bisect_right(expected.ticks, last_tick), bisect_right(found.ticks, last_tick)
+def decisions_differ(expected: RunTrace, actual: RunTrace, last_tick: int) -> DecisionDifference | None:
+    """Return the first tick up to `last_tick` (ns, inclusive) at which the commands differ; None where all are equal."""
+    ends = bisect_right(expected.ticks, last_tick), bisect_right(actual.ticks, last_tick)
     for row in range(min(ends)):
-        if expected.ticks[row] != found.ticks[row] or expected.commands[row] != found.commands[row]:
+        if expected.ticks[row] != actual.ticks[row] or expected.commands[row] != actual.commands[row]:
             break
     else:
         if ends[0] == ends[1]:
             return None
         row = min(ends)
-    one = (expected.ticks[row], expected.commands[row]) if row < ends[0] else None
-    two = (found.ticks[row], found.commands[row]) if row < ends[1] else None
-    tick = min(pair[0] for pair in (one, two) if pair is not None)
+    before = (expected.ticks[row], expected.commands[row]) if row < ends[0] else None
+    after = (actual.ticks[row], actual.commands[row]) if row < ends[1] else None
+    tick = min(pair[0] for pair in (before, after) if pair is not None)
     return DecisionDifference(
         tick=tick,
         number=row,
-        expected=one[1] if one is not None and one[0] == tick else (),
-        found=two[1] if two is not None and two[0] == tick else (),
+        expected=before[1] if before is not None and before[0] == tick else (),
+        actual=after[1] if after is not None and after[0] == tick else (),
     )
 
 
-def indicator_differs(expected: IndicatorInfo, found: IndicatorInfo, last_tick: int) -> IndicatorDifference | None:
-    """The first row that is visible at `last_tick` (ns) and has another value; one that is only rounded is said to be."""
+def indicator_differs(expected: IndicatorInfo, actual: IndicatorInfo, last_tick: int) -> IndicatorDifference | None:
+    """Return the first row visible at `last_tick` (ns) that has another value; None where all are equal.
+
+    A row that differs by rounding only is returned, marked `rounding`, where no other row differs.
+    """
     rows = int(np.searchsorted(expected.track.end, last_tick, side="right"))
-    if len(expected.outputs) != len(found.outputs):
+    if len(expected.outputs) != len(actual.outputs):
         return IndicatorDifference(0, float(expected.outputs[0][0]) if rows else np.nan, None)
     rounded: IndicatorDifference | None = None
-    for one, two in zip(expected.outputs, found.outputs, strict=True):
-        before, after = one[:rows], two[:rows]
-        if before.tobytes() == after.tobytes():  # the usual case, at the price of a memcmp
+    for old, new in zip(expected.outputs, actual.outputs, strict=True):
+        before, after = old[:rows], new[:rows]
+        if before.tobytes() == after.tobytes():  # the usual case, at the cost of a memcmp
             continue
         short = len(after)
         same = before[:short] == after
@@ -94,13 +97,13 @@ def indicator_differs(expected: IndicatorInfo, found: IndicatorInfo, last_tick: 
     return rounded
 
 
-def values_agree(one: Floats, two: Floats) -> NDArray[np.bool_]:
-    """Elementwise: equal, both NaN, or within TOLERANCE of each other."""
-    same: NDArray[np.bool_] = one == two
-    same |= np.isnan(one) & np.isnan(two)
-    finite = np.isfinite(one) & np.isfinite(two)
-    size = np.maximum(np.abs(one), np.abs(two), where=finite, out=np.zeros(len(one)))
+def values_agree(first: Floats, second: Floats) -> NDArray[np.bool_]:
+    """Return elementwise whether two columns are equal, both NaN, or within TOLERANCE of each other."""
+    same: NDArray[np.bool_] = first == second
+    same |= np.isnan(first) & np.isnan(second)
+    finite = np.isfinite(first) & np.isfinite(second)
+    size = np.maximum(np.abs(first), np.abs(second), where=finite, out=np.zeros(len(first)))
     room = TOLERANCE * size + _OF_SCALE * (np.maximum.accumulate(size) if len(size) else size)
-    apart = np.subtract(one, two, where=finite, out=np.full(len(one), np.inf))
+    apart = np.subtract(first, second, where=finite, out=np.full(len(first), np.inf))
     same |= np.abs(apart) <= room
     return same

@@ -1,4 +1,4 @@
-"""Lookback: how many bars an indicator's value needs, with all that came before left out. Informational, and no finding."""
+"""Lookback: the number of bars that each indicator's value depends on. The report states it; it is not a finding."""
 
 from __future__ import annotations
 
@@ -9,72 +9,77 @@ import numpy as np
 from weaver.core.bars import BarSeries, Floats
 from weaver.glados.lookahead.differences import values_agree
 from weaver.glados.lookahead.report import Lookback
-from weaver.glados.lookahead.traced_run import Runner
+from weaver.glados.lookahead.traced_run import TracedRunner
 from weaver.marvin.indicator import IndicatorInfo
 
-__all__ = ["measure_memory"]
+__all__ = ["measure_lookbacks"]
 
 _PLACES = (1.0, 0.8)
-"""Where in the bars values are looked at."""
+"""Positions at which values are compared, as fractions of all bars."""
 _VALUES = 50
-"""So many values at each: one alone may agree by chance, as a signal does that is mostly 0."""
+"""Values compared at each position. A single value may agree by chance, for example in a signal that is mostly 0."""
 
 
-def measure_memory(runner: Runner, made: list[IndicatorInfo], history: int | None) -> tuple[Lookback, ...]:
-    """For every indicator the least history, in bars of the run, that gives the values it has with all of the history.
+def measure_lookbacks(
+    runner: TracedRunner, indicators: list[IndicatorInfo], lookback: int | None
+) -> tuple[Lookback, ...]:
+    """Return the lookback of each indicator: the fewest bars of the run that give the same values as all bars.
 
-    Found by doubling, then by halving what lies between; so it is the least only of a function that needs no more
-    once it has enough, which is what indicators are like.
+    The number is found by doubling and then by bisection. It is the smallest one for a function that keeps its value once
+    it has enough bars, as indicators do. `lookback` is the number of bars that a live run will have; indicators that need
+    more are marked `short`.
     """
     several = len(runner.series) > 1
-    # What never had a value agrees with every history, and needs one that is longer than these bars.
-    least = [
+    # An indicator without any value needs more bars than there are.
+    fewest = [
         bars if any(bool(np.isfinite(values).any()) for values in info.outputs) else None
-        for info, bars in zip(made, _least(runner, made), strict=True)
+        for info, bars in zip(indicators, _fewest_bars(runner, indicators), strict=True)
     ]
     return tuple(
         Lookback(
             indicator=info.name,
             bars=bars,
-            short=bars is None or (history is not None and bars > history),
+            short=bars is None or (lookback is not None and bars > lookback),
             symbol=" and ".join(info.track.symbols) if several else None,
         )
-        for info, bars in zip(made, least, strict=True)
+        for info, bars in zip(indicators, fewest, strict=True)
     )
 
 
-def _least(runner: Runner, made: list[IndicatorInfo]) -> list[int | None]:
-    total = max(len(one) for one in runner.series.values())
+def _fewest_bars(runner: TracedRunner, indicators: list[IndicatorInfo]) -> list[int | None]:
+    total = max(len(series) for series in runner.series.values())
     ends = sorted({max(1, round(total * place)) for place in _PLACES})
-    full = [_values(runner, end, end) for end in ends]
-    seen: dict[int, list[bool]] = {}
+    expected_at = [_values(runner, end, end) for end in ends]
+    results: dict[int, list[bool]] = {}
 
     def enough(bars: int) -> list[bool]:
-        """By indicator: whether `bars` bars before each value, itself included, give what all of them do."""
-        if bars not in seen:
-            found = [True] * len(made)
-            for end, expected in zip(ends, full, strict=True):
-                given = _values(runner, end, bars)
-                for at in range(len(made)):
-                    found[at] &= expected is not None and given is not None and _same(expected[at], given[at])
-            seen[bars] = found
-        return seen[bars]
+        """Return for each indicator whether `bars` bars up to each value give the same values as all bars."""
+        if bars not in results:
+            same = [True] * len(indicators)
+            for end, expected in zip(ends, expected_at, strict=True):
+                values = _values(runner, end, bars)
+                for number in range(len(indicators)):
+                    same[number] &= (
+                        expected is not None and values is not None and _same(expected[number], values[number])
+                    )
+            results[bars] = same
+        return results[bars]
 
-    least = []
-    for at, info in enumerate(made):
-        # From here on nothing would be left out of the shortest of its symbols.
+    fewest = []
+    for number, info in enumerate(indicators):
+        # With this many bars nothing of the shortest of its symbols is left out.
         own = [runner.series[symbol] for symbol in info.track.symbols]
-        most = min(min(ends[0], len(one)) - _looked_at(one) + 1 for one in own)
-        least.append(_first_enough(most, lambda bars, at=at: enough(bars)[at]))  # type: ignore[misc]
-    return least
+        most = min(min(ends[0], len(series)) - _compared(series) + 1 for series in own)
+        fewest.append(_first_enough(most, lambda bars, number=number: enough(bars)[number]))  # type: ignore[misc]
+    return fewest
 
 
-def _looked_at(one: BarSeries) -> int:
-    return max(1, min(_VALUES, len(one) // 4))
+def _compared(series: BarSeries) -> int:
+    return max(1, min(_VALUES, len(series) // 4))
 
 
 def _first_enough(most: int, enough: Callable[[int], bool]) -> int | None:
-    """The least number below `most` from which on it is enough; None where only all bars are."""
+    """Return the smallest number below `most` from which on `enough` holds; None where only all bars are enough."""
     low, high = 0, most
     for bars in reversed([1 << power for power in range(most.bit_length()) if 1 << power < most]):
         if not enough(bars):
@@ -87,27 +92,27 @@ def _first_enough(most: int, enough: Callable[[int], bool]) -> int | None:
     return high if high < most else None
 
 
-def _values(runner: Runner, end: int, bars: int) -> list[tuple[Floats, ...]] | None:
-    """Every indicator's last values before row `end` of its symbols, each made from `bars` bars."""
+def _values(runner: TracedRunner, end: int, bars: int) -> list[tuple[Floats, ...]] | None:
+    """Return each indicator's last values before row `end` of its symbols, each computed from `bars` bars."""
     part, since = {}, {}
-    for symbol, one in runner.series.items():
-        stop = min(end, len(one))
-        first = max(0, stop - _looked_at(one))
-        part[symbol] = one.rows(max(0, first + 1 - bars), stop)
-        since[symbol] = int(one.end[first])
-    made = runner.indicators(part)
-    if made is None:
+    for symbol, series in runner.series.items():
+        stop = min(end, len(series))
+        first = max(0, stop - _compared(series))
+        part[symbol] = series.rows(max(0, first + 1 - bars), stop)
+        since[symbol] = int(series.end[first])
+    indicators = runner.indicators(part)
+    if indicators is None:
         return None
-    found = []
-    for info in made:
+    values = []
+    for info in indicators:
         now = max(int(part[symbol].end[-1]) for symbol in info.track.symbols)
         first = int(np.searchsorted(info.track.end, max(since[symbol] for symbol in info.track.symbols), side="left"))
         last = int(np.searchsorted(info.track.end, now, side="right"))
-        found.append(tuple(output[first:last] for output in info.outputs))
-    return found
+        values.append(tuple(output[first:last] for output in info.outputs))
+    return values
 
 
-def _same(one: tuple[Floats, ...], two: tuple[Floats, ...]) -> bool:
-    if [len(values) for values in one] != [len(values) for values in two] or not one[0].size:
-        return False  # what has no values there (a join of symbols that no longer meet) shows nothing
-    return all(bool(values_agree(a, b).all()) for a, b in zip(one, two, strict=True))
+def _same(expected: tuple[Floats, ...], values: tuple[Floats, ...]) -> bool:
+    if [len(column) for column in expected] != [len(column) for column in values] or not expected[0].size:
+        return False  # no values in this part (symbols of a join that no longer overlap) prove nothing
+    return all(bool(values_agree(a, b).all()) for a, b in zip(expected, values, strict=True))

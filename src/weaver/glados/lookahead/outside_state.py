@@ -1,8 +1,8 @@
-"""Outside state: what a strategy's code can reach and change besides `self`, so that it can be put back and named.
+"""OutsideState: the state that a strategy can change outside `self`, so that it can be restored and named.
 
-It covers global variables, class attributes, closures, default arguments and caches of the strategy's own modules and their
-neighbours in the same folder. It does not cover files, other processes, the state of libraries, or containers of more than
-`LARGEST` elements.
+It covers global variables, class attributes, closures, default arguments and `functools` caches of the strategy's modules
+and of the modules in the same folder. It does not cover files, other processes, the state of libraries, or containers with
+more than `LARGEST` elements.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from weaver.marvin.strategy import Strategy
 __all__ = ["LARGEST", "OutsideState"]
 
 LARGEST = 100_000
-"""Elements of a container that is still copied: it is put back thousands of times."""
+"""Most elements of a container that is copied: it is restored thousands of times."""
 _DEEPEST = 4
 
 _ABSENT: Any = object()
@@ -31,7 +31,7 @@ _Owner = dict[str, Any] | type | CellType
 
 
 class OutsideState:
-    """The state as it is when this object is made. `restore()` puts it back, `changed()` names what differs."""
+    """A snapshot of the outside state. `restore()` restores it, `changed()` names the differences."""
 
     def __init__(self, strategy: type[Strategy]) -> None:
         bases = [cls for cls in strategy.__mro__ if cls is not object and not cls.__dict__.get("__weaver_base__")]
@@ -46,7 +46,7 @@ class OutsideState:
             self._explore_class(cls)
 
     def restore(self) -> None:
-        """Put everything back as it was."""
+        """Restore the snapshot."""
         for owner, name, value, _ in self._bindings.values():
             if _get(owner, name) is not value:
                 _put(owner, name, value)
@@ -58,18 +58,18 @@ class OutsideState:
             clear()
 
     def changed(self) -> tuple[str, ...]:
-        """What differs now, in words: "the global variable seen", "the class attribute Counter.trades"."""
-        found = [text for owner, name, value, text in self._bindings.values() if _get(owner, name) is not value]
-        found += [f"the class attribute {cls.__name__}.{name}" for cls, name in self._new_attributes()]
-        found += [text for container, content, text in self._contents if not _holds(container, content)]
-        return tuple(dict.fromkeys(found))
+        """Name the differences: "the global variable seen", "the class attribute Counter.trades"."""
+        differences = [text for owner, name, value, text in self._bindings.values() if _get(owner, name) is not value]
+        differences += [f"the class attribute {cls.__name__}.{name}" for cls, name in self._new_attributes()]
+        differences += [text for container, content, text in self._contents if not _holds(container, content)]
+        return tuple(dict.fromkeys(differences))
 
     def _new_attributes(self) -> list[tuple[type, str]]:
         return [
             (cls, name) for cls, names in self._classes for name in vars(cls) if name not in names and name[:2] != "__"
         ]
 
-    # LookaheadFinding it.
+    # Taking the snapshot.
 
     def _is_own(self, module: ModuleType | None) -> bool:
         if module is None:
@@ -106,7 +106,7 @@ class OutsideState:
                         self._bind(vars(value), inner, vars(value)[inner], f"the global variable {name}.{inner}")
 
     def _bind(self, owner: _Owner, name: str, value: Any, text: str) -> None:
-        """Remember one name, what it stands for, and where that leads."""
+        """Record a name with its value, and explore the value."""
         functions = _functions(value)
         module = getattr(value, "__module__", None)
         own = isinstance(module, str) and self._is_own(sys.modules.get(module))
@@ -124,14 +124,14 @@ class OutsideState:
             self._hold(value, text)
 
     def _hold(self, value: Any, text: str, depth: int = 0) -> None:
-        """Remember what is inside `value`, if it is something that can be changed in place and put back."""
+        """Record the content of `value` where it can be changed in place and restored."""
         content = self._content_of(value)
         if content is _ABSENT or depth > _DEEPEST or not self._is_new(value):
             return
         self._contents.append((value, content, text))
         inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
-        for one in inner:
-            self._hold(one, text, depth + 1)
+        for element in inner:
+            self._hold(element, text, depth + 1)
 
     def _content_of(self, value: Any) -> Any:
         if isinstance(value, np.random.Generator):
@@ -161,14 +161,14 @@ def _folder(module: ModuleType | None) -> Path | None:
 
 
 def _functions(value: Any) -> tuple[FunctionType, ...]:
-    """The plain functions behind a class's or module's attribute."""
+    """Return the plain functions behind an attribute of a class or module."""
     if isinstance(value, FunctionType):
         inner = value.__dict__.get("__wrapped__")
         return (value, *_functions(inner)) if inner is not None else (value,)
     if isinstance(value, staticmethod | classmethod):
         return _functions(value.__func__)
     if isinstance(value, property):
-        return tuple(one for one in (value.fget, value.fset) if isinstance(one, FunctionType))
+        return tuple(accessor for accessor in (value.fget, value.fset) if isinstance(accessor, FunctionType))
     inside = getattr(value, "__dict__", None)
     wrapped = inside.get("__wrapped__") if callable(value) and type(inside) is dict else None
     return _functions(wrapped) if wrapped is not None else ()
@@ -224,7 +224,7 @@ def _refill(container: Any, content: Any) -> None:
 
 
 def _holds(container: Any, content: Any) -> bool:
-    """Whether `container` still has exactly these elements (the same objects, not equal ones)."""
+    """Return whether `container` still has exactly these elements (identical, not equal)."""
     if isinstance(container, np.random.Generator):
         return bool(pickle.dumps(container.bit_generator.state) == pickle.dumps(content[1]))  # some hold arrays
     if isinstance(container, np.ndarray):

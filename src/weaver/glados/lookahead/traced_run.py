@@ -1,8 +1,7 @@
-"""Checked runs: a strategy run again and again over changed bars, with every decision it takes written down.
+"""Traced runs: a strategy run over changed bars, with a record of each command it gives.
 
-A run here goes through the same engine, broker and context as a backtest; nothing is simulated more simply. Where a symbol
-has no bar yet by the cut, one stand-in bar of another price takes its place and is never ticked. What a strategy prints is
-dropped.
+A traced run uses the same engine, broker and context as a backtest. A symbol that has no bar before the cut gets one bar of
+another price, which is never ticked. The strategy's output is discarded.
 """
 
 from __future__ import annotations
@@ -12,16 +11,15 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from weaver.core.account import Account
 from weaver.core.bars import BarSeries, Instants
-from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import StrategyCrashed
 from weaver.core.orders import Command, Fill
 from weaver.glados.backtest import clock_for
+from weaver.glados.backtest.plan import RunPlan
 from weaver.glados.clock.backtest import BacktestClock
 from weaver.greta.broker import SimulatedBroker
 from weaver.greta.broker_settings import BrokerSettings
@@ -30,12 +28,12 @@ from weaver.marvin.context import Context
 from weaver.marvin.indicator import IndicatorInfo
 from weaver.marvin.strategy import Strategy
 
-__all__ = ["Crash", "RunTrace", "Runner"]
+__all__ = ["Crash", "RunTrace", "TracedRunner"]
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """How a strategy raised: `phase` is "start" (in on_start), "run" or "stop"; `tick` the instant in ns."""
+    """An exception of the strategy: `phase` is "start" (on_start), "run" or "stop" (on_stop), `tick` the instant in ns."""
 
     phase: str
     tick: int
@@ -43,14 +41,14 @@ class Crash:
 
     @property
     def text(self) -> str:
-        """The strategy's own exception in one line."""
+        """The strategy's own exception as one line."""
         cause = self.error.__cause__ or self.error
         return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
 
 
 @dataclass(slots=True)
 class RunTrace:
-    """What one run decided, tick by tick, and what came of it. `ticks` and `commands` are parallel, in order of time."""
+    """The commands, fills and indicators of one run. `ticks` (ns, rising) and `commands` are parallel."""
 
     ticks: list[int] = field(default_factory=list)
     commands: list[tuple[Command, ...]] = field(default_factory=list)
@@ -60,86 +58,87 @@ class RunTrace:
 
     @property
     def orders(self) -> int:
-        """How many commands were given."""
+        """The number of commands."""
         return sum(map(len, self.commands))
 
 
 class _TracedBroker(SimulatedBroker):
-    """The backtest's own broker, which also keeps the commands that it receives."""
+    """The broker of a backtest, which also records the commands it receives."""
 
-    def __init__(self, engine: Engine, settings: BrokerSettings, recording: RunTrace) -> None:
+    def __init__(self, engine: Engine, settings: BrokerSettings, trace: RunTrace) -> None:
         super().__init__(engine.context, engine.account, settings)
-        self._recording = recording
+        self._trace = trace
+        self.drills = engine.broker.drills
 
     def send(self, commands: Sequence[Command], tick_ns: int) -> None:
-        self._recording.ticks.append(tick_ns)
-        self._recording.commands.append(tuple(commands))
+        self._trace.ticks.append(tick_ns)
+        self._trace.commands.append(tuple(commands))
         super().send(commands, tick_ns)
 
 
-class Runner:
-    """Runs `strategy` over `series` or a changed version of it, each time with a new instance and the same settings."""
+class TracedRunner:
+    """Runs the strategy of a plan on its bars or a changed version of them, each time with a new instance.
 
-    def __init__(
-        self,
-        strategy: type[Strategy],
-        series: Mapping[str, BarSeries],
-        params: Mapping[str, Any],
-        settings: BrokerSettings,
-        cash: float,
-        calendar: SessionCalendar | None,
-        seed: int,
-    ) -> None:
-        self.strategy = strategy
-        self.series = dict(series)
-        self.params = dict(params)
-        self.settings = settings
-        self.cash = cash
-        self.calendar = calendar
-        self.seed = seed
-        self.ticks: Instants = np.unique(np.concatenate([one.end for one in self.series.values()]))
-        """Every instant at which a bar ends, rising."""
-        self.timeframe = next(iter(self.series.values())).timeframe
-        clock = clock_for(self.series, calendar)
+    Finer bars (`finer=`) are passed on up to the last tick of a run.
+    """
+
+    def __init__(self, plan: RunPlan) -> None:
+        self.plan = plan
+        self.strategy = plan.strategy
+        self.series = dict(plan.series)
+        self.params = dict(plan.params)
+        self.calendar = plan.calendar
+        self.ticks: Instants = np.unique(np.concatenate([bars.end for bars in self.series.values()]))
+        """Every instant (ns) at which a bar ends, rising."""
+        self.timeframe = plan.timeframe
+        clock = clock_for(self.series, plan.calendar)
         self._first = clock.start_time
-        # A calendar lays out its boundaries slowly, and there are hardly more of them than bars.
-        self._boundaries = None if calendar is None else np.fromiter(clock.boundaries(), dtype=np.int64)
+        # A calendar computes its boundaries slowly, and there are hardly more of them than bars.
+        self._boundaries = None if plan.calendar is None else np.fromiter(clock.boundaries(), dtype=np.int64)
 
     def run(self, series: Mapping[str, BarSeries] | None = None, *, last_tick: int | None = None) -> RunTrace:
-        """One run, over the bars as they are unless others are given, up to and including the tick `last_tick` (ns).
+        """Run on `series` (default: the bars of the plan) up to and including the tick `last_tick` (ns).
 
-        A strategy that raises is recorded and not raised; an error of Weaver's own is raised.
+        An exception of the strategy is part of the trace; an error of Weaver itself is raised.
         """
+        plan = self.plan
+        last_ns = int(self.ticks[-1]) if last_tick is None else last_tick
         engine = Engine(
             self._instance(),
             self.series if series is None else series,
-            self._ticks_until(int(self.ticks[-1]) if last_tick is None else last_tick),
+            self._ticks_until(last_ns),
             run_id="check",
-            cash=self.cash,
-            settings=self.settings,
-            seed=self.seed,
-            calendar=self.calendar,
+            cash=plan.cash,
+            settings=plan.settings,
+            seed=plan.seed,
+            calendar=plan.calendar,
             params=self.params,
+            finalize=plan.finalize,
+            finer=None
+            if plan.finer is None
+            else {symbol: _until(bars, last_ns) for symbol, bars in plan.finer.items()},
         )
-        recording = RunTrace(indicators=engine.context.indicators)
-        broker = engine.broker = _TracedBroker(engine, self.settings, recording)
+        trace = RunTrace(indicators=engine.context.indicators)
+        broker = engine.broker = _TracedBroker(engine, plan.settings, trace)
         try:
             with _silence():
                 engine.run()
         except StrategyCrashed as error:
-            recording.crash = Crash(engine.context.phase, engine.context.now_ns, error)
-        recording.fills = broker.fills
-        return recording
+            trace.crash = Crash(engine.context.phase, engine.context.now_ns, error)
+        trace.fills = broker.fills
+        return trace
 
     def indicators(self, series: Mapping[str, BarSeries]) -> list[IndicatorInfo] | None:
-        """The indicators that `on_start` makes over `series`, without running on; None where it raises."""
-        account = Account(self.cash, list(series), [one.instrument for one in series.values()])
-        context = Context(self._instance(), series, account, run_id="check", seed=self.seed, calendar=self.calendar)
-        context.now_ns = min(int(one.start[0]) for one in series.values())
+        """Return the indicators that `on_start` creates on `series`; None where it raises."""
+        account = Account(self.plan.cash, list(series), [bars.instrument for bars in series.values()])
+        context = Context(
+            self._instance(), series, account, run_id="check", seed=self.plan.seed, calendar=self.calendar
+        )
+        context.now_ns = min(int(bars.start[0]) for bars in series.values())
         try:
             with _silence():
                 context.start()
-        except Exception:  # noqa: BLE001 - the strategy's own code, on less data than it was written for
+        except Exception:  # noqa: BLE001 - supervises the strategy's code, which runs on fewer bars than it was written for
             return None
         return context.indicators
 
@@ -156,14 +155,18 @@ class Runner:
         return BacktestClock(self._first, last_ns, self.timeframe).boundaries()
 
 
-class _Nowhere(io.TextIOBase):
+def _until(series: BarSeries, last_ns: int) -> BarSeries:
+    return series.rows(0, int(np.searchsorted(series.end, last_ns, side="right")))
+
+
+class _Discard(io.TextIOBase):
     def write(self, text: str) -> int:
         return len(text)
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """A strategy prints once in a backtest and would thousands of times here; the same goes for what NumPy warns of."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(_Nowhere()), np.errstate(all="ignore"):
+    """Discard output and warnings: a strategy that prints once in a backtest would print thousands of times here."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(_Discard()), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Wording: how a finding names bars, commands and values, so that a person finds them again. Decides nothing."""
+"""Wording: the text of findings, which names bars, commands and values. It makes no decision."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ __all__ = ["Wording", "day_of"]
 
 
 class Wording:
-    """Names what belongs to one run's bars. `ticks` are the instants at which they end, rising."""
+    """Describes the bars and commands of one run. `ticks` are the instants (ns) at which its bars end, rising."""
 
     def __init__(self, series: Mapping[str, BarSeries], ticks: Instants) -> None:
         self._series = series
         self._ticks = ticks
         self._timeframe = next(iter(series.values())).timeframe
 
-    def told(self, difference: DecisionDifference, when: str) -> tuple[tuple[str, int] | None, str]:
-        """The bar of `difference`, and the sentence about it: "at bar 57 (2001-05-23) it orders buy 1, but nothing when"."""
-        requests = [one for one in (*difference.expected, *difference.found) if isinstance(one, OrderRequest)]
-        symbol = requests[0].symbol if requests else None
-        one, two = self.describe(difference.expected), self.describe(difference.found)
-        if one == two:
-            one, two = repr(difference.expected), repr(difference.found)
-        text = f"{self.place(difference.tick, symbol)} it orders {one}, but {two} {when}"
+    def decision(self, difference: DecisionDifference, when: str) -> tuple[tuple[str, int] | None, str]:
+        """Return the bar of `difference` and its sentence: "at bar 57 it orders buy 1, but nothing when ..."."""
+        commands = (*difference.expected, *difference.actual)
+        symbol = next((command.symbol for command in commands if isinstance(command, OrderRequest)), None)
+        expected, actual = self.describe(difference.expected), self.describe(difference.actual)
+        if expected == actual:
+            expected, actual = repr(difference.expected), repr(difference.actual)
+        text = f"{self.place(difference.tick, symbol)} it orders {expected}, but {actual} {when}"
         return self.bar_at(difference.tick, symbol), text
 
     def bar_at(self, tick: int, symbol: str | None = None) -> tuple[str, int] | None:
-        """The bar that had ended last by `tick`: (symbol, row). None before the first."""
+        """Return (symbol, row) of the last bar that has ended by `tick` (ns); None before the first."""
         names = [symbol] if symbol is not None else list(self._series)
         best: tuple[int, str, int] | None = None
         for name in names:
-            one = self._series[name]
-            row = int(np.searchsorted(one.end, tick, side="right")) - 1
-            if row >= 0 and (best is None or int(one.end[row]) > best[0]):
-                best = (int(one.end[row]), name, row)
+            ends = self._series[name].end
+            row = int(np.searchsorted(ends, tick, side="right")) - 1
+            if row >= 0 and (best is None or int(ends[row]) > best[0]):
+                best = (int(ends[row]), name, row)
         return None if best is None else best[1:]
 
     def place(self, tick: int, symbol: str | None = None) -> str:
-        """ "at bar 57 (2001-05-23)", the last that had ended by `tick` (ns)."""
+        """Name the last bar that has ended by `tick` (ns): "at bar 57 (2001-05-23)"."""
         where = self.bar_at(tick, symbol)
         if where is None:
             return "before the first bar"
@@ -54,7 +54,7 @@ class Wording:
         return f"at bar {row} ({day_of(int(self._series[name].start[row]), self._timeframe)}){of}"
 
     def later(self, row: int, how: str) -> str:
-        """ "bar 58 and later are removed": what was done to the bars after the tick number `row`."""
+        """Say how the bars after the tick number `row` were changed: "bar 58 and later are removed"."""
         count = len(self._ticks) - row - 1
         bars = f"bar {row + 1:,} is" if count == 1 else f"bar {row + 1:,} and later are"
         if len(self._series) > 1:
@@ -63,14 +63,14 @@ class Wording:
         return f"{bars} {how}"
 
     def values(self, changed: IndicatorDifference, when: str) -> str:
-        """ "changes when ... (from 1 to 2)"."""
-        if changed.found is None:
+        """Say how an indicator changed: "changes when ... (from 1 to 2)"."""
+        if changed.actual is None:
             return f"has no value {when}"
-        return f"changes {when} (from {changed.expected:.10g} to {changed.found:.10g})"
+        return f"changes {when} (from {changed.expected:.10g} to {changed.actual:.10g})"
 
     def describe(self, commands: Sequence[Command]) -> str:
-        """Commands in words: "buy 1 AAPL, cancel order 3"; "nothing" where there are none."""
-        return ", ".join(self._describe(one) for one in commands) or "nothing"
+        """Return commands as text: "buy 1 AAPL, cancel order 3", or "nothing"."""
+        return ", ".join(self._describe(command) for command in commands) or "nothing"
 
     def _describe(self, command: Command) -> str:
         match command:
@@ -109,6 +109,6 @@ class Wording:
 
 
 def day_of(start_ns: int, timeframe: Timeframe) -> str:
-    """How people name a bar: by its date from a day on, else by its start in UTC."""
+    """Return the start of a bar as text: its date for daily and longer bars, otherwise date and time in UTC."""
     text = format_ns(start_ns)
     return text[:10] if timeframe.is_daily_or_longer else text

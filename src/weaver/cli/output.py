@@ -1,0 +1,57 @@
+"""Output of the commands: tables, sparklines and JSON, the same for every command. It prints nothing itself."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+__all__ = ["json_text", "sparkline", "table"]
+
+_NUMBER = re.compile(r"[+-]?[\d,.]+( %)?")
+
+
+def table(rows: Iterable[Sequence[object]], header: Sequence[str] | None = None) -> str:
+    """Return `rows` as text in aligned columns, two spaces apart; columns of numbers are aligned to the right.
+
+    Every row has as many cells as the first one. A cell "-" or "" counts as a missing number.
+    """
+    body = [[str(cell) for cell in row] for row in rows]
+    lines = body if header is None else [list(header), *body]
+    if not lines:
+        return ""
+    columns = range(len(lines[0]))
+    widths = [max(len(line[column]) for line in lines) for column in columns]
+    right = [header is not None and _is_numeric([row[column] for row in body]) for column in columns]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    numbers = [cell for cell in cells if cell not in ("-", "", "...")]
+    return all(_NUMBER.fullmatch(cell) for cell in numbers)
+
+
+def sparkline(values: Sequence[float], width: int = 60) -> str:
+    """Return `values` as one line of at most `width` bars; each bar is the mean of its share of the values."""
+    marks = "▁▂▃▄▅▆▇█" if "utf" in (getattr(sys.stdout, "encoding", None) or "utf-8").lower() else "_.-=+*#@"
+    width = min(width, len(values))
+    edges = [round(place * len(values) / width) for place in range(width + 1)]
+    means = [sum(values[first:last]) / (last - first) for first, last in pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(marks) - 1) / (high - low) if high > low else 0.0
+    return "".join(marks[round((mean - low) * scale)] for mean in means)
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as one line of JSON; msgspec structs and aware datetimes are allowed."""
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
