@@ -9,7 +9,6 @@ part of a run (`weaver.core.run_config`).
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -21,6 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from weaver.core.errors import ConfigError
+from weaver.core.suggest import listed, suggest
 
 __all__ = ["FILE_NAME", "DatabaseConfig", "Settings", "hide_password"]
 
@@ -275,5 +275,4 @@ def _line(path: Path, text: str, key: str) -> str:
 
 
 def _nearest(name: str, known: Mapping[str, Any] | set[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(known))}"
+    return f"; {suggest(name, sorted(known), f'there are {listed(sorted(known), 100)}')}"

@@ -5,7 +5,6 @@ Nothing but click is imported here. docs/cli.md lists the exit codes; `ExitCode`
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
@@ -15,6 +14,7 @@ import click
 
 from weaver import __version__
 from weaver.core.errors import ConfigError, DataError, StrategyError, WeaverError
+from weaver.core.suggest import nearest
 
 __all__ = ["ExitCode", "Stopped", "cli", "main"]
 
@@ -58,8 +58,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        near = difflib.get_close_matches(args[0], self.lazy, n=1)
-        if near and args[0] not in self.lazy:
+        if args[0] not in self.lazy and (near := nearest(args[0], self.lazy)):
             ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
         return super().resolve_command(ctx, args)
 

@@ -23,11 +23,12 @@ from urllib.parse import quote, unquote
 import polars as pl
 
 from weaver.core.calendar import SessionCalendar
-from weaver.core.errors import DataError, OffGridError, TimeframeError, UnknownSymbol
+from weaver.core.errors import DataError, OffGridError, TimeframeError
+from weaver.core.suggest import unknown_symbol
 from weaver.core.timeframe import Timeframe
 from weaver.data.bar_checks import explain_bar, impossible_bars, unordered_rows
 from weaver.data.merge import Conflict, Merge, merge_bars
-from weaver.data.selection import METADATA_KEY, Selection, Stored, about, unknown
+from weaver.data.selection import METADATA_KEY, Selection, Stored, about
 
 __all__ = [
     "Catalog",
@@ -169,7 +170,7 @@ class Catalog:
             )
         for symbol in wanted:
             if symbol not in there:
-                raise UnknownSymbol(unknown(symbol, there, f"the catalog {self.root}"))
+                raise unknown_symbol(symbol, there, f"the catalog {self.root}")
         frame = self._common(wanted) if timeframe is None else Timeframe.of(timeframe)
         if timeframe is not None and symbols is None:
             wanted = [symbol for symbol in wanted if frame in self.timeframes(symbol)]
@@ -291,7 +292,7 @@ class Catalog:
                 f"{symbol} has no {Timeframe.of(timeframe)} bars in the catalog {self.root}; there are {others}"
             )
         there = sorted({symbol_of(path.parent.parent.name) for path in self._files()})
-        raise UnknownSymbol(unknown(symbol, there, f"the catalog {self.root}"))
+        raise unknown_symbol(symbol, there, f"the catalog {self.root}")
 
     def _common(self, symbols: Sequence[str]) -> Timeframe:
         common: set[Timeframe] = set.intersection(*(set(self.timeframes(symbol)) for symbol in symbols))

@@ -23,10 +23,11 @@ from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ConfigError, DataError, NoBars, UnknownSymbol
 from weaver.core.instants import format_ns, to_ns
 from weaver.core.instrument import Instrument
+from weaver.core.suggest import unknown_symbol
 from weaver.core.timeframe import Timeframe
 from weaver.data.build_series import Column, Table, check_series, infer_timeframe, to_series, with_instants
 from weaver.data.columns import map_columns
-from weaver.data.selection import Selection, about, unknown
+from weaver.data.selection import Selection, about
 from weaver.data.timestamps import check_zone
 
 __all__ = ["DEFAULT_SYMBOL", "load_bars"]
@@ -165,7 +166,7 @@ def _tables(bars: object, wanted: list[str] | None, how: _How) -> list[Table | B
     if isinstance(bars, Selection):
         for symbol in wanted or ():
             if symbol not in bars.symbols:
-                raise UnknownSymbol(unknown(symbol, bars.symbols, "the data"))
+                raise unknown_symbol(symbol, bars.symbols, "the data")
         return [
             Table(
                 symbol=part.symbol,
@@ -274,7 +275,7 @@ def _pick(tables: list[Table | BarSeries], symbol: str) -> Table | BarSeries:
     for table in tables:
         if table.symbol == symbol:
             return table
-    raise UnknownSymbol(unknown(symbol, [table.symbol for table in tables], "the data"))
+    raise unknown_symbol(symbol, [table.symbol for table in tables], "the data")
 
 
 def _instruments(given: Instrument | Mapping[str, Instrument] | None, symbols: list[str]) -> dict[str, Instrument]:
@@ -288,7 +289,7 @@ def _instruments(given: Instrument | Mapping[str, Instrument] | None, symbols: l
         )
     for symbol, one in given.items():
         if symbol not in symbols:
-            raise UnknownSymbol(f"instrument: {unknown(symbol, symbols, 'the data')}")
+            raise UnknownSymbol(f"instrument: {unknown_symbol(symbol, symbols, 'the data')}")
         if not isinstance(one, Instrument):
             raise ConfigError(f"instrument: what {symbol!r} is given is no Instrument, but {one!r}")
     return dict(given)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from weaver.core.errors import DataError
 from weaver.core.timeframe import Timeframe
 from weaver.data.adjust import adjust
 
-__all__ = ["METADATA_KEY", "Part", "Selection", "Stored", "about", "unknown"]
+__all__ = ["METADATA_KEY", "Part", "Selection", "Stored", "about"]
 
 METADATA_KEY = "weaver"
 """Under this key a Parquet file says, in JSON, where its bars come from."""
@@ -91,14 +90,3 @@ def about(path: Path) -> dict[str, Any]:
     """What a Parquet file that Weaver has written says about itself; empty for any other. Raises what reading it raises."""
     said = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))
     return said if isinstance(said, dict) else {}
-
-
-def unknown(symbol: str, there: Iterable[str], where: str) -> str:
-    """The sentence for a symbol that is not there, with the nearest one that is."""
-    names = list(there)
-    near = difflib.get_close_matches(symbol, names, n=1, cutoff=0.5) or difflib.get_close_matches(
-        symbol.upper(), [name.upper() for name in names], n=1, cutoff=0.5
-    )
-    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {listed}" if names else "it holds none"
-    return f"symbol {symbol!r} is not in {where}; {hint}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -11,7 +10,8 @@ import numpy as np
 
 from weaver.core.bars import BarSeries, Instants
 from weaver.core.calendar import SessionCalendar
-from weaver.core.errors import DataError, StrategyError, SymbolRequired, UnknownSymbol
+from weaver.core.errors import DataError, StrategyError, SymbolRequired
+from weaver.core.suggest import listed, suggest, unknown_symbol
 from weaver.core.timeframe import Timeframe
 from weaver.marvin.resample import resample
 from weaver.marvin.views import Cursor, TimeView, View
@@ -79,9 +79,8 @@ class SymbolBars:
             raise AttributeError(name)
         columns = self._series.columns()
         if name not in columns:
-            near = difflib.get_close_matches(name, columns, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(columns)}"
-            raise AttributeError(f"the bars of {self.symbol} have no column {name!r}{hint}")
+            hint = suggest(name, columns, f"they have: {listed(columns)}")
+            raise AttributeError(f"the bars of {self.symbol} have no column {name!r}; {hint}")
         view = self._track.view(columns[name], f"{self._track.label}.{name}")
         self.__dict__[name] = view
         return view
@@ -193,10 +192,3 @@ class RunBars:
             )
             parts[one.symbol] = SymbolBars(picked, track, self._derive, self._calendar)
         return JoinedBars(parts, TimeView(common, track.cursor))
-
-
-def unknown_symbol(symbol: object, known: Mapping[str, object], where: str = "this run") -> UnknownSymbol:
-    """The error for a symbol that `where` does not have, with the nearest one that it has."""
-    near = difflib.get_close_matches(str(symbol), known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(list(known)[:10])}"
-    return UnknownSymbol(f"symbol {symbol!r} is not in {where}; {hint}")

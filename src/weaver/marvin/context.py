@@ -16,7 +16,8 @@ from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import StrategyError, SymbolRequired
 from weaver.core.instants import from_ns
 from weaver.core.orders import Fill, OrderStatus, OrderUpdate, Side
-from weaver.marvin.bar_views import RunBars, SymbolBars, Track, unknown_symbol
+from weaver.core.suggest import unknown_symbol
+from weaver.marvin.bar_views import RunBars, SymbolBars, Track
 from weaver.marvin.indicator import IndicatorInfo, compute_indicator
 from weaver.marvin.order import Order, Position
 from weaver.marvin.order_entry import OrderEntry

@@ -7,7 +7,6 @@ function, is found in the folder that was loaded last.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -20,6 +19,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from weaver.core.errors import StrategyError, StrategyLoadError
+from weaver.core.suggest import nearest, suggest
 from weaver.marvin.parameters import parse_values
 from weaver.marvin.strategy import Strategy
 
@@ -49,8 +49,7 @@ def load_strategy(text: str | os.PathLike[str]) -> type[Strategy]:
     if name:
         if name in found:
             return found[name]
-        near = difflib.get_close_matches(name, found, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(own) or 'no strategy'}"
+        hint = suggest(name, found, f"it has: {', '.join(own) or 'no strategy'}")
         raise StrategyLoadError(f"{place} has no strategy {name!r}; {hint}")
     if len(own) == 1:
         return next(iter(own.values()))
@@ -76,7 +75,7 @@ class _FreshSource(SourceFileLoader):
 
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
-        near = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")], n=1)
+        near = nearest(path.name, (other.name for other in path.parent.glob("*.py")))
         hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
         raise StrategyLoadError(f"strategy file {path} does not exist{hint}")
     resolved = path.resolve()

@@ -3,7 +3,6 @@ silently: an int is accepted for a float, text only where it comes from a comman
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import sys
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from weaver.core.errors import ParameterError, StrategyError, TimeframeError
+from weaver.core.suggest import listed, suggest
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["check_class", "parameters_of", "parse_values", "resolve_values"]
@@ -147,8 +147,7 @@ def parse_values(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _unknown(cls: type, name: object, names: list[str]) -> str:
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(names) or 'none'}"
+    hint = f"; {suggest(name, names, f'it has: {listed(names)}')}"
     if any(name in inspect.get_annotations(base) for base in cls.__mro__):
         hint = f"; it is annotated, but a parameter has a default: {name}: int = 10"
     return f"{cls.__name__} has no parameter {name!r}{hint}"

@@ -10,7 +10,8 @@ from numpy import ascontiguousarray
 
 from weaver.core.bars import BarSeries
 from weaver.core.errors import StrategyError
-from weaver.marvin.bar_views import SymbolBars, Track, unknown_symbol
+from weaver.core.suggest import unknown_symbol
+from weaver.marvin.bar_views import SymbolBars, Track
 from weaver.marvin.order import Position
 from weaver.marvin.views import View
 

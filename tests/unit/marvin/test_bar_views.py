@@ -123,7 +123,7 @@ def test_an_unknown_column_names_the_nearest(make_bars: Make) -> None:
     def body(self: Any) -> None:
         with pytest.raises(AttributeError, match=r"the bars of ASSET have no column 'clos'; did you mean 'close'\?"):
             self.bars.clos  # noqa: B018
-        with pytest.raises(AttributeError, match=r"no column 'rsi'; there are: open, high, low, close, volume, signal"):
+        with pytest.raises(AttributeError, match=r"no column 'rsi'; they have: open, high, low, close, volume, signal"):
             self.bars.rsi  # noqa: B018
 
     backtest(on_first_bar(body), make_bars([1, 2], signal=[1, 2]))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from weaver.core.errors import DataError, UnknownSymbol
+from weaver.core.errors import DataError
+from weaver.core.suggest import unknown_symbol
 from weaver.core.timeframe import Timeframe
-from weaver.data.selection import Selection, Stored, unknown
+from weaver.data.selection import Selection, Stored
 
 __all__ = ["SHIPPED_SOURCE", "SHIPPED_SYMBOLS", "shipped_bars"]
 
@@ -27,7 +28,7 @@ def shipped_bars(symbols: str | Sequence[str] | None = None, *, adjusted: bool =
     wanted = SHIPPED_SYMBOLS if symbols is None else (symbols,) if isinstance(symbols, str) else tuple(symbols)
     for symbol in wanted:
         if symbol not in SHIPPED_SYMBOLS:
-            raise UnknownSymbol(unknown(symbol, SHIPPED_SYMBOLS, "the bars that come with Weaver"))
+            raise unknown_symbol(symbol, SHIPPED_SYMBOLS, "the bars that come with Weaver")
     path = Path(str(files("weaver.data.shipped") / _FILE))
     if not path.is_file():
         raise DataError(f"{path}: the shipped bars are missing from this installation; install weaver-trading again")

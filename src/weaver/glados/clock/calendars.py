@@ -6,7 +6,6 @@ empty answer. It does not know halts inside a session, nor what an exchange deci
 
 from __future__ import annotations
 
-import difflib
 import functools
 import threading
 import warnings
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from weaver.core.calendar import Sessions
 from weaver.core.errors import CalendarError, MissingExtra, OffGridError
 from weaver.core.instants import NS_PER_DAY, NS_PER_SECOND, format_ns, from_ns, to_ns
+from weaver.core.suggest import nearest
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["ExchangeCalendar", "get_calendar"]
@@ -44,7 +44,7 @@ def get_calendar(name: str) -> ExchangeCalendar:
     names = {known.upper(): known for known in library.get_calendar_names(include_aliases=True)}
     known = names.get(name.strip().upper())
     if known is None:
-        near = difflib.get_close_matches(name.strip().upper(), names, n=3, cutoff=0.5)
+        near = nearest(name.strip(), names, most=3, cutoff=0.5)
         hint = (
             f"did you mean {', '.join(repr(names[each]) for each in near)}?" if near else "for example 'XNYS' or 'XLON'"
         )
