@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from weaver.core.errors import ConfigError, OutcomeUnknown, SchemaMismatch, StoreUnavailable
-from weaver.events.envelope import StoredEvent
+from weaver.events.envelope import StoredEvent, UnknownPayload, encode
 from weaver.events.health import ListenerState
 from weaver.testing.contracts import EventLogContract, RefusalContract
 from weaver.testing.contracts.samples import note
 from weaver.walle.database import Database
 from weaver.walle.log.event_log import PostgresEventLog
+from weaver.walle.log.event_queries import EventQueries
 from weaver.walle.log.gap_aware_reader import PRUNING_LOCK, GapAwareReader
 from weaver.walle.log.notifications import Listener
 
@@ -416,6 +417,39 @@ def test_a_log_whose_database_is_closed_says_so(run_on: RunOn) -> None:
             with pytest.raises(Exception, match="is closed") as ended:
                 await call
             assert not isinstance(ended.value, StoreUnavailable), "trying again does not help"
+        await log.close()
+
+    run_on(main)
+
+
+def test_rows_that_do_not_match_their_class_reach_reader_and_stream_raw(run_on: RunOn) -> None:
+    async def main(database: Database) -> None:
+        log = PostgresEventLog(database)
+        await log.append(note(1))
+        event = encode(note(2)).decode()
+        async with database.connection() as connection:
+            for kind, payload in (
+                ("testing.Noted", event.replace('"number":2', '"number":"two"')),
+                ("later.Thing", event.replace("testing.Noted", "later.Thing")),
+                ("by.Hand", "{}"),
+            ):
+                await connection.execute("INSERT INTO outbox (type, payload) VALUES ($1, $2::jsonb)", kind, payload)
+        await log.append(note(3))
+        read = await log.read_from(-1)
+        assert [stored.envelope.type for stored in read] == [
+            "testing.Noted", "testing.Noted", "later.Thing", "by.Hand", "testing.Noted",
+        ]  # fmt: skip
+        assert [isinstance(stored.envelope.payload, UnknownPayload) for stored in read] == [
+            False,
+            True,
+            True,
+            True,
+            False,
+        ]
+        stream = log.subscribe(from_offset=-1)
+        assert [await anext(stream) for _ in range(5)] == read
+        await stream.aclose()
+        assert await EventQueries(database).find("2") == read[1]
         await log.close()
 
     run_on(main)

@@ -10,9 +10,10 @@ import click
 from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.output import json_text, table
 from weaver.cli.store import sure, with_store
+from weaver.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from weaver.events.envelope import StoredEvent
+    from weaver.events.envelope import Envelope, StoredEvent
     from weaver.glados.wiring import OpenStore
 
 __all__ = ["events"]
@@ -183,7 +184,15 @@ def prune(older_than: str, force: bool, yes: bool) -> None:
 def _line(stored: StoredEvent) -> str:
     one = stored.envelope
     run = (one.run_id or "-").rpartition("-")[2]
-    return f"{stored.offset:>8}  {one.ts:%Y-%m-%d %H:%M:%S}  {run:<8}  {one.type:<18}  {_summary(one.payload)}"
+    return f"{stored.offset:>8}  {_instant(one)}  {run:<8}  {one.type:<18}  {_summary(one.payload)}"
+
+
+def _instant(event: Envelope[Any]) -> str:
+    """The instant to the second; a row that was inserted by hand may hold one that is not an instant."""
+    try:
+        return f"{event.ts:%Y-%m-%d %H:%M:%S}"
+    except (ConfigError, ValueError):
+        return f"{event.ts_text[:19]:<19}"
 
 
 def _summary(payload: Any) -> str:
@@ -226,7 +235,8 @@ def _payload_lines(payload: Any) -> list[str]:
     from weaver.events.envelope import UnknownPayload
 
     if isinstance(payload, UnknownPayload):
-        return ["payload      (this Weaver does not know the type) " + payload.json.decode()]
+        reason = payload.reason or "no class is registered for this type and version"
+        return [f"payload      (raw: {reason})", f"{'':<13}{payload.json.decode()}"]
     lines = []
     for name, value in msgspec.structs.asdict(payload).items():
         whole = value.splitlines() if isinstance(value, str) else value

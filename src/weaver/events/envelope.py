@@ -1,10 +1,13 @@
-"""Envelope: one fact with where it came from, and its only way into JSON and back.
+"""Envelope: an event with its origin, and its conversion to JSON and back.
 
-What goes in comes out equal, or is refused by name before anything is written: NaN and infinity (JSON has no such number),
-NUL characters (PostgreSQL's JSONB has none), a value that its field's type does not allow, or that JSON would give back as
-another (a tuple or an int beyond 64 bits in a field of `Any`), an envelope beyond a bound, a payload whose class is not
-registered. Not kept are the sign of a zero and, in a field of `Any`, whether a number was an int or a float of its value.
-A payload of a type or version that this process does not know is kept as it is, as `UnknownPayload`.
+Guarantee: an event that `encode` accepts is read back equal. Refused before anything is written are NaN and infinity (JSON
+has no such numbers), NUL characters (PostgreSQL's JSONB has none), values that do not fit the type of their field or that
+JSON would return as another value (a tuple, or an int beyond 64 bits, in a field of `Any`), envelopes above the size limit,
+and payloads whose class is not registered. Not preserved are the sign of a zero and, in a field of `Any`, whether a number
+was an int or a float of the same value.
+
+`read_stored` never refuses a row of the log: a payload that has no class here, or does not match its class, becomes an
+`UnknownPayload` that holds the JSON as it was stored.
 """
 
 from __future__ import annotations
@@ -22,10 +25,20 @@ from weaver.core.errors import ConfigError, EventNotSerialisable, EventTooLarge,
 from weaver.core.instants import format_ns, from_ns, to_ns
 from weaver.events.registry import check_type, name_of, payload_class, registered
 
-__all__ = ["MOST_BYTES", "Envelope", "StoredEvent", "UnknownPayload", "decode", "encode", "encode_batch", "envelope"]
+__all__ = [
+    "MOST_BYTES",
+    "Envelope",
+    "StoredEvent",
+    "UnknownPayload",
+    "decode",
+    "encode",
+    "encode_batch",
+    "envelope",
+    "read_stored",
+]
 
 MOST_BYTES = 1_048_576
-"""The largest envelope: a reader holds a batch of them in memory, and one beyond this belongs into a file."""
+"""The largest envelope. A reader holds a batch in memory; keep larger content in a file, and its name in the event."""
 
 _MOST_ID = 200
 _AT_ONCE = 1000
@@ -34,16 +47,20 @@ P = TypeVar("P")
 
 
 class UnknownPayload(msgspec.Struct, frozen=True):
-    """The payload of an event that this process has no class for, as the JSON that was read."""
+    """A payload that this process cannot convert, as the JSON that was read.
+
+    `reason` is empty when no class is registered for the type and version; else it says why the JSON does not match.
+    """
 
     json: bytes
+    reason: str = ""
 
 
 class Envelope(msgspec.Struct, Generic[P], frozen=True, kw_only=True, gc=False):
-    """One event. Make it with `envelope(payload, ts=...)`, which fills in what follows from the rest.
+    """One event. Create it with `envelope(payload, ts=...)`, which computes the other fields.
 
-    `corr_id` is the event that a chain of causes began with, `causation_id` the one that led to this directly. `ts` is when
-    it happened, `producer` which part of Weaver says so.
+    `corr_id` is the id of the first event in the chain of causes, `causation_id` the id of the direct cause. `ts` is the
+    instant of the event, `producer` the part of Weaver that reports it.
     """
 
     id: str
@@ -58,17 +75,17 @@ class Envelope(msgspec.Struct, Generic[P], frozen=True, kw_only=True, gc=False):
 
     @property
     def ts_ns(self) -> int:
-        """When it happened, in nanoseconds since 1970-01-01 UTC."""
+        """The instant of the event in nanoseconds since 1970-01-01 UTC."""
         return to_ns(self.ts_text)
 
     @property
     def ts(self) -> datetime:
-        """When it happened, an aware UTC datetime."""
+        """The instant of the event as an aware UTC datetime."""
         return from_ns(self.ts_ns)
 
 
 class StoredEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event and its place in the log. Offsets grow; some are never taken."""
+    """An event and its offset in the log. Offsets increase; some are never used."""
 
     offset: int
     envelope: Envelope[Any]
@@ -97,14 +114,14 @@ def envelope(
     cause: Envelope[Any] | None = None,
     id: str | None = None,
 ) -> Envelope[Any]:
-    """The envelope of `payload`, which happened at `ts` (anything that `to_ns` takes) and was caused by `cause`.
+    """Return the envelope of `payload` for the instant `ts` (any value that `to_ns` accepts) and the event `cause`.
 
-    Without `id` it gets one that follows from all the rest: two facts that are equal in everything are the same fact, and
-    one that is told twice can be recognised. Raises UnknownEventType for a class that is not registered.
+    Without `id` the id is a hash of all other fields, so that an event that is reported twice can be recognised. Raises
+    UnknownEventType for a class that is not registered, ConfigError for a bad producer, run id or id.
     """
     event_type, version = name_of(payload)
     if not producer or not isinstance(producer, str):
-        raise ConfigError(f"producer={producer!r}: say which part of Weaver tells of {event_type}")
+        raise ConfigError(f"producer={producer!r}: name the part of Weaver that reports {event_type}")
     when = format_ns(to_ns(ts))
     root = cause.corr_id if cause is not None else None
     causation = cause.id if cause is not None else None
@@ -132,7 +149,7 @@ def envelope(
 
 
 def encode(event: Envelope[Any]) -> bytes:
-    """The JSON of `event`. Raises UnknownEventType, EventNotSerialisable or EventTooLarge, which name it."""
+    """Return the JSON of `event`. Raises UnknownEventType, EventNotSerialisable or EventTooLarge, which name the event."""
     payload = event.payload
     if type(payload) is UnknownPayload:
         raise UnknownEventType(f"{event.type} version {event.version} is not known here, so it cannot be appended")
@@ -163,10 +180,10 @@ def encode(event: Envelope[Any]) -> bytes:
 
 
 def encode_batch(events: Sequence[Envelope[Any]]) -> list[bytes]:
-    """The JSON of `events` in pieces, in order: put together with commas they are the elements of an array.
+    """Return the JSON of `events` in order, in pieces that form the elements of an array when joined with commas.
 
-    Raises what `encode` raises. Events of one kind are written, read back and compared many at a time, in a third of the
-    time; where anything is odd they are looked at one by one, so that the one is named.
+    Raises the errors of `encode`. Events of one class are encoded, read back and compared in groups, in a third of the
+    time; if a group fails its events are encoded one by one, so that the error names the event.
     """
     pieces: list[bytes] = []
     for at in range(0, len(events), _AT_ONCE):
@@ -201,43 +218,52 @@ def _encode_alike(events: list[Envelope[Any]]) -> bytes | None:
 
 
 def decode(data: bytes | str, event_type: str | None = None) -> Envelope[Any]:
-    """The envelope that `encode` wrote, its payload typed where this process knows the class.
+    """Return the envelope that `encode` wrote, with an `UnknownPayload` if its class is not registered.
 
-    `event_type`, where the caller knows it, halves the time: most types have one version, which is then read in one pass.
-    Raises EventNotSerialisable for what is no envelope, or a payload that does not fit its class.
+    Passing `event_type` halves the time: most types have one version, which is then read in one pass. Raises
+    EventNotSerialisable for JSON that is not an envelope, or whose payload does not match its class.
     """
     if event_type is not None:
         version, read_whole = _whole.get(event_type) or _whole_of(event_type)
         if read_whole is not None:
             try:
-                found = read_whole(data)
-                if found.version == version and found.type == event_type:
-                    return found
-            except msgspec.DecodeError:
-                pass  # another version, or no event at all: the long way tells
+                event = read_whole(data)
+                if event.version == version and event.type == event_type:
+                    return event
+            except _UNREADABLE:
+                pass  # another version, or not an event: read in two passes, which names the fault
     try:
         wire = _decode_wire(data)
-        kind = (wire.type, wire.version)
-        read = _decoders.get(kind)
-        if read is None:
-            read = _decoder_of(kind)
-        return Envelope(
-            id=wire.id,
-            type=wire.type,
-            version=wire.version,
-            run_id=wire.run_id,
-            corr_id=wire.corr_id,
-            causation_id=wire.causation_id,
-            ts_text=wire.ts,
-            producer=wire.producer,
-            payload=read(wire.payload),
-        )
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _envelope_of(wire, _decoder_of((wire.type, wire.version))(wire.payload))
+    except _UNREADABLE as error:
         start = bytes(data[:120], "utf-8") if isinstance(data, str) else bytes(data[:120])
         raise EventNotSerialisable(f"not an event of the log: {error}; it begins with {start!r}") from None
 
 
+def read_stored(offset: int, data: bytes | str, event_type: str = "") -> StoredEvent:
+    """Return the event of a row of the log, whatever the row holds.
+
+    A payload that does not match its class becomes an `UnknownPayload` with the reason. JSON that is not an envelope, such
+    as a row that was inserted by hand, becomes an envelope of version 0 without id whose `UnknownPayload` holds all of it.
+    """
+    try:
+        return StoredEvent(offset, decode(data, event_type or None))
+    except EventNotSerialisable as error:
+        reason = str(error)
+    try:
+        wire = _decode_wire(data)
+        return StoredEvent(offset, _envelope_of(wire, UnknownPayload(bytes(wire.payload), reason)))
+    except _UNREADABLE:
+        raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else bytes(data)
+    blank = {"run_id": None, "causation_id": None, "id": "", "corr_id": "", "ts_text": _NO_INSTANT, "producer": ""}
+    payload = UnknownPayload(raw, reason)
+    return StoredEvent(offset, Envelope(type=event_type, version=0, payload=payload, **blank))  # type: ignore[arg-type]
+
+
+_NO_INSTANT = "1970-01-01T00:00:00Z"
 _NO_JSON = (TypeError, ValueError, RecursionError, OverflowError)
+# What a decoder raises, the __post_init__ of a payload class included.
+_UNREADABLE = (msgspec.DecodeError, ValueError, TypeError, RecursionError, ArithmeticError, LookupError, AttributeError)
 _encoder = msgspec.json.Encoder()
 _decode_wire = msgspec.json.Decoder(_Wire).decode
 _alike: dict[type, Callable[[Any], list[Envelope[Any]]]] = {}
@@ -246,7 +272,7 @@ _decoders: dict[tuple[str, int], Callable[[Any], Any]] = {}
 
 
 def _check_return(event: Envelope[Any], data: bytes) -> None:
-    """Raise EventNotSerialisable where what was written would be read as something else, or not at all."""
+    """Raise EventNotSerialisable if `data` would be read back as another event, or not at all."""
     try:
         back = decode(data, event.type)
     except EventNotSerialisable as error:
@@ -258,15 +284,32 @@ def _check_return(event: Envelope[Any], data: bytes) -> None:
             before, after = getattr(event.payload, name), getattr(back.payload, name)
             if before != after:
                 raise EventNotSerialisable(
-                    f"{event.type} {event.id}: {name}={before!r:.200} would come back as {after!r:.200}; say it in numbers, "
-                    "texts, lists and dicts with texts as keys"
+                    f"{event.type} {event.id}: {name}={before!r:.200} would come back as {after!r:.200}; use numbers, "
+                    "strings, lists and dicts with string keys"
                 )
         raise EventNotSerialisable(f"{event.type} {event.id}: it would come back as {back!r:.400}")
 
 
+def _envelope_of(wire: _Wire, payload: Any) -> Envelope[Any]:
+    return Envelope(
+        id=wire.id,
+        type=wire.type,
+        version=wire.version,
+        run_id=wire.run_id,
+        corr_id=wire.corr_id,
+        causation_id=wire.causation_id,
+        ts_text=wire.ts,
+        producer=wire.producer,
+        payload=payload,
+    )
+
+
 def _decoder_of(kind: tuple[str, int]) -> Callable[[Any], Any]:
+    read = _decoders.get(kind)
+    if read is not None:
+        return read
     cls = payload_class(*kind)
-    if cls is None:  # not remembered: whoever registers it later is understood from then on
+    if cls is None:  # not cached: a class may be registered later
         return lambda raw: UnknownPayload(bytes(raw))
     plain = msgspec.json.Decoder(cls).decode
     of_any = _fields_of_any(cls)
@@ -278,26 +321,29 @@ _LONG_NUMBER = re.compile(rb"[0-9]{20}")
 
 
 def _with_large_numbers(plain: Callable[[Any], Any], names: tuple[str, ...]) -> Callable[[Any], Any]:
-    """JSONB writes 1e23 as a whole number. No int of that size gets into a field of `Any`, so it was a float."""
+    """Return a decoder that restores large floats: JSONB writes 1e23 as a whole number.
 
-    def mended(value: Any) -> Any:
+    `encode` accepts no int of that size in a field of `Any`, so the value was a float.
+    """
+
+    def restored(value: Any) -> Any:
         if type(value) is int:
             return value if -(2**63) <= value < 2**64 else float(value)
         if isinstance(value, dict):
-            return {key: mended(each) for key, each in value.items()}
-        return list(map(mended, value)) if isinstance(value, list) else value
+            return {key: restored(each) for key, each in value.items()}
+        return list(map(restored, value)) if isinstance(value, list) else value
 
     def read(raw: Any) -> Any:
         payload = plain(raw)
         if _LONG_NUMBER.search(raw) is None:
             return payload
-        return msgspec.structs.replace(payload, **{name: mended(getattr(payload, name)) for name in names})
+        return msgspec.structs.replace(payload, **{name: restored(getattr(payload, name)) for name in names})
 
     return read
 
 
 def _whole_of(event_type: str) -> tuple[int, Callable[[Any], Envelope[Any]] | None]:
-    """How events of a type are read in one pass: by its newest version, where this process knows one."""
+    """Return the newest version of a type and the decoder that reads its events in one pass (None if there is none)."""
     versions = [version for name, version in registered() if name == event_type]
     if not versions:
         return 0, None
@@ -305,17 +351,17 @@ def _whole_of(event_type: str) -> tuple[int, Callable[[Any], Envelope[Any]] | No
     cls = payload_class(event_type, version)
     assert cls is not None
     read = None if _fields_of_any(cls) else msgspec.json.Decoder(Envelope[cls]).decode  # type: ignore[valid-type]
-    found = _whole[event_type] = (version, read)
-    return found
+    _whole[event_type] = (version, read)
+    return version, read
 
 
 def _fields_of_any(cls: type[msgspec.Struct]) -> tuple[str, ...]:
-    """The fields whose values are read as what JSON says they are."""
-    return tuple(one.name for one in msgspec.structs.fields(cls) if "Any" in repr(one.type))
+    """Return the names of the fields that are decoded without a type."""
+    return tuple(field.name for field in msgspec.structs.fields(cls) if "Any" in repr(field.type))
 
 
 def _refuse_the_infinite(event: Envelope[Any]) -> None:
-    """Raise EventNotSerialisable for the first number that JSON has no word for; it was written as null."""
+    """Raise EventNotSerialisable for the first number that is not finite; it was written as null."""
     where = _not_finite("payload", event.payload)
     if where is not None:
         raise EventNotSerialisable(
@@ -334,15 +380,11 @@ def _not_finite(where: str, value: Any) -> str | None:
         parts = [(f"{where}.{name}", getattr(value, name)) for name in value.__struct_fields__]
     else:
         return None
-    for name, each in parts:
-        found = _not_finite(name, each)
-        if found is not None:
-            return found
-    return None
+    return next((place for name, each in parts if (place := _not_finite(name, each)) is not None), None)
 
 
 def _has_nul(data: bytes) -> bool:
-    """Whether a NUL is in one of the texts; the six characters backslash u0000 themselves may be."""
+    """Return whether a string in `data` contains NUL. The six characters \\u0000 as text are allowed."""
 
     def walk(value: Any) -> bool:
         if isinstance(value, str):

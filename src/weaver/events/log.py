@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol, overload
 
 from weaver.core.errors import BatchTooLarge, ConfigError
-from weaver.events.envelope import Envelope, StoredEvent, decode, encode
+from weaver.events.envelope import Envelope, StoredEvent, encode, read_stored
 
 __all__ = [
     "BEGINNING",
@@ -238,7 +238,7 @@ class InMemoryEventLog:
             if data is _PENDING or len(found) == limit:
                 break
             if isinstance(data, bytes):
-                found.append(StoredEvent(number, decode(data)))
+                found.append(read_stored(number, data))
         return found
 
     async def subscribe(

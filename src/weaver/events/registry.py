@@ -1,7 +1,8 @@
-"""Registry: which class holds the payload of which event. A class that was registered once stays registered for ever.
+"""Registry of event types: maps (type, version) to the class of the payload.
 
-An event's type is `namespace.PascalCase` and its version counts from 1. A payload that changes gets a new class under the
-next version, and the old one stays, for the log still holds events of it.
+A type is named `namespace.PascalCase` and its versions count from 1. When a payload changes, register a new class under the
+next version and keep the old one: the log still holds events of it. Every module in `weaver.events.types` is imported when
+a type is looked up, so a new event type is one new file there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TypeVar
 
 import msgspec
@@ -18,20 +20,23 @@ from weaver.core.errors import ConfigError, UnknownEventType
 __all__ = ["MOST_TYPE_CHARACTERS", "check_type", "name_of", "payload_class", "register", "registered"]
 
 MOST_TYPE_CHARACTERS = 100
-"""What the column `type` of the table holds."""
+"""The length of the column `type` in the table."""
 
 _TYPE = re.compile(r"[a-z][a-z0-9_]*\.[A-Z][A-Za-z0-9]*")
-_FAMILIES = ("weaver.events.types.orders", "weaver.events.types.run")
 
 _P = TypeVar("_P", bound=type[msgspec.Struct])
 
 _classes: dict[tuple[str, int], type[msgspec.Struct]] = {}
 _names: dict[type[msgspec.Struct], tuple[str, int]] = {}
-_families_known = False
+_types_imported = False
 
 
 def register(event_type: str, version: int = 1) -> Callable[[_P], _P]:
-    """Class decorator: the payload of `event_type` in this `version`. A bad name or a second class raises ConfigError."""
+    """Return a class decorator that registers the payload class of `event_type` in this `version`.
+
+    The class must be a frozen msgspec.Struct. Raises ConfigError for a bad name or version, or when another class is
+    registered under them.
+    """
     check_type(event_type)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise ConfigError(f"version={version!r} of {event_type}: versions are whole numbers from 1")
@@ -53,9 +58,9 @@ def register(event_type: str, version: int = 1) -> Callable[[_P], _P]:
 
 
 def check_type(event_type: str) -> None:
-    """Raise ConfigError where `event_type` is no `namespace.PascalCase` of at most 100 characters."""
+    """Raise ConfigError unless `event_type` has the form `namespace.PascalCase` and at most 100 characters."""
     if not isinstance(event_type, str) or not _TYPE.fullmatch(event_type):
-        raise ConfigError(f"{event_type!r} is no event type; write namespace.PascalCase, such as 'orders.Placed'")
+        raise ConfigError(f"{event_type!r} is not an event type; write namespace.PascalCase, such as 'orders.Placed'")
     if len(event_type) > MOST_TYPE_CHARACTERS:
         raise ConfigError(
             f"event type {event_type!r} has {len(event_type)} characters; {MOST_TYPE_CHARACTERS} are the most"
@@ -63,7 +68,7 @@ def check_type(event_type: str) -> None:
 
 
 def name_of(payload: msgspec.Struct) -> tuple[str, int]:
-    """Type and version that the payload's class is registered under; raises UnknownEventType."""
+    """Return the type and version of the payload's class. Raises UnknownEventType for a class that is not registered."""
     try:
         return _names[type(payload)]
     except KeyError:
@@ -74,18 +79,19 @@ def name_of(payload: msgspec.Struct) -> tuple[str, int]:
 
 
 def payload_class(event_type: str, version: int) -> type[msgspec.Struct] | None:
-    """The class that holds this event's payload; None where this process knows of none."""
-    found = _classes.get((event_type, version))
-    if found is None and not _families_known:
-        registered()
-        found = _classes.get((event_type, version))
-    return found
+    """Return the class of this event's payload, or None when this process has none."""
+    cls = _classes.get((event_type, version))
+    if cls is None and not _types_imported:
+        cls = registered().get((event_type, version))
+    return cls
 
 
 def registered() -> dict[tuple[str, int], type[msgspec.Struct]]:
-    """All classes by (type, version), Weaver's own families included."""
-    global _families_known
-    for module in _FAMILIES:
-        import_module(module)
-    _families_known = True
+    """Return all payload classes by (type, version), those of every module in `weaver.events.types` included."""
+    global _types_imported
+    if not _types_imported:
+        package = import_module("weaver.events.types")
+        for module in iter_modules(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+        _types_imported = True
     return dict(_classes)

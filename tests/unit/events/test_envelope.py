@@ -17,7 +17,8 @@ from weaver.core.errors import (
     NaiveDatetimeError,
     UnknownEventType,
 )
-from weaver.events.envelope import Envelope, StoredEvent, UnknownPayload, decode, encode, envelope
+from weaver.events.envelope import Envelope, StoredEvent, UnknownPayload, decode, encode, envelope, read_stored
+from weaver.events.registry import register
 from weaver.testing.contracts.samples import Leg, Noted, Strange, Tree, note
 
 
@@ -172,3 +173,43 @@ def test_a_type_or_version_that_nobody_knows_is_kept_as_it_is_and_not_appended_a
         assert found.payload == UnknownPayload(b'{"number":1,"text":""}')
         with pytest.raises(UnknownEventType, match="not known here"):
             encode(found)
+
+
+def test_a_stored_payload_that_does_not_match_its_class_is_read_raw_with_the_reason() -> None:
+    event = note(1)
+    stored = read_stored(7, encode(event).replace(b'"number":1', b'"number":"1"'), "testing.Noted")
+    assert (stored.offset, stored.envelope.id, stored.envelope.type) == (7, event.id, "testing.Noted")
+    assert stored.envelope.payload.json == b'{"number":"1","text":""}'
+    assert "Expected `int`, got `str`" in stored.envelope.payload.reason
+    assert read_stored(7, encode(event), "testing.Noted") == StoredEvent(7, event)
+    assert read_stored(7, encode(event)) == StoredEvent(7, event)
+
+
+def test_a_payload_that_its_class_refuses_by_an_error_of_its_own_is_read_raw() -> None:
+    @register("testing.Picky")
+    class Picky(msgspec.Struct, frozen=True):
+        name: str
+
+        def __post_init__(self) -> None:
+            {"known": 1}[self.name]
+
+    data = encode(made(Picky("known")))
+    assert decode(data, "testing.Picky").payload == Picky("known")
+    stored = read_stored(1, data.replace(b'"name":"known"', b'"name":"other"'), "testing.Picky")
+    assert stored.envelope.payload.json == b'{"name":"other"}'
+
+
+@pytest.mark.parametrize(
+    "data", ["{}", "[]", "7", '"text"', "null", '{"id": 1, "type": "testing.Noted"}', "[" * 5000 + "]" * 5000]
+)
+def test_a_row_that_is_not_an_envelope_is_read_raw(data: str) -> None:
+    stored = read_stored(7, data, "by.Hand")
+    assert (stored.offset, stored.envelope.type, stored.envelope.version, stored.envelope.id) == (7, "by.Hand", 0, "")
+    assert stored.envelope.payload.json == data.encode()
+    assert stored.envelope.payload.reason
+    assert stored.envelope.ts_ns == 0
+
+
+def test_a_number_beyond_every_float_in_a_stored_payload_does_not_stop_the_reader() -> None:
+    data = encode(made(Strange(1))).replace(b'"value":1', b'"value":1' + b"0" * 400)
+    assert read_stored(1, data, "testing.Strange").envelope.payload.reason

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -96,3 +97,17 @@ def test_weavers_own_families_are_known_without_having_been_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "RunStarted"
+
+
+def test_a_new_file_in_the_package_of_types_is_found(tmp_path: Path) -> None:
+    (tmp_path / "risk.py").write_text(
+        "import msgspec\nfrom weaver.events.registry import register\n\n\n"
+        '@register("risk.Denied")\nclass Denied(msgspec.Struct, frozen=True):\n    limit: str\n'
+    )
+    code = (
+        f"import weaver.events.types as types\ntypes.__path__.append({str(tmp_path)!r})\n"
+        "from weaver.events.registry import payload_class, registered\n"
+        "print(payload_class('risk.Denied', 1).__name__, ('run.Started', 1) in registered())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Denied", "True"]

@@ -1,1 +1,1 @@
-"""The payloads, a file per family. They import nothing of Weaver but the registry, for they outlive what they tell of."""
+"""Payload classes, one module per namespace. They import only the registry, because logs outlive the code around them."""

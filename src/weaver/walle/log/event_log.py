@@ -15,7 +15,7 @@ import asyncpg
 from weaver.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import Clock, Unschedule, sleep_for
-from weaver.events.envelope import Envelope, StoredEvent, decode, encode_batch
+from weaver.events.envelope import Envelope, StoredEvent, encode_batch, read_stored
 from weaver.events.health import LogHealth
 from weaver.events.log import BEGINNING, EventBatch, EventFilter, Transaction, check_batch, check_limit, check_offset
 from weaver.walle.database import BROKEN, Database, DatabaseTransaction, describe_url, named_errors
@@ -388,7 +388,7 @@ def _array(encoded: Sequence[bytes]) -> str:
 
 
 def _decoded(rows: Iterable[Row]) -> list[StoredEvent]:
-    return [StoredEvent(offset, decode(data, kind)) for offset, data, kind in rows if data is not None]
+    return [read_stored(offset, data, kind) for offset, data, kind in rows if data is not None]
 
 
 def _fail(part: Sequence[tuple[bytes, asyncio.Future[int]]], error: BaseException) -> None:

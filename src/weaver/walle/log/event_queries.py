@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from weaver.events.envelope import StoredEvent, decode
+from weaver.events.envelope import StoredEvent, read_stored
 from weaver.events.log import EventFilter
 from weaver.walle.database import Database
 
@@ -73,4 +73,4 @@ class EventQueries:
 
 
 def _decoded(rows: Any) -> list[StoredEvent]:
-    return [StoredEvent(offset, decode(data, kind)) for offset, data, kind in rows]
+    return [read_stored(offset, data, kind) for offset, data, kind in rows]
