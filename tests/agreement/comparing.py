@@ -27,7 +27,15 @@ from weaver.core.timeframe import Timeframe
 from weaver.glados.backtest import clock_for, run_plan
 from weaver.glados.backtest.plan import RunPlan
 from weaver.greta.broker_settings import BrokerSettings
-from weaver.greta.costs import Commission, CommissionBps, CommissionSum, Slippage, SlippageBps, SlippageSum
+from weaver.greta.costs import (
+    Commission,
+    CommissionBps,
+    CommissionPerShare,
+    CommissionSum,
+    Slippage,
+    SlippageBps,
+    SlippageSum,
+)
 from weaver.greta.engine import Engine
 from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
@@ -239,9 +247,12 @@ def settings_of(scenario: Scenario, *, by_rates: bool) -> BrokerSettings:
     """`by_rates=False` wraps the costs so that the engine does not see that they are plain fractions."""
     asked = scenario.settings
     commission: Commission = CommissionBps(float(asked.commission * 10_000))
+    by_lot = CommissionPerShare(float(asked.per_lot), minimum=float(asked.least))
     slippage: Slippage = SlippageBps(float(asked.slippage * 10_000))
     return BrokerSettings(
-        commission=commission if by_rates else CommissionSum((commission,)),
+        commission=commission
+        if by_rates and not (asked.per_lot or asked.least)
+        else CommissionSum((commission, by_lot)),
         slippage=slippage if by_rates else SlippageSum((slippage,)),
         spread=float(asked.spread),
         leverage=float(asked.leverage),

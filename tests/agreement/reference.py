@@ -95,6 +95,8 @@ class Settings:
 
     cash: Decimal = Decimal(100_000)
     commission: Decimal = ZERO
+    per_lot: Decimal = ZERO  # commission in addition: so much for each lot, and
+    least: Decimal = ZERO  # at least so much for each order
     slippage: Decimal = ZERO
     spread: Decimal = ZERO
     leverage: Decimal = Decimal(1)
@@ -402,7 +404,7 @@ class Simulation:
             order.lots = lots = payable
         order.status = "open"
         if order.kind == "market":
-            cash -= sign * lots * price + self.set.commission * lots * price
+            cash -= sign * lots * price + self.charge(order, lots, price)
             positions[symbol] += sign * lots
         return cash
 
@@ -414,21 +416,27 @@ class Simulation:
             return price
         return price * (1 + order.sign * (self.set.slippage + self.set.spread / 2))
 
+    def charge(self, order: Live, lots: int, price: Decimal) -> Decimal:
+        """The commission of the next `lots`: what the order pays in all, less what it has paid."""
+        whole = max(self.set.least, self.set.per_lot * (order.filled + lots))
+        before = max(self.set.least, self.set.per_lot * order.filled) if order.filled else ZERO
+        return self.set.commission * lots * price + whole - before
+
     def payable(self, order: Live, lots: int, price: Decimal, cash: Decimal, positions: Mapping[str, int]) -> int:
         """`lots`, or the largest smaller number that is allowed where the order may shrink, or 0."""
         for some in range(lots, 0, -1):
-            if self.allowed(order.symbol, order.sign * some, price, cash, positions):
+            if self.allowed(order, some, price, cash, positions):
                 return some
             if not order.shrink:
                 break
         return 0
 
-    def allowed(self, symbol: str, change: int, price: Decimal, cash: Decimal, positions: Mapping[str, int]) -> bool:
+    def allowed(self, order: Live, lots: int, price: Decimal, cash: Decimal, positions: Mapping[str, int]) -> bool:
+        symbol, change = order.symbol, order.sign * lots
         held = positions[symbol]
         if held * change < 0 and abs(change) <= abs(held):
             return True
-        notional = abs(change) * price
-        after = cash - change * price - self.set.commission * notional
+        after = cash - change * price - self.charge(order, lots, price)
         positions = {**positions, symbol: held + change}
         if self.set.cash_only:
             paid = at_most(cash - after + self.freed, cash)
@@ -552,7 +560,7 @@ class Simulation:
         for _, _, _, price, order in heads:
             paid = self.worsened(order, price)
             lots = self.can_fill(order)
-            worth.append(lots * (order.sign * (bar.close - paid) - self.set.commission * paid))
+            worth.append(lots * order.sign * (bar.close - paid) - self.charge(order, lots, paid))
         scale = max(self.can_fill(order) * abs(price) for _, _, _, price, order in heads)
         if abs(worth[0] - worth[1]) <= SLACK * scale:
             self.result.ties += 1
@@ -595,7 +603,7 @@ class Simulation:
             return
         if payable < lots:
             lots, order.lots = payable, order.filled + payable
-        commission = self.set.commission * lots * price
+        commission = self.charge(order, lots, price)
         if self.phase == "inside" and lots <= self.against(order):
             self.freed += lots * price
         if self.room[symbol] is not None:

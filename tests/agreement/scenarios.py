@@ -63,6 +63,8 @@ def build(source: Random) -> Scenario:
     settings = Settings(
         cash=cash[kind],
         commission=source.choice([D(0), D("0.001"), D("0.01")]),
+        per_lot=source.choice([D(0), D(0), D("0.25")]),
+        least=source.choice([D(0), D(0), D("1.5")]),
         slippage=source.choice([D(0), D(0), D("0.0005"), D("0.01")]),
         spread=source.choice([D(0), D(0), D("0.002")]),
         leverage=leverage,

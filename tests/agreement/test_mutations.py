@@ -22,7 +22,7 @@ from scenarios import Scenario, build
 
 from weaver.core import sessions
 from weaver.core.errors import WeaverError
-from weaver.greta import bar_interval, hot_loop, matching, pricing, working_order
+from weaver.greta import bar_interval, costs, hot_loop, matching, pricing, working_order
 
 SOURCE = Path(matching.__file__).read_text(encoding="utf-8")
 SEEDS = range(1_500)
@@ -204,6 +204,11 @@ ELSEWHERE = {
         "order.until_ns == broker.now_ns",
         "order.until_ns is not None",
     ),
+    "a minimum is charged for each fill of an order": (
+        costs,
+        "        return whole - self._whole(before, notional_before)",
+        "        return self._whole(quantity, notional)",
+    ),
 }
 """Rules outside `matching`: the module, the right text and the wrong one."""
 
@@ -221,7 +226,7 @@ def in_place_of(original: ModuleType, mutated: ModuleType) -> Iterator[None]:
     for name, value in list(vars(original).items()):
         if getattr(value, "__module__", None) != original.__name__:
             continue
-        for user in [module for key, module in list(sys.modules.items()) if key.startswith("weaver.")]:
+        for user in [module for key, module in list(sys.modules.items()) if key.startswith(("weaver.", "comparing"))]:
             if vars(user).get(name) is value:
                 replaced.append((user, name, value))
                 setattr(user, name, vars(mutated)[name])

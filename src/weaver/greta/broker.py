@@ -402,6 +402,8 @@ class SimulatedBroker:
         self.updates.append(OrderUpdate(order.number, self.now_ns, order.status, note, fill))
         if complete:
             self._remove(order)
+        else:
+            order.keep(fill)
         if order.partners is not None or order.parent is not None or order.legs is not None or self.books[index]:
             self._consequences(order, price)
 

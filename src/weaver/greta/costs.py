@@ -1,18 +1,22 @@
 """Costs: commissions, slippage and the costs of holding, as small frozen classes that add up with `+`.
 
-Commissions are money per fill; a slippage is a distance by which a market or stop fill is worse than its price. Rates
-given in bps are 1/10,000. Costs are never negative here, except a maker's rebate.
+A commission is money. An order that fills in parts pays in all what it would pay at once at its average price, so each
+fill is charged the difference that it makes. A slippage is the distance by which a market or stop fill is worse than its
+price. Rates in bps are 1/10,000. Costs are never negative, except for a maker's rebate and for what a later fill returns
+of a commission that is capped by the notional.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from numbers import Real
-from typing import Protocol
+from typing import Any, Protocol, overload
 
 from weaver.core.errors import ConfigError
+from weaver.core.orders import Fill
 
 __all__ = [
     "Borrow",
@@ -20,12 +24,14 @@ __all__ = [
     "CommissionBps",
     "CommissionFixed",
     "CommissionPerShare",
+    "EarlierFills",
     "Financing",
     "Slippage",
     "SlippageBps",
     "SlippageSquareRoot",
     "SlippageSteps",
     "SlippageVolumeShare",
+    "by_order",
     "commission_of",
     "cost_of",
     "distance_of",
@@ -34,27 +40,75 @@ __all__ = [
 
 
 class Commission(Protocol):
-    """What a fill costs."""
+    """The price of a broker's service.
 
-    def cost(self, price: float, quantity: float, notional: float, maker: bool) -> float:
-        """Money for `quantity` units (positive) at `price`, worth `notional`; `maker`: the order was resting."""
+    Of your own, give an object with these two methods or a function. Both may leave out `earlier`; they are then asked for
+    each fill as if it were an order of its own.
+    """
+
+    def cost(self, price: float, quantity: float, notional: float, maker: bool, earlier: Sequence[Fill] = ()) -> float:
+        """Return the money for `quantity` units (positive) at `price`, worth `notional`.
+
+        `maker` is true where the order was resting; `earlier` holds the order's earlier fills, oldest first.
+        """
 
     def describe(self) -> str:
-        """One line for the settings of a result."""
+        """Return one line for the settings of a result."""
 
 
 class Slippage(Protocol):
     """How much worse a market or stop order fills than its price."""
 
     def distance(self, price: float, quantity: float, volume: float, price_step: float | None) -> float:
-        """The distance in price (positive) for `quantity` units in a bar of `volume` units."""
+        """Return the distance in price (positive) for `quantity` units in a bar of `volume` units."""
 
     def describe(self) -> str:
-        """One line for the settings of a result."""
+        """Return one line for the settings of a result."""
+
+
+class EarlierFills(Sequence[Fill]):
+    """The fills of one order so far, oldest first, with their totals, so that a long order costs no more to charge."""
+
+    __slots__ = ("_fills", "quantity", "value")
+
+    def __init__(self) -> None:
+        self._fills: list[Fill] = []
+        self.quantity = 0.0
+        """The sum of the quantities."""
+        self.value = 0.0
+        """The sum of quantity times price."""
+
+    def append(self, fill: Fill) -> None:
+        """Add the latest fill."""
+        self._fills.append(fill)
+        self.quantity += fill.quantity
+        self.value += fill.quantity * fill.price
+
+    def __len__(self) -> int:
+        return len(self._fills)
+
+    def __iter__(self) -> Iterator[Fill]:
+        return iter(self._fills)
+
+    @overload
+    def __getitem__(self, index: int) -> Fill: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Fill]: ...
+
+    def __getitem__(self, index: int | slice) -> Fill | Sequence[Fill]:
+        return self._fills[index]
+
+
+def _totals(earlier: Sequence[Fill]) -> tuple[float, float]:
+    """Return the quantity of earlier fills and their quantity times price."""
+    if isinstance(earlier, EarlierFills):
+        return earlier.quantity, earlier.value
+    return sum(fill.quantity for fill in earlier), sum(fill.quantity * fill.price for fill in earlier)
 
 
 class _Checked:
-    """A check that a cost's fields are sane numbers."""
+    """Check that a cost's fields are sane numbers."""
 
     _allows_negative: tuple[str, ...] = ()
 
@@ -72,7 +126,7 @@ class _Checked:
 
 
 class _AddsCommission(_Checked):
-    def __add__(self, other: Commission) -> CommissionSum:
+    def __add__(self, other: Commission | Callable[..., float]) -> CommissionSum:
         return CommissionSum((self, other))  # type: ignore[arg-type]
 
 
@@ -84,7 +138,7 @@ class CommissionBps(_AddsCommission):
     maker: float | None = None
     _allows_negative = ("maker",)
 
-    def cost(self, price: float, quantity: float, notional: float, maker: bool) -> float:
+    def cost(self, price: float, quantity: float, notional: float, maker: bool, earlier: Sequence[Fill] = ()) -> float:
         rate = self.maker if maker and self.maker is not None else self.bps
         return notional * rate / 10_000.0
 
@@ -95,33 +149,43 @@ class CommissionBps(_AddsCommission):
 
 @dataclass(frozen=True, slots=True)
 class CommissionPerShare(_AddsCommission):
-    """`amount` for each unit, at least `minimum` and at most `maximum_share` of the notional."""
+    """`amount` for each unit, at least `minimum` and at most `maximum_share` of the notional, both for each order."""
 
     amount: float
     minimum: float = 0.0
     maximum_share: float | None = None
 
-    def cost(self, price: float, quantity: float, notional: float, maker: bool) -> float:
+    def cost(self, price: float, quantity: float, notional: float, maker: bool, earlier: Sequence[Fill] = ()) -> float:
+        if not earlier:
+            return self._whole(quantity, notional)
+        before, value = _totals(earlier)
+        # A fill does not know its instrument's multiplier; this one's notional does.
+        notional_before = value * notional / (quantity * price) if quantity * price else value
+        whole = self._whole(before + quantity, notional_before + notional)
+        return whole - self._whole(before, notional_before)
+
+    def _whole(self, quantity: float, notional: float) -> float:
+        """Return the commission of an order that fills at once."""
         cost = max(self.minimum, quantity * self.amount)
         return cost if self.maximum_share is None else min(cost, notional * self.maximum_share)
 
     def describe(self) -> str:
-        least = f", at least {self.minimum:g}" if self.minimum else ""
+        least = f", at least {self.minimum:g} an order" if self.minimum else ""
         most = "" if self.maximum_share is None else f", at most {self.maximum_share:g} of the notional"
         return f"{self.amount:g} per unit{least}{most}"
 
 
 @dataclass(frozen=True, slots=True)
 class CommissionFixed(_AddsCommission):
-    """`amount` for each fill, whatever its size."""
+    """`amount` for each order that fills, whatever its size and in however many parts."""
 
     amount: float
 
-    def cost(self, price: float, quantity: float, notional: float, maker: bool) -> float:
-        return self.amount
+    def cost(self, price: float, quantity: float, notional: float, maker: bool, earlier: Sequence[Fill] = ()) -> float:
+        return 0.0 if earlier else self.amount
 
     def describe(self) -> str:
-        return f"{self.amount:g} per fill"
+        return f"{self.amount:g} per order"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,24 +194,88 @@ class CommissionSum(_AddsCommission):
 
     parts: tuple[Commission, ...]
 
-    def cost(self, price: float, quantity: float, notional: float, maker: bool) -> float:
-        return sum(part.cost(price, quantity, notional, maker) for part in self.parts)
+    def __post_init__(self) -> None:
+        parts = (by_order(part) for part in map(commission_of, self.parts) if part is not None)
+        object.__setattr__(self, "parts", tuple(parts))
+
+    def cost(self, price: float, quantity: float, notional: float, maker: bool, earlier: Sequence[Fill] = ()) -> float:
+        return sum(part.cost(price, quantity, notional, maker, earlier) for part in self.parts)
 
     def describe(self) -> str:
         return " + ".join(part.describe() for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
-class CommissionFunction(_Checked):
-    """Your own: a function of (price, quantity, notional, maker) that returns money."""
+class CommissionFunction(_AddsCommission):
+    """A function of your own: (price, quantity, notional, maker), and `earlier` where it wants the order's earlier fills.
 
-    function: Callable[[float, float, float, bool], float]
+    It returns money. Raises ConfigError for a function that takes any other number of arguments.
+    """
 
-    def cost(self, price: float, quantity: float, notional: float, maker: bool) -> float:
+    function: Callable[..., float]
+    _takes_earlier: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_takes_earlier", _takes_earlier(self.function, self.describe()))
+
+    def cost(self, price: float, quantity: float, notional: float, maker: bool, earlier: Sequence[Fill] = ()) -> float:
+        if self._takes_earlier:
+            return self.function(price, quantity, notional, maker, earlier)
         return self.function(price, quantity, notional, maker)
 
     def describe(self) -> str:
         return f"function {getattr(self.function, '__qualname__', 'of the user')}"
+
+
+@dataclass(frozen=True, slots=True)
+class _ByFill:
+    """A commission of the user's own whose cost() does not take the order's earlier fills."""
+
+    commission: Any
+
+    def cost(self, price: float, quantity: float, notional: float, maker: bool, earlier: Sequence[Fill] = ()) -> float:
+        return self.commission.cost(price, quantity, notional, maker)  # type: ignore[no-any-return]
+
+    def describe(self) -> str:
+        return str(self.commission.describe())
+
+
+def by_order(commission: Commission) -> Commission:
+    """Return `commission`, or one that asks it fill by fill where its cost() takes no earlier fills.
+
+    Raises ConfigError where cost() takes neither four nor five arguments.
+    """
+    if isinstance(commission, _Checked | _ByFill) or _takes_earlier(commission.cost, type(commission).__name__):
+        return commission
+    return _ByFill(commission)
+
+
+def _takes_earlier(function: Callable[..., Any], name: str) -> bool:
+    """Return whether a commission's function is to receive the order's earlier fills; ConfigError where it cannot be called.
+
+    A fifth parameter with a default of its own receives them only if it is called `earlier`.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C do not say what they take
+        return False
+    if _accepts(signature, 4):
+        parameter = signature.parameters.get("earlier")
+        return parameter is not None and parameter.kind is not parameter.KEYWORD_ONLY and _accepts(signature, 5)
+    if _accepts(signature, 5):
+        return True
+    raise ConfigError(
+        f"commission ({name}) takes ({', '.join(signature.parameters)}); it must take (price, quantity, notional, maker), "
+        "and may take (price, quantity, notional, maker, earlier), where earlier holds the order's earlier fills"
+    )
+
+
+def _accepts(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 class _AddsSlippage(_Checked):
@@ -249,8 +377,11 @@ class Financing(_Checked):
     annual_rate: float
 
 
-def commission_of(value: float | Commission | Callable[[float, float, float, bool], float] | None) -> Commission | None:
-    """A commission from what a user may give: a fraction of the notional (0.001 is 0.1 %), an object, or a function."""
+def commission_of(value: float | Commission | Callable[..., float] | None) -> Commission | None:
+    """Return the commission that an argument means: a fraction of the notional (0.001 is 0.1 %), an object, a function.
+
+    None and 0 mean no commission. Raises ConfigError for anything else.
+    """
     if value is None:
         return None
     if isinstance(value, int | float):
@@ -261,14 +392,14 @@ def commission_of(value: float | Commission | Callable[[float, float, float, boo
             )
         return CommissionBps(value * 10_000.0) if value else None
     if callable(getattr(value, "cost", None)):
-        return _described(value, "commission")  # type: ignore[return-value]
+        return by_order(_described(value, "commission"))  # type: ignore[arg-type]
     if callable(value):
         return CommissionFunction(value)
     raise ConfigError(f"commission={value!r}: give a fraction of the notional or an object of weaver.costs")
 
 
 def slippage_of(value: float | Slippage | None) -> Slippage | None:
-    """A slippage from what a user may give: a fraction of the price (0.0005 is 5 bps) or an object."""
+    """Return the slippage that a user's argument means: a fraction of the price (0.0005 is 5 bps) or an object."""
     if value is None:
         return None
     if isinstance(value, int | float):
@@ -288,9 +419,11 @@ def _described(value: object, name: str) -> object:
     return value
 
 
-def cost_of(commission: Commission, price: float, quantity: float, notional: float, maker: bool) -> float:
-    """What a commission comes to. Raises ConfigError where one of the user's own gives what is no money."""
-    cost = commission.cost(price, quantity, notional, maker)
+def cost_of(
+    commission: Commission, price: float, quantity: float, notional: float, maker: bool, earlier: Sequence[Fill]
+) -> float:
+    """Return what a commission charges. Raises ConfigError where one of the user's own returns no finite number."""
+    cost = commission.cost(price, quantity, notional, maker, earlier)
     if not _is_finite(cost):
         raise ConfigError(
             f"commission ({commission.describe()}) of {quantity:g} at {price:g} is {cost!r}: it must be a finite number"
@@ -299,7 +432,7 @@ def cost_of(commission: Commission, price: float, quantity: float, notional: flo
 
 
 def distance_of(slippage: Slippage, price: float, quantity: float, volume: float, price_step: float | None) -> float:
-    """The distance of a slippage. Raises ConfigError where one of the user's own gives none, or one below zero."""
+    """Return the distance of a slippage. Raises ConfigError where one of the user's own returns no number or one below 0."""
     distance = slippage.distance(price, quantity, volume, price_step)
     if not _is_finite(distance) or distance < 0:
         raise ConfigError(

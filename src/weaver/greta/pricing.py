@@ -1,4 +1,4 @@
-"""Pricing: what a fill comes to after slippage and commission, in numbers and words. It decides and books nothing."""
+"""Pricing: price and commission of a fill, and the texts about them. It decides and books nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from weaver.core.account import Account
 from weaver.core.bars import Bar
 from weaver.greta import matching
 from weaver.greta.broker_settings import BrokerSettings
-from weaver.greta.costs import cost_of, distance_of
+from weaver.greta.costs import by_order, cost_of, distance_of
 from weaver.greta.working_order import MARKET, STOP, WorkingOrder
 
 __all__ = ["Pricing"]
@@ -22,6 +22,7 @@ class Pricing:
         self._settings = settings
         self._commission_rate = settings.commission_rate
         self._slippage_rate = settings.slippage_rate
+        self._commission = None if settings.commission is None else by_order(settings.commission)
 
     def priced(
         self, order: WorkingOrder, volume: float, price: float, lots: int, maker: bool
@@ -43,9 +44,9 @@ class Pricing:
         notional = quantity * price * account.multipliers[order.index]
         if self._commission_rate is not None:
             return price, notional * self._commission_rate, quantity
-        commission = self._settings.commission
+        commission = self._commission
         assert commission is not None
-        return price, cost_of(commission, price, quantity, notional, maker), quantity
+        return price, cost_of(commission, price, quantity, notional, maker, order.earlier), quantity
 
     def expected(self, order: WorkingOrder, close: float, volume: float, lots: int) -> tuple[float, float]:
         """The price and commission that acceptance reckons with: the last bar is known, and none after it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from weaver.core.orders import OrderRequest, OrderStatus, Side, TimeInForce, Trail
+from weaver.core.orders import Fill, OrderRequest, OrderStatus, Side, TimeInForce, Trail
 from weaver.greta import matching
+from weaver.greta.costs import EarlierFills
 
 __all__ = ["ENDS_WITH_SESSION", "LIMIT", "MARKET", "STOP", "STOP_LIMIT", "WorkingOrder"]
 
@@ -49,6 +50,8 @@ class WorkingOrder:
     """The broker's own order, which a strategy can neither cancel nor change."""
     best = 0.0
     """For a trailing stop: the best price so far."""
+    earlier: EarlierFills | tuple[()] = ()
+    """Its fills so far, where it has filled in part."""
     limit: float | None = None
     stop: float | None = None
     trail: Trail | None = None
@@ -77,6 +80,12 @@ class WorkingOrder:
             self.kind = MARKET if request.limit is None else LIMIT
         else:
             self.kind = STOP if request.limit is None else STOP_LIMIT
+
+    def keep(self, fill: Fill) -> None:
+        """Remember a fill that has left something to be filled."""
+        if not isinstance(self.earlier, EarlierFills):
+            self.earlier = EarlierFills()
+        self.earlier.append(fill)
 
     @property
     def uncovered(self) -> int:

@@ -105,3 +105,77 @@ class Unnamed:
 def test_a_cost_of_ones_own_says_what_it_is(name: str, given: Any) -> None:
     with pytest.raises(ConfigError, match=rf"^{name}=.*: give an object, not a class, with a method describe\(\)"):
         backtest(Buys, flat(), **{name: given})
+
+
+class Nothing(Strategy):
+    """Gives no order, so that only what is refused at once is refused."""
+
+    def on_bar(self, bar: Any) -> None:
+        pass
+
+
+def only_named(price: float, quantity: float, notional: float, *, maker: bool) -> float:
+    return 0.0
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: 0.0,
+        lambda price: 0.0,
+        lambda price, quantity, notional: 0.0,
+        lambda price, quantity, notional, maker, earlier, more: 0.0,
+        only_named,
+    ],
+)
+def test_a_commission_function_of_another_count_is_refused_before_the_first_bar(function: Any) -> None:
+    class OfAnObject:
+        cost = staticmethod(function)
+
+        def describe(self) -> str:
+            return "mine"
+
+    message = r"it must take \(price, quantity, notional, maker\), and may take \(.*earlier\)"
+    for given in (function, OfAnObject()):
+        with pytest.raises(ConfigError, match=rf"^commission \(.*\) takes \(.*\); {message}"):
+            backtest(Nothing, flat(), commission=given)
+        with pytest.raises(ConfigError, match=message):
+            backtest(Nothing, flat(), commission=CommissionBps(1) + given)
+
+
+class InParts(Strategy):
+    def on_start(self) -> None:
+        self.buy(30)
+
+
+def test_a_commission_function_with_a_fifth_argument_receives_the_orders_earlier_fills() -> None:
+    heard: list[list[tuple[float, float]]] = []
+
+    def of_the_order(price: float, quantity: float, notional: float, maker: bool, fills: Any) -> float:
+        heard.append([(fill.quantity, fill.price) for fill in fills])
+        return 0.0 if fills else 5.0
+
+    class OfAnObject:
+        def cost(self, price: float, quantity: float, notional: float, maker: bool, earlier: Any = ()) -> float:
+            return 1.0 if earlier else 5.0
+
+        def describe(self) -> str:
+            return "mine"
+
+    result = backtest(InParts, flat(), volume_cap=0.01, commission=of_the_order)
+    assert result.fills["commission"].to_list() == [5.0, 0.0, 0.0]
+    assert heard[-1] == [(10.0, 100.0), (10.0, 100.0)]
+    assert backtest(InParts, flat(), volume_cap=0.01, commission=OfAnObject()).stats["commissions"] == 7.0
+    summed = CommissionFixed(1.0) + of_the_order + OfAnObject()
+    assert backtest(InParts, flat(), volume_cap=0.01, commission=summed).stats["commissions"] == 13.0
+
+
+def test_a_function_of_four_arguments_is_asked_for_each_fill_also_where_a_fifth_has_a_default() -> None:
+    def scaled(price: float, quantity: float, notional: float, maker: bool, scale: float = 2.0) -> float:
+        return scale
+
+    def wants_them(price: float, quantity: float, notional: float, maker: bool, earlier: Any = ()) -> float:
+        return float(len(earlier))
+
+    assert backtest(InParts, flat(), volume_cap=0.01, commission=scaled).stats["commissions"] == 6.0
+    assert backtest(InParts, flat(), volume_cap=0.01, commission=wants_them).stats["commissions"] == 3.0

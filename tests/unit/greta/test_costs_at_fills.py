@@ -196,3 +196,57 @@ def test_the_worse_of_two_exits_is_so_after_its_costs(run: Any, bars: Any, at_ba
     assert first(None) == 3
     assert first(CommissionFixed(20.0)) == 3
     assert first(CommissionBps(5_000.0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("commission", "whole"),
+    [
+        (CommissionPerShare(0.005, minimum=1.0), 1.0),
+        (CommissionPerShare(0.02, minimum=1.0), 2.0),
+        (CommissionPerShare(0.005, minimum=1.0, maximum_share=0.00005), 0.5),
+        (CommissionFixed(3.0), 3.0),
+        (CommissionFixed(3.0) + CommissionPerShare(0.005, minimum=1.0) + CommissionBps(1.0), 5.0),
+    ],
+)
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_an_order_filled_in_parts_pays_what_it_would_pay_at_once(
+    run: Any, bars: Any, at_bar: Any, commission: Any, whole: float, side: str
+) -> None:
+    small = (100.0, 100.0, 100.0, 100.0, 100.0)
+    made = run(
+        bars(*[small] * 14),
+        cash=1e6,
+        volume_cap=0.1,
+        commission=commission,
+        on_bar=at_bar({0: lambda self: getattr(self, side)(100)}),
+    )
+    assert len(made.fills) == 10
+    assert sum(commissions(made)) == pytest.approx(whole, rel=1e-12)
+    assert commissions(made)[0] > 0
+
+
+def test_two_orders_pay_two_minimums_and_each_leg_of_a_bracket_its_own(run: Any, bars: Any, at_bar: Any) -> None:
+    made = run(
+        bars(FLAT, FLAT, (100.0, 106.0, 100.0, 100.0), FLAT),
+        cash=1e6,
+        commission=CommissionPerShare(0.005, minimum=1.0),
+        on_bar=at_bar({0: lambda self: (self.buy(10), self.buy(10, take_profit=105))}),
+    )
+    assert commissions(made) == [1.0, 1.0, 1.0]
+
+
+def test_the_parts_of_an_order_pay_what_its_average_price_would(run: Any, bars: Any, at_bar: Any) -> None:
+    """At prices that move, with a contract size, and with a cap by the notional that the first part is below."""
+    rows = [(price, price, price, price, 40.0) for price in (10.0, 10.0, 14.0, 9.0, 11.0, 12.0)]
+    commission = CommissionPerShare(1.0, minimum=2.0, maximum_share=0.01)
+    made = run(
+        bars(*rows, instrument=Instrument(lot=1, multiplier=5.0)),
+        cash=1e6,
+        volume_cap=0.1,
+        commission=commission,
+        on_bar=at_bar({0: lambda self: self.buy(15)}),
+    )
+    fills = made.engine.broker.fills
+    notional = sum(fill.quantity * fill.price for fill in fills) * 5.0
+    assert [fill.quantity for fill in fills] == [4.0, 4.0, 4.0, 3.0]
+    assert sum(commissions(made)) == pytest.approx(commission.cost(notional / 75.0, 15.0, notional, False), rel=1e-12)
