@@ -231,6 +231,7 @@ def series_of(scenario: Scenario) -> dict[str, BarSeries]:
         "1d" if scenario.settings.seconds == reference.DAY else f"{scenario.settings.seconds // 3600}h"
     )
     made = {}
+    instrument = Instrument(lot=1, price_step=scenario.settings.step)
     for symbol, bars in scenario.bars.items():
         start = np.array([MIDNIGHT + bar.start * step for bar in bars], dtype=np.int64)
         columns = {
@@ -238,7 +239,7 @@ def series_of(scenario: Scenario) -> dict[str, BarSeries]:
             for name in ("open", "high", "low", "close", "volume")
         }
         made[symbol] = BarSeries(
-            symbol=symbol, timeframe=timeframe, start=start, end=start + step, instrument=Instrument(lot=1), **columns
+            symbol=symbol, timeframe=timeframe, start=start, end=start + step, instrument=instrument, **columns
         )
     return made
 

@@ -99,6 +99,7 @@ class Settings:
     least: Decimal = ZERO  # at least so much for each order
     slippage: Decimal = ZERO
     spread: Decimal = ZERO
+    step: Decimal | None = None  # the price step, on which all prices of orders are
     leverage: Decimal = Decimal(1)
     cash_only: bool = False
     intrabar: str = "worst"
@@ -414,7 +415,11 @@ class Simulation:
         """Choice: slippage and half the spread are both fractions of the price before either, and add up."""
         if order.limit is not None:
             return price
-        return price * (1 + order.sign * (self.set.slippage + self.set.spread / 2))
+        worse = price * (1 + order.sign * (self.set.slippage + self.set.spread / 2))
+        if order.sign > 0:
+            return worse
+        # Choice: where the price itself is below one step, the sale is at that price.
+        return max(worse, price / 100 if self.set.step is None else min(self.set.step, price))
 
     def charge(self, order: Live, lots: int, price: Decimal) -> Decimal:
         """The commission of the next `lots`: what the order pays in all, less what it has paid."""

@@ -204,6 +204,16 @@ ELSEWHERE = {
         "order.until_ns == broker.now_ns",
         "order.until_ns is not None",
     ),
+    "slippage takes a sale below one price step": (
+        pricing,
+        "return price * LEAST_SALE if step is None else min(step, price)",
+        "return price * LEAST_SALE if step is None else 0.0",
+    ),
+    "slippage takes a sale below 1 % of its price": (
+        pricing,
+        "LEAST_SALE = 0.01\n",
+        "LEAST_SALE = 0.0\n",
+    ),
     "a minimum is charged for each fill of an order": (
         costs,
         "        return whole - self._whole(before, notional_before)",

@@ -14,6 +14,7 @@ from weaver.core.account import Account
 from weaver.core.bars import Bar
 from weaver.core.orders import Command, Fill, OrderRequest, OrderStatus, OrderUpdate, Side
 from weaver.greta.broker_settings import BrokerSettings
+from weaver.greta.pricing import LEAST_SALE
 from weaver.marvin.context import Context
 from weaver.results.equity import AccountLog
 
@@ -41,7 +42,11 @@ class FastPath:
         slippage, rate = settings.slippage_rate, settings.commission_rate
         self.waiting: list[OrderRequest] = []
         self.open = (
-            slippage is not None and rate is not None and settings.volume_cap is None and settings.leverage >= 1.0
+            slippage is not None
+            and slippage <= 1.0 - LEAST_SALE
+            and rate is not None
+            and settings.volume_cap is None
+            and settings.leverage >= 1.0
         )
         self._broker = broker
         self._context = context
@@ -51,6 +56,8 @@ class FastPath:
         self._log = log.add
         self._multipliers = account.multipliers
         self._up, self._down, self._rate = 1.0 + (slippage or 0.0), 1.0 - (slippage or 0.0), rate or 0.0
+        # The same floor as in Pricing.least_sale; slippage of more than 99 % takes the general way.
+        self._steps = [float(one.price_step or 0.0) for one in account.instruments]
         # What one lot may cost for each unit of price, all told.
         self._dearest = [
             one.to_quantity(1) * one.multiplier * self._up * (1.0 + self._rate) for one in account.instruments
@@ -159,6 +166,8 @@ class FastPath:
             account.apply(index, lots, quantity, price, commission)
         else:
             price = bar.open * self._down
+            if price < self._steps[index]:
+                price = min(bar.open, self._steps[index])
             commission = quantity * price * self._multipliers[index] * self._rate
             account.apply(index, -lots, quantity, price, commission)
         fill = Fill(request.number, request.symbol, bar.ts_ns, side, lots, quantity, price, commission, request.tag)

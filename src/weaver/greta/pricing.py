@@ -11,7 +11,10 @@ from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.costs import by_order, cost_of, distance_of
 from weaver.greta.working_order import MARKET, STOP, WorkingOrder
 
-__all__ = ["Pricing"]
+__all__ = ["LEAST_SALE", "Pricing"]
+
+LEAST_SALE = 0.01
+"""Without a price step, slippage leaves a sale this share of its price."""
 
 
 class Pricing:
@@ -22,6 +25,7 @@ class Pricing:
         self._settings = settings
         self._commission_rate = settings.commission_rate
         self._slippage_rate = settings.slippage_rate
+        self._steps = [None if one.price_step is None else float(one.price_step) for one in account.instruments]
         self._commission = None if settings.commission is None else by_order(settings.commission)
 
     def priced(
@@ -35,18 +39,25 @@ class Pricing:
             if rate is None:
                 slippage = self._settings.slippage
                 assert slippage is not None
-                step = account.instruments[order.index].price_step
-                distance = distance_of(slippage, price, quantity, volume, None if step is None else float(step))
+                distance = distance_of(slippage, price, quantity, volume, self._steps[order.index])
                 distance += price * self._settings.spread / 2
-                price = price + distance if order.buy else price - distance
+                price = price + distance if order.buy else max(price - distance, self.least_sale(order.index, price))
             elif rate:
-                price = price * (1.0 + rate) if order.buy else price * (1.0 - rate)
+                if order.buy:
+                    price = price * (1.0 + rate)
+                else:
+                    price = max(price * (1.0 - rate), self.least_sale(order.index, price))
         notional = quantity * price * account.multipliers[order.index]
         if self._commission_rate is not None:
             return price, notional * self._commission_rate, quantity
         commission = self._commission
         assert commission is not None
         return price, cost_of(commission, price, quantity, notional, maker, order.earlier), quantity
+
+    def least_sale(self, index: int, price: float) -> float:
+        """Return the price below which slippage never takes a sale at `price`: a price step, without one 1 % of `price`."""
+        step = self._steps[index]
+        return price * LEAST_SALE if step is None else min(step, price)
 
     def expected(self, order: WorkingOrder, close: float, volume: float, lots: int) -> tuple[float, float]:
         """The price and commission that acceptance reckons with: the last bar is known, and none after it."""

@@ -250,3 +250,50 @@ def test_the_parts_of_an_order_pay_what_its_average_price_would(run: Any, bars: 
     notional = sum(fill.quantity * fill.price for fill in fills) * 5.0
     assert [fill.quantity for fill in fills] == [4.0, 4.0, 4.0, 3.0]
     assert sum(commissions(made)) == pytest.approx(commission.cost(notional / 75.0, 15.0, notional, False), rel=1e-12)
+
+
+@pytest.mark.parametrize("by_rate", [True, False])
+@pytest.mark.parametrize(
+    ("price", "step", "slippage", "spread", "sold"),
+    [
+        (0.03, "0.01", 0.9, 0.0, 0.01),
+        (0.01, "0.01", 0.0005, 0.0, 0.01),
+        (0.0125, "0.01", 0.0, 0.9, 0.01),
+        (0.004, "0.01", 0.5, 0.0, 0.004),  # below one step already: at the price, never above it
+        (100.0, None, 0.999, 0.0, 1.0),
+        (100.0, None, 0.9, 0.8, 1.0),
+        (100.0, None, 0.98, 0.0, 2.0),
+    ],
+)
+def test_a_sale_is_never_below_one_price_step_or_one_percent_of_its_price(
+    run: Any,
+    bars: Any,
+    at_bar: Any,
+    by_rate: bool,
+    price: float,
+    step: Any,
+    slippage: float,
+    spread: float,
+    sold: float,
+) -> None:
+    rate = SlippageBps(slippage * 10_000)
+    made = run(
+        bars(*[(price,) * 4] * 5, instrument=Instrument(lot=1, price_step=step)),
+        slippage=rate if by_rate else rate + SlippageBps(0),
+        spread=spread,
+        on_bar=at_bar({0: lambda self: self.buy(1), 2: lambda self: self.close()}),
+    )
+    assert made.fills[1][1:] == ("sell", 1.0, pytest.approx(sold, rel=1e-12))
+    assert made.fills[0][3] == pytest.approx(price * (1 + slippage + spread / 2), rel=1e-12)
+
+
+def test_a_stop_is_sold_at_one_price_step_where_five_steps_of_slippage_are_more_than_the_price(
+    run: Any, bars: Any, at_bar: Any
+) -> None:
+    low = (0.03,) * 4
+    made = run(
+        bars(low, low, (0.03, 0.03, 0.02, 0.02), low, instrument=Instrument(lot=1, price_step="0.01")),
+        slippage=SlippageSteps(5),
+        on_bar=at_bar({0: lambda self: self.buy(1_000, stop_loss=0.02)}),
+    )
+    assert [fill[3] for fill in made.fills] == pytest.approx([0.08, 0.01])
