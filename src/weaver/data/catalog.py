@@ -24,6 +24,7 @@ import polars as pl
 
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import DataError, OffGridError, TimeframeError
+from weaver.core.files import replacing
 from weaver.core.suggest import unknown_symbol
 from weaver.core.timeframe import Timeframe
 from weaver.data.bar_checks import explain_bar, impossible_bars, unordered_rows
@@ -368,28 +369,12 @@ def _unreadable(path: Path, error: Exception) -> DataError:
 
 
 def _replace(path: Path, bars: pl.DataFrame, about: Mapping[str, object], at_step: Callable[[str], None]) -> None:
-    """The one step after which the new bars are there is os.replace; whatever stops before it leaves the old ones."""
-    # Under the lock there is one writer; the rest of a killed one is overwritten. Hidden, so that no user has such a file.
-    temporary = path.with_name(f".{path.name}.new")
+    """Replace the bars in `path`, on the disk when it returns. The catalog's lock admits one writer."""
     try:
-        with temporary.open("wb") as file:
-            bars.write_parquet(file, compression="zstd", metadata={METADATA_KEY: json.dumps(about)})
-            at_step("written")
-            file.flush()
-            os.fsync(file.fileno())
-        at_step("flushed")
-        os.replace(temporary, path)
-    except (OSError, pl.exceptions.PolarsError) as error:  # a full disk has no room for half a file
-        temporary.unlink(missing_ok=True)
-        # The writer wraps what the system said; it is the system's error all the same.
-        raise error if isinstance(error, OSError) else OSError(str(error)) from None
-    at_step("replaced")
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with replacing(path, durable=True, locked=True, at_step=at_step) as temporary:
+            bars.write_parquet(temporary, compression="zstd", metadata={METADATA_KEY: json.dumps(about)})
+    except pl.exceptions.PolarsError as error:
+        raise OSError(str(error)) from None  # Polars wraps the system's error, such as a full disk
 
 
 def write_parquet(path: Path, bars: pl.DataFrame, about: Mapping[str, object]) -> None:

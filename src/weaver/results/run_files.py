@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -21,6 +20,7 @@ import polars as pl
 
 from weaver.core.bars import BarSeries
 from weaver.core.errors import DataError
+from weaver.core.files import replacing
 from weaver.core.instrument import Instrument
 from weaver.core.jsonable import plain
 from weaver.core.orders import Fill
@@ -134,10 +134,9 @@ def _needed(runs_folder: Path) -> set[str]:
 
 def _keep_bars(series: BarSeries, path: Path) -> None:
     if not path.exists():
-        part = path.with_suffix(f".{os.getpid()}.part")
         columns = {"start": series.start, "end": series.end, **series.columns()}
-        pl.DataFrame(columns).write_parquet(part, compression="lz4")
-        part.replace(path)
+        with replacing(path) as temporary:
+            pl.DataFrame(columns).write_parquet(temporary, compression="lz4")
 
 
 def _facts_of(series: BarSeries, digest: str) -> dict[str, object]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 
 from weaver.core.errors import ConfigError
+from weaver.core.files import write_whole
 from weaver.results.analysis import RunAnalysis
 from weaver.results.formats import period_text, symbols_text
 from weaver.results.report import sections
@@ -30,16 +31,7 @@ def write_report(analysis: RunAnalysis, path: Path) -> Path:
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; name the file to write, for example {path / 'report.html'}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = render(analysis)
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-        return path
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, render(analysis))
     return path
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import quote
 
 from weaver.core.errors import DatabaseDiskFull, DatabaseError, DatabaseInUse, DatabaseStartError
+from weaver.core.files import write_whole
 from weaver.walle.embedded.paths import DatabasePaths, data_folder
 
 __all__ = ["Attachment", "attach", "is_kept_by", "keep", "locked", "server_of", "stop", "telling"]
@@ -248,24 +249,15 @@ def _password(place: DatabasePaths) -> str:
     import secrets  # noqa: TID251 - a secret must not follow from anything
 
     if not place.password.exists():
-        made = "".join(secrets.choice(_ALPHABET) for _ in range(_PASSWORD_LENGTH))
-        new = place.password.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(opened, "w", encoding="ascii") as file:
-            file.write(made + "\n")
-            file.flush()
-            os.fsync(opened)
-        new.replace(place.password)
+        password = "".join(secrets.choice(_ALPHABET) for _ in range(_PASSWORD_LENGTH))
+        write_whole(place.password, password + "\n", mode=0o600, durable=True, locked=True)
     return place.password.read_text(encoding="ascii").strip()
 
 
 def _wish(place: DatabasePaths, linger: float) -> None:
     with contextlib.suppress(OSError, ValueError):
         linger = max(linger, float(place.linger.read_text(encoding="ascii")))
-    new = place.linger.with_suffix(".new")
-    new.write_text(f"{linger}\n", encoding="ascii")
-    new.replace(place.linger)
+    write_whole(place.linger, f"{linger}\n")
 
 
 def server_of(place: DatabasePaths) -> dict[str, Any] | None:

@@ -35,6 +35,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+from weaver.core.files import write_whole
 from weaver.walle.embedded.child_process import runner_of
 from weaver.walle.embedded.server import NoStart, Server
 
@@ -153,9 +154,7 @@ class Keeper:
             about
             | {"pid": self._server.pid, "keeper": os.getpid(), "data": str(self._folder / f"pg{self._spec['major']}")}
         )
-        new = self._folder / "server.json.new"
-        new.write_text(text, encoding="utf-8")
-        new.replace(self._folder / "server.json")
+        write_whole(self._folder / "server.json", text, locked=True)
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 
