@@ -201,7 +201,7 @@ ELSEWHERE = {
     ),
     "an at-close order fills at the close of any bar of its session": (
         bar_interval,
-        "order.until_ns == broker.now_ns",
+        "order.until_ns == order_book.now_ns",
         "order.until_ns is not None",
     ),
     "slippage takes a sale below one price step": (

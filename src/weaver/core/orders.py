@@ -49,7 +49,9 @@ class TimeInForce(StrEnum):
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands. `ALLOWED` says where it may go from there."""
+    """The status of an order; `ALLOWED` holds the moves from one to another. `is_open`: it can still fill."""
+
+    is_open: bool
 
     SUBMITTED = "submitted"
     ACCEPTED = "accepted"
@@ -58,6 +60,9 @@ class OrderStatus(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     REJECTED = "rejected"
+
+    def __init__(self, value: str) -> None:
+        self.is_open = value in ("submitted", "accepted", "partially_filled")
 
 
 _OPEN_MOVES = frozenset(

@@ -18,7 +18,7 @@ class BuyingPower:
     __slots__ = ("account", "cash_only", "leverage", "marks")
 
     def __init__(
-        self, account: Account, marks: Callable[[], Sequence[float]], leverage: float, cash_only: bool
+        self, account: Account, marks: Callable[[], Sequence[float]], leverage: float, *, cash_only: bool
     ) -> None:
         self.account = account
         self.marks = marks

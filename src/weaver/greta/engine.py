@@ -1,67 +1,70 @@
-"""Engine: drives one strategy over complete bars, tick by tick, in the order of the design's section 4.
+"""Engine: runs one strategy over complete bars, tick by tick.
 
-It is driven by the boundaries it is handed and goes no further than they do: a bar is seen only once its end was ticked, and
-where a boundary that bars need is passed over the run stops with `MissedBoundary`. It reads no clock; a stopwatch for
-progress is handed in. A boundary without a bar and without a due timer calls nothing.
+The order of a tick is the same in a backtest and live: first the news since the last tick (fills, order updates), then
+the histories and indicators advance and `on_bar` and `on_bars` are called, then timers that are due, then the commands. A
+bar is visible only once its end was ticked; if the clock passes over a boundary that bars need, the run stops with
+`MissedBoundary`. The engine reads no clock: it receives the boundaries and a stopwatch. A boundary without a bar and
+without a due timer calls nothing.
 """
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle, islice, repeat
-from pathlib import Path
 
 import numpy as np
 
 from weaver.core.account import Account
-from weaver.core.bars import PRICE_COLUMNS, Bar, BarSeries
+from weaver.core.bars import Bar, BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import MissedBoundary, NoBars, StrategyCrashed
 from weaver.core.instants import format_ns
-from weaver.core.orders import Fill, OrderRequest, OrderStatus, Side
-from weaver.greta.bar_interval import run_interval
+from weaver.core.orders import Command, Fill, OrderStatus, Side
+from weaver.greta.bar_groups import bar_groups
+from weaver.greta.bar_interval import BarInterval
 from weaver.greta.bar_magnifier import FinerBars
 from weaver.greta.broker import SimulatedBroker
 from weaver.greta.broker_settings import BrokerSettings
+from weaver.greta.crash_report import is_from_strategy, strategy_crashed
 from weaver.greta.gc_threshold import fewer_collections
-from weaver.greta.holding_costs import hold
-from weaver.greta.hot_loop import MOST_FED, bar_columns, run_chunk
+from weaver.greta.hot_loop import MOST_FED, LoopParts, run_chunk
+from weaver.greta.market import Market
 from weaver.marvin.context import Context
 from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
 from weaver.marvin.symbol_state import SymbolState
-from weaver.marvin.timers import Timers
 
 __all__ = ["Engine", "Hooks"]
 
 _CLOCK_ENDED = -(2**63)
-_FIRE = Timers.fire.__code__
 _FIRST_CHUNK = 256
 _LONGEST_CHUNK = 2048
-_LONGEST_CHUNK_OF_SEVERAL = 32_768
 _CHUNK_NS = 50_000_000
-"""Chunks grow until one takes this long, so that progress and Ctrl-C are prompt however slow the strategy is."""
+"""Chunks grow until one takes this long, so that progress and Ctrl-C are prompt even with a slow strategy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What an engine may be given besides its bars. None of it changes what the run does.
+    """Optional callbacks of an engine. They do not change the run.
 
-    `stopwatch` gives nanoseconds since any instant; `progress(done, total)` is called about ten times a second;
-    `sink(orders, fills)` about once a second with the orders given and the fills since the last time, the orders as the
-    handles that the strategy holds, so that what becomes of them is seen there; `should_stop()` between chunks of bars.
+    `stopwatch` returns nanoseconds since any instant. `progress(done, total)` is called about ten times a second,
+    `sink(orders, fills)` about once a second with the new orders (as the strategy's handles, whose status changes later)
+    and the new fills, `should_stop()` between chunks of bars, `on_commands(commands, tick_ns)` with each tick's commands
+    before the broker gets them.
     """
 
     stopwatch: Callable[[], int] = field(default=lambda: 0)
     progress: Callable[[int, int], object] | None = None
     sink: Callable[[Sequence[Order], Sequence[Fill]], object] | None = None
     should_stop: Callable[[], bool] | None = None
+    on_commands: Callable[[Sequence[Command], int], object] | None = None
 
 
 class Engine:
-    """One backtest. After `run()` its `broker`, `context` and `account` hold all that happened."""
+    """One backtest. After `run()` its `broker`, `context` and `account` hold the outcome.
+
+    `finished` says whether it reached the end of the bars; if not, `stopped_by` says why. `last_tick_ns` is the last tick.
+    """
 
     def __init__(
         self,
@@ -79,30 +82,38 @@ class Engine:
         hooks: Hooks | None = None,
         finer: Mapping[str, BarSeries] | None = None,
     ) -> None:
-        empty = [symbol for symbol, one in series.items() if not len(one)]
+        empty = [symbol for symbol, bars in series.items() if not len(bars)]
         if empty or not series:
             raise NoBars(
                 f"no bars to run on{' for ' + ', '.join(empty) if empty else ''}; check symbols, start and end"
             )
         self.series = dict(series)
-        self.account = Account(cash, list(series), [one.instrument for one in series.values()])
+        self.account = Account(cash, list(series), [bars.instrument for bars in series.values()])
         self.context = Context(strategy, series, self.account, run_id=run_id, seed=seed, calendar=calendar)
-        self.broker = SimulatedBroker(self.context, self.account, settings)
-        for index, one in enumerate(series.values()):
-            if finer and one.symbol in finer:
-                self.broker.drills[index] = FinerBars(finer[one.symbol], one.timeframe)
+        run = self.context.run
+        self.market = Market(self.context.states, run.marks, calendar)
+        self.broker = SimulatedBroker(
+            self.market, self.account, settings, self.context.order_entry, self.context.report_filled
+        )
+        finer_bars = {
+            index: FinerBars(finer[bars.symbol], bars.timeframe)
+            for index, bars in enumerate(series.values())
+            if finer and bars.symbol in finer
+        }
+        self._order_book = self.broker.order_book
+        self._order_book.announces = bool({"on_order", "on_fill"} & self.context.overrides)
+        self._interval = BarInterval(self._order_book, self.market, self.broker, finer_bars)
         self.strategy = strategy
-        self.broker.announces = bool({"on_order", "on_fill"} & self.context.overrides)
         self.params = dict(params or {})
-        self.bars_total = sum(len(one) for one in series.values())
+        self.bars_total = sum(len(bars) for bars in series.values())
         self.finished = False
         self.stopped_by = "end of data"
         self.last_tick_ns = 0
-        self.first_tick_ns = 0
         self.warnings: list[str] = []
         self._boundaries = boundaries
         self.finalize = finalize
         self._hooks = hooks or Hooks()
+        self._send = self.broker.send if self._hooks.on_commands is None else self._send_reported
         self._callback = "on_start"
         self._next_progress = 0
         self._next_sink = 0
@@ -112,18 +123,21 @@ class Engine:
 
     @property
     def bars_done(self) -> int:
-        """How many bars the strategy's views have seen, over all symbols."""
+        """The number of bars, of all symbols, that the strategy's views show."""
         return sum(state.cursor.last + 1 for state in self.context.states)
 
     def run(self) -> None:
-        """Run to the end of the bars, of the boundaries, or until told to stop. Raises StrategyCrashed, MissedBoundary."""
+        """Run to the end of the bars or of the boundaries, or until a hook stops it.
+
+        Raises StrategyCrashed, MissedBoundary.
+        """
         try:
             with fewer_collections():
                 self._run()
         except Exception as error:
-            if isinstance(error, StrategyCrashed | MissedBoundary) or not self._is_the_strategys(error):
+            if isinstance(error, StrategyCrashed | MissedBoundary) or not is_from_strategy(error, self.strategy):
                 raise
-            raise self._crash(error) from error
+            raise strategy_crashed(error, self.context, self.params, self._callback) from error
         finally:
             self._report(force=True)
 
@@ -133,10 +147,10 @@ class Engine:
         if now == _CLOCK_ENDED:
             self.stopped_by = "the clock ended before the first tick"
             return
-        self.first_tick_ns = self.last_tick_ns = context.now_ns = now
+        self.last_tick_ns = context.now_ns = now
         context.start()
         if context.commands:
-            self._send(now)
+            self._send_commands(now)
         completed = self._run_single(context.states[0]) if len(context.states) == 1 else self._run_several()
         self.last_tick_ns = context.now_ns
         if completed:
@@ -160,6 +174,16 @@ class Engine:
         if first_tick != first_end:
             return False
         state.feed(MOST_FED)
+        parts = LoopParts(
+            context=self.context,
+            order_book=self._order_book,
+            fill_alone=self.broker.lane.fill_alone,
+            run_interval=self._interval.run,
+            hold=self.broker.hold,
+            deliver=self.deliver,
+            send=self._send,
+            wait_for=self.wait_for,
+        )
         stopwatch = self._hooks.stopwatch
         began = stopwatch()
         begin, total, size = 0, len(series), 1
@@ -169,7 +193,7 @@ class Engine:
                 stop = min(stop, ready_row)
             handler = call if begin >= ready_row else _nothing
             boundaries = self._boundaries if begin else iter((first_tick,))
-            if run_chunk(self, state, begin, stop, boundaries, handler) < stop:
+            if run_chunk(parts, state, begin, stop, boundaries, handler) < stop:
                 self.stopped_by = "the clock ended before the bars did"
                 return False
             begin = stop
@@ -182,7 +206,7 @@ class Engine:
         return True
 
     def _handler(self) -> Callable[[Bar], object]:
-        """What is called for each bar of the only symbol once it is ready, as one function."""
+        """Return one function that makes all calls for a bar of the only symbol, once it is ready."""
         context, strategy = self.context, self.strategy
         calls: list[Callable[[Bar], object]] = []
         if "on_bar" in context.overrides:
@@ -194,16 +218,17 @@ class Engine:
 
         def handle(bar: Bar) -> None:
             context.show_derived()
-            for one in calls:
-                one(bar)
+            for call in calls:
+                call(bar)
 
         return handle
 
     # Several symbols.
 
     def _run_several(self) -> bool:
-        context, broker, timers = self.context, self.broker, self.context.timers
-        commands, lane = context.commands, broker.lane
+        context, run, timers = self.context, self.context.run, self.context.timers
+        commands, order_book, send = context.commands, self._order_book, self._send
+        fill_quietly = self.broker.lane.fill_quietly
         on_bar = self.strategy.on_bar if "on_bar" in context.overrides else None
         on_bars = self.strategy.on_bars if "on_bars" in context.overrides else None
         all_ready_ns = max(state.ready_ns for state in context.states)
@@ -211,23 +236,24 @@ class Engine:
         for state in context.states:
             starting.setdefault(int(state.series.end[0]), []).append(state)
         self._callback = "on_bar"
-        for end, states, bars in self._groups():
+        for end, states, bars in bar_groups(context.states, self._begin_chunk):
             now = next(self._boundaries, _CLOCK_ENDED)
             if now != end:
                 now = self.wait_for(end, now)
                 if now != end:
                     return False
-            if broker.busy and not lane.fill_quietly(bars, now):
-                if lane.waiting or broker.by_number:
-                    run_interval(broker, bars, now)
-                # News first, then histories: what happened to the orders is told while the views still end a bar earlier.
-                if broker.watching:
+            if order_book.busy and not fill_quietly(bars, now):
+                if order_book.waiting or order_book.by_number:
+                    self._interval.run(bars, now)
+                # News first, then histories: updates are delivered while the views still end a bar earlier.
+                if order_book.watching:
                     self._hold_at(states, now)
-                context.now_ns = now
+                run.now_ns = now
                 self.deliver()
-            context.now_ns = now
+            run.now_ns = now
             for state in states:
                 state.cursor.last += 1
+            run.moved()
             if now in starting:
                 for state in starting.pop(now):
                     context.begin(state)
@@ -249,56 +275,33 @@ class Engine:
             if timers.armed and now >= timers.next_due:
                 timers.fire(now)
             if commands:
-                broker.send(commands, now)
+                send(commands, now)
                 commands.clear()
             if now >= self._report_at_ns and not self._report():
                 return False
         return True
 
     def _hold_at(self, states: Sequence[SymbolState], now: int) -> None:
-        """Charge and check what is held at the closes of the bars that end now, which the strategy does not see yet."""
+        """Charge and check the positions at the closes of the bars that end now, which the strategy does not see yet."""
+        run = self.context.run
         for state in states:
             state.cursor.last += 1
-        hold(self.broker, now, now - self.context.now_ns)
+        run.moved()
+        self.broker.hold(now, now - run.now_ns)
         for state in states:
             state.cursor.last -= 1
+        run.moved()
 
-    def _groups(self) -> Iterator[tuple[int, Sequence[SymbolState], Sequence[Bar]]]:
-        """Tick by tick, the symbols that have a bar which ends then, in the order of the run, and their bars.
-
-        Bars are made a chunk at a time. Where all symbols have the same bars, a chunk is a plain transposition.
-        """
-        states = self.context.states
-        all_series = [state.series for state in states]
-        ticks = np.unique(np.concatenate([one.end for one in all_series]))
-        step = max(1, _LONGEST_CHUNK_OF_SEVERAL // len(all_series))
-        row = [0] * len(all_series)
-        for begin in range(0, len(ticks), step):
-            chunk = ticks[begin : begin + step]
-            ends = chunk.tolist()
-            self._report_at_ns = ends[-1]
-            rows = []
-            for index, one in enumerate(all_series):
-                past = int(np.searchsorted(one.end, chunk[-1], side="right"))
-                rows.append(slice(row[index], past))
-                row[index] = past
-            if all(where.stop - where.start == len(ends) for where in rows):
-                yield from zip(ends, repeat(states), _in_step(all_series, rows), strict=False)
-                continue
-            columns = [_bars(one, where) for one, where in zip(all_series, rows, strict=True)]
-            found: dict[int, tuple[list[SymbolState], list[Bar]]] = {end: ([], []) for end in ends}
-            for state, where, column in zip(states, rows, columns, strict=True):
-                for end, bar in zip(state.series.end[where].tolist(), column, strict=True):
-                    group = found[end]
-                    group[0].append(state)
-                    group[1].append(bar)
-            for end, (present, bars_now) in found.items():
-                yield end, present, bars_now
+    def _begin_chunk(self, last_tick_ns: int) -> None:
+        self._report_at_ns = last_tick_ns
 
     # Parts of a tick.
 
     def wait_for(self, end: int, now: int) -> int:
-        """Go on from `now` to the boundary `end`, on which a bar ends; what it returns is not `end` if the clock ended."""
+        """Advance the clock from `now` to the boundary `end`, at which a bar ends, and return `end`.
+
+        Return another value if the clock ended before it.
+        """
         timers = self.context.timers
         last_end = self.context.now_ns
         while now < end:
@@ -307,36 +310,43 @@ class Engine:
                 return now
             if timers.armed and now >= timers.next_due:
                 self.context.now_ns = now
-                if self.broker.busy:
-                    self.broker.promote()
-                    self.broker.expire_between_bars(now)
+                if self._order_book.busy:
+                    self._order_book.promote()
+                    self._order_book.expire_between_bars(now)
                     self.deliver()
                 timers.fire(now)
                 if self.context.commands:
-                    self._send(now)
+                    self._send_commands(now)
             now = next(self._boundaries, _CLOCK_ENDED)
         if now != end:
             raise MissedBoundary(
                 f"the clock ticked {format_ns(now)} but not {format_ns(end)}, where a bar ends; the run stops here"
             )
-        self.context.now_ns = last_end  # the costs of holding count from the last bar's end, whatever timers ran since
+        self.context.now_ns = last_end  # holding costs count from the last bar's end, not from a timer
         return now
 
-    def _send(self, now: int) -> None:
-        self.broker.send(self.context.commands, now)
+    def _send_commands(self, now: int) -> None:
+        self._send(self.context.commands, now)
         self.context.commands.clear()
 
-    def deliver(self) -> None:
-        """Tell the strategy the news. A callback may not make more: commands are taken at the end of the tick."""
-        broker = self.broker
-        updates = broker.updates
-        if updates:
-            broker.updates = []
-            self.context.deliver(updates)
-        broker.rest()
+    def _send_reported(self, commands: Sequence[Command], tick_ns: int) -> None:
+        """Send commands to the broker after showing them to the hook."""
+        assert self._hooks.on_commands is not None
+        self._hooks.on_commands(commands, tick_ns)
+        self.broker.send(commands, tick_ns)
 
-    def _report(self, force: bool = False) -> bool:
-        """Progress and sink where they are due; False where the run is to stop."""
+    def deliver(self) -> None:
+        """Deliver the updates to the strategy.
+
+        Its callbacks cannot cause more updates: commands are taken at the end of the tick.
+        """
+        order_book = self._order_book
+        if order_book.updates:
+            self.context.deliver(order_book.take_updates())
+        order_book.rest()
+
+    def _report(self, *, force: bool = False) -> bool:
+        """Call the hooks that are due; return False if the run is to stop."""
         hooks = self._hooks
         now = hooks.stopwatch()
         if hooks.progress is not None and (force or now >= self._next_progress):
@@ -358,24 +368,18 @@ class Engine:
     # The end.
 
     def _close_everything(self) -> None:
-        """finalize=True: close every position at its last close, costs included."""
-        broker, context = self.broker, self.context
-        broker.now_ns = context.now_ns
-        for index, state in enumerate(context.states):
+        """With finalize=True: close every position at its last close, costs included."""
+        broker, order_book, now_ns = self.broker, self._order_book, self.context.now_ns
+        order_book.now_ns = now_ns
+        for index, state in enumerate(self.context.states):
             held = self.account.lots[index]
             row = state.cursor.last
             if not held:
                 continue
-            for order in tuple(broker.books[index]):
-                broker.end(order, OrderStatus.CANCELLED, "finalize: the position is closed at the last close")
-            request = OrderRequest(
-                number=broker.next_number(),
-                symbol=state.symbol,
-                side=Side.SELL if held > 0 else Side.BUY,
-                lots=abs(held),
-                exit=True,
-                tag="finalize",
-            )
+            for order in tuple(order_book.books[index]):
+                order_book.end(order, OrderStatus.CANCELLED, "finalize: the position is closed at the last close")
+            side = Side.SELL if held > 0 else Side.BUY
+            request = self.context.order_entry.adopt(state, side, abs(held), "finalize", now_ns)
             close = float(state.series.close[row])
             bar = Bar(
                 state.symbol, int(state.series.start[row]), close, close, close, close, float(state.series.volume[row])
@@ -385,12 +389,12 @@ class Engine:
         self._deliver_silently()
 
     def _expire_everything(self) -> None:
-        """Orders that the data end on: nobody hears of it, for no further tick comes."""
-        broker = self.broker
-        broker.now_ns = self.context.now_ns
-        broker.promote()
-        for order in sorted(broker.by_number.values(), key=lambda order: order.number):
-            broker.end(order, OrderStatus.EXPIRED, "end_of_data")
+        """Expire the orders that are open when the bars end, without calling the strategy: no further tick comes."""
+        order_book = self._order_book
+        order_book.now_ns = self.context.now_ns
+        order_book.promote()
+        for order in sorted(order_book.by_number.values(), key=lambda order: order.number):
+            order_book.end(order, OrderStatus.EXPIRED, "end_of_data")
         self._deliver_silently()
 
     def _deliver_silently(self) -> None:
@@ -407,84 +411,6 @@ class Engine:
                     f"on_bar of {symbols} was never called: indicator {info.name} has no value in {info.length} bars"
                 )
 
-    # A strategy that raises.
-
-    def _is_the_strategys(self, error: BaseException) -> bool:
-        """Whether the strategy's code is on the way from the engine to where it was raised."""
-        modules = {cls.__module__ for cls in type(self.strategy).__mro__ if not cls.__dict__.get("__weaver_base__")}
-        modules -= {"builtins"}
-        trace = error.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_globals.get("__name__") in modules or trace.tb_frame.f_code is _FIRE:
-                return True
-            trace = trace.tb_next
-        return False
-
-    def _at(self, error: BaseException) -> tuple[SymbolState, int]:
-        """Which symbol's bar was being handled: the loop that was left by the error still knows its `bar`."""
-        states = self.context.states
-        trace, bar = error.__traceback__, None
-        while trace is not None:
-            if trace.tb_frame.f_code.co_name in ("loop", "_run_several"):
-                bar = trace.tb_frame.f_locals.get("bar")
-            trace = trace.tb_next
-        state = next((one for one in states if bar is not None and one.symbol == bar.symbol), states[0])
-        return state, state.cursor.last
-
-    def _crash(self, error: Exception) -> StrategyCrashed:
-        modules = {cls.__module__ for cls in type(self.strategy).__mro__ if not cls.__dict__.get("__weaver_base__")}
-        trace = error.__traceback__
-        where, callback = "", self._callback
-        first = True
-        while trace is not None:
-            frame = trace.tb_frame
-            if frame.f_globals.get("__name__") in modules:
-                if first:
-                    callback, first = frame.f_code.co_name, False
-                summary = traceback.extract_tb(trace, limit=1)[0]
-                where = f"{Path(summary.filename).name}:{summary.lineno}: {summary.line}"
-            trace = trace.tb_next
-        if not where:  # what a timer called need not be of the strategy's module
-            summary = traceback.extract_tb(error.__traceback__)[-1]
-            callback, where = "timer", f"{Path(summary.filename).name}:{summary.lineno}: {summary.line}"
-        state, row = self._at(error)
-        at = (
-            f"bar {row} of {state.symbol} at {format_ns(int(state.series.start[row]))}"
-            if row >= 0
-            else "before any bar"
-        )
-        params = ", ".join(f"{name}={value!r}" for name, value in self.params.items()) or "none"
-        return StrategyCrashed(
-            f"{type(self.strategy).__name__}.{callback} raised {type(error).__name__}: {error} "
-            f"[{at}; tick {format_ns(self.context.now_ns)}; {where}; parameters: {params}]"
-        )
-
 
 def _nothing(bar: Bar) -> None:
-    """Stands in for `on_bar` while indicators have no value yet."""
-
-
-def _bars(series: BarSeries, rows: slice) -> Iterator[Bar]:
-    """The bars of some rows, made one by one in C from whole columns."""
-    return map(Bar, repeat(series.symbol), *bar_columns(series, rows)[:-1])
-
-
-def _in_step(all_series: Sequence[BarSeries], rows: Sequence[slice]) -> Iterator[Sequence[Bar]]:
-    """Tick by tick the bars of symbols that all have one at each tick, in the order of the run.
-
-    The columns are turned tick by tick first, so that bars are made from numbers that lie side by side in memory: with a
-    hundred symbols that is twice as fast as taking one number from each of their columns in turn.
-    """
-    starts = np.stack([one.start[where] for one, where in zip(all_series, rows, strict=True)], axis=1)
-    prices = [
-        np.stack([getattr(one, name)[where] for one, where in zip(all_series, rows, strict=True)], axis=1)
-        for name in PRICE_COLUMNS
-    ]
-    symbols = [one.symbol for one in all_series]
-    step = max(1, _LONGEST_CHUNK // len(symbols))
-    for begin in range(0, len(starts), step):
-        part = slice(begin, begin + step)
-        columns = [column[part].ravel().tolist() for column in (starts, *prices)]
-        bars = map(Bar, cycle(symbols), *columns)
-        for _ in range(len(starts[part])):
-            yield tuple(islice(bars, len(symbols)))
+    """Do nothing, in place of `on_bar` while indicators have no value yet."""

@@ -1,25 +1,21 @@
-"""Lane: market orders that nothing but their symbol's next open decides, the commonest case by far.
+"""FastPath: handles simple market orders (no limit, stop or time in force), by far the most common kind.
 
-They wait here and get by without a `WorkingOrder` as long as they are alone and can surely be paid for; otherwise they are
-promoted to the general way of `broker` and `interval`, which gives the same: a property test compares the two byte for
-byte. Nothing here is a rule of its own.
+They fill at their symbol's next open, and need no `WorkingOrder` as long as they are alone and can certainly be paid for.
+Otherwise they are promoted to the order book and take the general way of `bar_interval`, which gives the same result: a
+property test compares the two byte for byte. This module contains no rule of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from weaver.core.account import Account
 from weaver.core.bars import Bar
 from weaver.core.orders import Command, Fill, OrderRequest, OrderStatus, OrderUpdate, Side
 from weaver.greta.broker_settings import BrokerSettings
+from weaver.greta.market import Market
+from weaver.greta.order_book import OrderBook
 from weaver.greta.pricing import LEAST_SALE
-from weaver.marvin.context import Context
-from weaver.results.equity import AccountLog
-
-if TYPE_CHECKING:
-    from weaver.greta.broker import SimulatedBroker
 
 __all__ = ["FastPath"]
 
@@ -28,19 +24,26 @@ _ACCEPTED, _FILLED = OrderStatus.ACCEPTED, OrderStatus.FILLED
 
 
 class FastPath:
-    """`waiting` holds the orders that were taken at the last tick, `open` says whether any are taken at all."""
+    """Takes plain market orders at a tick and fills them at the next opens.
+
+    `open` says whether any order may be taken. `book` fills one order whole, or returns None if the cash cannot pay for it;
+    `fill_promoted` fills one in the general way; `report_filled` shows a fill to the strategy; `watch` is called when the
+    cash may have become negative.
+    """
 
     def __init__(
         self,
-        broker: SimulatedBroker,
-        context: Context,
+        order_book: OrderBook,
+        market: Market,
         account: Account,
         settings: BrokerSettings,
-        fills: list[Fill],
-        log: AccountLog,
+        *,
+        book: Callable[[OrderRequest, int, Bar, int], Fill | None],
+        fill_promoted: Callable[[OrderRequest, Bar], None],
+        report_filled: Callable[[Fill, int, int], None],
+        watch: Callable[[], None],
     ) -> None:
         slippage, rate = settings.slippage_rate, settings.commission_rate
-        self.waiting: list[OrderRequest] = []
         self.open = (
             slippage is not None
             and slippage <= 1.0 - LEAST_SALE
@@ -48,23 +51,21 @@ class FastPath:
             and settings.volume_cap is None
             and settings.leverage >= 1.0
         )
-        self._broker = broker
-        self._context = context
+        self._order_book = order_book
         self._account = account
-        self._orders, self._states, self._index_of = context.orders, context.states, context.index_of
-        self._fills = fills
-        self._log = log.add
-        self._multipliers = account.multipliers
-        self._up, self._down, self._rate = 1.0 + (slippage or 0.0), 1.0 - (slippage or 0.0), rate or 0.0
-        # The same floor as in Pricing.least_sale; slippage of more than 99 % takes the general way.
-        self._steps = [float(one.price_step or 0.0) for one in account.instruments]
-        # What one lot may cost for each unit of price, all told.
+        self._states, self._index_of = market.states, market.index_of
+        self._book = book
+        self._fill_promoted = fill_promoted
+        self._report_filled = report_filled
+        self._watch = watch
+        # The most that one lot may cost per unit of price.
         self._dearest = [
-            one.to_quantity(1) * one.multiplier * self._up * (1.0 + self._rate) for one in account.instruments
+            instrument.to_quantity(1) * instrument.multiplier * (1.0 + (slippage or 0.0)) * (1.0 + (rate or 0.0))
+            for instrument in account.instruments
         ]
 
     def takes(self, commands: Sequence[Command], now_ns: int) -> bool:
-        """Take a tick's commands, if plain orders are all that they are and they can surely be paid for together."""
+        """Take a tick's commands if they are all plain orders that can certainly be paid for together."""
         account = self._account
         if not self.open or account.shorts:
             return False
@@ -86,91 +87,76 @@ class FastPath:
             return False
         if len(commands) > 1 and len({request.symbol for request in commands}) < len(commands):  # type: ignore[union-attr]
             return False
-        self.waiting.extend(commands)  # type: ignore[arg-type]
-        broker = self._broker
-        if broker.announces:
-            first_update = len(broker.updates)
-            broker.updates.extend(OrderUpdate(request.number, now_ns, _ACCEPTED) for request in self.waiting)
-            broker.tell_in_order(first_update, len(self._fills))
+        order_book = self._order_book
+        order_book.waiting.extend(commands)  # type: ignore[arg-type]
+        if order_book.announces:
+            first_update = len(order_book.updates)
+            order_book.updates.extend(OrderUpdate(request.number, now_ns, _ACCEPTED) for request in order_book.waiting)
+            order_book.sort_news(first_update, len(order_book.fills))
         return True
 
     def fill_alone(self, bar: Bar, now_ns: int) -> bool:
-        """For a run with one symbol: fill the one order that waits at the open of `bar`, and tell the strategy at once.
+        """For a run with one symbol: fill the only order that waits at the open of `bar`, and show it to the strategy.
 
-        False, and nothing done, where that is not all there is to do or to tell.
+        Return False, having done nothing, if there is more to do or to deliver.
         """
-        waiting, broker = self.waiting, self._broker
-        if not waiting or broker.by_number or broker.watching or broker.updates or broker.announces:
+        order_book = self._order_book
+        waiting = order_book.waiting
+        if not waiting or order_book.by_number or order_book.watching or order_book.updates or order_book.announces:
             return False
         fill = self._book(waiting[0], 0, bar, now_ns)
         if fill is None:
             return False
         waiting.clear()
-        self._context.tell_filled(fill, 0, now_ns)
-        broker.busy = False
+        self._report_filled(fill, 0, now_ns)
+        order_book.busy = False
         if self._account.cash < 0.0:
-            broker.mind()
+            self._watch()
         return True
 
     def fill_quietly(self, bars: Sequence[Bar], now_ns: int) -> bool:
-        """`fill_alone` for several symbols. False where something is left to do or to tell."""
-        broker = self._broker
-        if not self.waiting or broker.by_number or broker.watching or broker.updates or broker.announces:
+        """The same for several symbols. Return False if something is left to do or to deliver."""
+        order_book = self._order_book
+        if (
+            not order_book.waiting
+            or order_book.by_number
+            or order_book.watching
+            or order_book.updates
+            or order_book.announces
+        ):
             return False
-        return self.fill(bars, now_ns, quietly=True) and not broker.busy
+        return self.fill(bars, now_ns, quietly=True) and not order_book.busy
 
-    def fill(self, bars: Sequence[Bar], now_ns: int, quietly: bool = False) -> bool:
-        """Fill all that waits at the opens of `bars`; False, and nothing done, where one of them has no bar.
+    def fill(self, bars: Sequence[Bar], now_ns: int, *, quietly: bool = False) -> bool:
+        """Fill all orders that wait at the opens of `bars`; return False, having done nothing, if one of them has no bar.
 
-        What happened becomes news of the broker, or is told at once (`quietly`).
+        The fills become updates of the order book, or are shown to the strategy at once (`quietly`).
         """
-        context, broker = self._context, self._broker
-        waiting, index_of = self.waiting, self._index_of
+        order_book, index_of = self._order_book, self._index_of
+        waiting = order_book.waiting
         if len(bars) == len(self._states):
-            found = {request.symbol: bars[index_of[request.symbol]] for request in waiting}
+            bar_of = {request.symbol: bars[index_of[request.symbol]] for request in waiting}
         else:
-            there = {bar.symbol: bar for bar in bars}
-            found = {request.symbol: there[request.symbol] for request in waiting if request.symbol in there}
-            if len(found) < len(waiting):
+            present = {bar.symbol: bar for bar in bars}
+            bar_of = {request.symbol: present[request.symbol] for request in waiting if request.symbol in present}
+            if len(bar_of) < len(waiting):
                 return False
-        self.waiting = []
-        broker.busy = False
-        first_update, first_fill = len(broker.updates), len(self._fills)
-        # Sales of what is held come first, so that what they bring can be spent at the same opens.
+        order_book.waiting = []
+        order_book.busy = False
+        first_update, first_fill = len(order_book.updates), len(order_book.fills)
+        # Sales of held positions come first, so that their proceeds can be spent at the same opens.
         for side in (_SELL, _BUY):
             for request in waiting:
                 if request.side is side:
-                    index, bar = index_of[request.symbol], found[request.symbol]
+                    index, bar = index_of[request.symbol], bar_of[request.symbol]
                     fill = self._book(request, index, bar, now_ns)
                     if fill is None:
-                        broker.fill_promoted(request, bar)
+                        self._fill_promoted(request, bar)
                     elif quietly:
-                        context.tell_filled(fill, index, now_ns)
+                        self._report_filled(fill, index, now_ns)
                     else:
-                        broker.updates.append(OrderUpdate(request.number, now_ns, _FILLED, None, fill))
-        broker.tell_in_order(first_update, first_fill)
-        if broker.updates or self._account.cash < 0.0:
-            broker.mind()
+                        order_book.updates.append(OrderUpdate(request.number, now_ns, _FILLED, None, fill))
+        order_book.sort_news(first_update, first_fill)
+        if order_book.updates or self._account.cash < 0.0:
+            self._watch()
         return True
-
-    def _book(self, request: OrderRequest, index: int, bar: Bar, now_ns: int) -> Fill | None:
-        """Fill one order whole; None, and nothing done, where its open is more than the cash can pay."""
-        account, lots, side = self._account, request.lots, request.side
-        quantity = self._orders[request.number - 1].quantity
-        if side is _BUY:
-            price = bar.open * self._up
-            notional = quantity * price * self._multipliers[index]
-            commission = notional * self._rate
-            if account.cash - notional - commission < 0.0:
-                return None
-            account.apply(index, lots, quantity, price, commission)
-        else:
-            price = bar.open * self._down
-            if price < self._steps[index]:
-                price = min(bar.open, self._steps[index])
-            commission = quantity * price * self._multipliers[index] * self._rate
-            account.apply(index, -lots, quantity, price, commission)
-        fill = Fill(request.number, request.symbol, bar.ts_ns, side, lots, quantity, price, commission, request.tag)
-        self._fills.append(fill)
-        self._log((now_ns, index, account.quantity[index], account.cash))
-        return fill

@@ -29,12 +29,12 @@ class Pricing:
         self._commission = None if settings.commission is None else by_order(settings.commission)
 
     def priced(
-        self, order: WorkingOrder, volume: float, price: float, lots: int, maker: bool
+        self, order: WorkingOrder, volume: float, price: float, lots: int, *, maker: bool
     ) -> tuple[float, float, float]:
-        """Price after slippage, commission, and quantity of a fill of `lots` at `price` in a bar of `volume`."""
+        """Return price after slippage, commission, and quantity of a fill of `lots` at `price` in a bar of `volume`."""
         account = self._account
         quantity = account.instruments[order.index].to_quantity(lots)
-        if order.kind == MARKET or order.kind == STOP:
+        if order.kind is MARKET or order.kind is STOP:
             rate = self._slippage_rate
             if rate is None:
                 slippage = self._settings.slippage
@@ -60,7 +60,7 @@ class Pricing:
         return price * LEAST_SALE if step is None else min(step, price)
 
     def expected(self, order: WorkingOrder, close: float, volume: float, lots: int) -> tuple[float, float]:
-        """The price and commission that acceptance reckons with: the last bar is known, and none after it."""
+        """Return the price and commission that acceptance expects, from the last complete bar."""
         price = close
         pick, other = (min, max) if order.buy else (max, min)
         stop = order.level
@@ -68,18 +68,20 @@ class Pricing:
             price = other(stop, price)
         if order.limit is not None:
             price = pick(order.limit, price)
-        final, commission, _ = self.priced(order, volume, price, lots, False)
+        final, commission, _ = self.priced(order, volume, price, lots, maker=False)
         return final, commission
 
-    def gain_at_close(self, order: WorkingOrder, bar: Bar, price: float, lots: int, maker: bool) -> tuple[float, float]:
-        """What filling `lots` of `order` now would be worth at the bar's close, costs included; and the amount traded."""
-        final, commission, quantity = self.priced(order, bar.volume, price, lots, maker)
+    def gain_at_close(
+        self, order: WorkingOrder, bar: Bar, price: float, lots: int, *, maker: bool
+    ) -> tuple[float, float]:
+        """Return the gain at the bar's close of filling `lots` of `order` now, costs included, and the amount traded."""
+        final, commission, quantity = self.priced(order, bar.volume, price, lots, maker=maker)
         multiplier = self._account.multipliers[order.index]
         gain = matching.mark_gain(order.buy, final, quantity, bar.close) * multiplier - commission
         return gain, abs(price) * quantity * multiplier
 
     def cannot_pay(self, order: WorkingOrder, price: float, commission: float, marks: Sequence[float]) -> str:
-        """Why an order is rejected for want of money."""
+        """Return the reason of an order that is rejected because it cannot be paid for."""
         account, settings = self._account, self._settings
         quantity = account.instruments[order.index].to_quantity(order.lots)
         notional = quantity * price * account.multipliers[order.index]
@@ -93,6 +95,6 @@ class Pricing:
         )
 
     def shrunk(self, order: WorkingOrder, lots: int) -> str:
-        """What is said of an order whose size came from a weight and was cut."""
+        """Return the note of an order whose size came from a weight and was cut."""
         to_quantity = self._account.instruments[order.index].to_quantity
         return f"quantity {to_quantity(order.lots):g} cut to {to_quantity(lots):g}: what can be paid for"

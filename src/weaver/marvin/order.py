@@ -1,4 +1,4 @@
-"""What a strategy holds in its hand: `Order`, a handle that only the context makes and moves, and `Position`, a number."""
+"""Order: a strategy's handle of an order it has given. Order entry makes it, and the context changes its status."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ from weaver.core.orders import (
 )
 from weaver.marvin.order_arguments import positive_lots, price_of
 
-__all__ = ["Order", "Position"]
+__all__ = ["Order"]
 
 _FILLED = OrderStatus.FILLED
-_UNFILLED_ENDS = frozenset({OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
-_OPEN = frozenset({OrderStatus.SUBMITTED, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
 
 
 class Order(msgspec.Struct, eq=False, gc=False):
@@ -93,7 +91,7 @@ class Order(msgspec.Struct, eq=False, gc=False):
     @property
     def is_open(self) -> bool:
         """Whether it can still fill, as far as the strategy has been told."""
-        return self.status in _OPEN
+        return self.status.is_open
 
     def cancel(self) -> None:
         """Ask to cancel it, before this tick's new orders; one that is done stays as it is."""
@@ -134,7 +132,7 @@ class Order(msgspec.Struct, eq=False, gc=False):
             self.status = status
         self.updated_ns = update.ts_ns
         if update.reason is not None:
-            if status in _UNFILLED_ENDS:
+            if not status.is_open and status is not _FILLED:
                 self.reason = update.reason
             else:
                 self.note = update.reason
@@ -162,35 +160,3 @@ class Order(msgspec.Struct, eq=False, gc=False):
             if value
         )
         return f"<Order {self.id} {self.side.value} {self.quantity:g} {self.symbol}{price} {self.status.value}>"
-
-
-class Position(float):
-    """A position as a signed number of units, with what is known about it: 0.0 is flat and false, below 0 is short."""
-
-    __slots__ = ("average_price", "symbol")
-
-    symbol: str
-    average_price: float
-
-    @classmethod
-    def of(cls, quantity: float, symbol: str, average_price: float) -> Position:
-        """A position of `quantity` units of `symbol`, entered at `average_price` on average (0.0 when flat)."""
-        self = cls(quantity)
-        self.symbol = symbol
-        self.average_price = average_price
-        return self
-
-    @property
-    def quantity(self) -> float:
-        """The same number as a plain float."""
-        return float(self)
-
-    @property
-    def is_long(self) -> bool:
-        """Whether units are held."""
-        return self > 0
-
-    @property
-    def is_short(self) -> bool:
-        """Whether units are owed."""
-        return self < 0

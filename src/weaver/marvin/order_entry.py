@@ -1,13 +1,13 @@
-"""Desk: where a strategy's orders are numbered, put on the instrument's terms and queued, and their handles kept.
+"""OrderEntry: numbers a strategy's orders, rounds them to the instrument's terms, queues them and keeps their handles.
 
-The same for a backtest and a live run. It decides no fill; what is queued in `commands` is taken at the end of the tick.
+It is the same for a backtest and a live run, and decides no fill. The engine takes the queue, `commands`, at the end of
+the tick.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from weaver.core.errors import OrderError
 from weaver.core.orders import Cancel, Command, Link, OrderRequest, Side, TimeInForce, Trail
@@ -21,10 +21,8 @@ from weaver.marvin.order_arguments import (
     stop_of,
     time_in_force,
 )
+from weaver.marvin.run_state import RunState
 from weaver.marvin.symbol_state import SymbolState
-
-if TYPE_CHECKING:
-    from weaver.marvin.context import Context
 
 __all__ = ["OrderEntry"]
 
@@ -34,16 +32,15 @@ _MANY = 10**15  # units; a float holds every whole number up to there
 
 
 class OrderEntry:
-    """`orders` are all handles, by number; `open` those that can still fill; `over` refuses new ones."""
+    """`orders` are all handles by number; `open` are those that can still fill; `over` refuses new ones."""
 
-    def __init__(self, context: Context, states: Sequence[SymbolState]) -> None:
+    def __init__(self, run: RunState) -> None:
         self.commands: list[Command] = []
         self.orders: list[Order] = []
         self.open: dict[int, Order] = {}
         self.over = False
-        self._context = context
-        self._states = states
-        self._single = states[0] if len(states) == 1 else None
+        self._run = run
+        self._only = run.only
         self._targets: dict[int, list[Order]] = {}
 
     def place(
@@ -60,9 +57,9 @@ class OrderEntry:
         tag: str | None,
     ) -> Order:
         """Number an order, keep its handle and queue its request; with its bracket's legs, if any."""
-        state = self._single
+        state = self._only
         if state is None or symbol is not None:
-            state = self._context.state(symbol, side.value)
+            state = self._run.state(symbol, side.value)
         if type(quantity) is int and 0 < quantity < _MANY and state.unit_lots:
             lots, units = quantity * state.unit_lots, float(quantity)
         else:
@@ -168,9 +165,9 @@ class OrderEntry:
         tag: str | None,
     ) -> Order | None:
         """See `Strategy.close`."""
-        state = self._context.state(symbol, "close")
+        state = self._run.state(symbol, "close")
         asked = None if quantity is None else positive_lots(state.instrument, quantity, "close")
-        held = self._context.account.lots[state.index]
+        held = self._run.account.lots[state.index]
         if held == 0:
             return None
         buy = held < 0
@@ -229,7 +226,7 @@ class OrderEntry:
         """See `Strategy.target`."""
         if (weight is None) == (quantity is None):
             raise OrderError("target: give exactly one of weight= and quantity=")
-        state = self._context.state(symbol, "target")
+        state = self._run.state(symbol, "target")
         return self._trade_towards(state, self._target_lots(state, weight, quantity), weight is not None, tag)
 
     def _target_lots(self, state: SymbolState, weight: float | None, quantity: float | None) -> int:
@@ -239,9 +236,7 @@ class OrderEntry:
             close = state.last_close
             if close is None and share != 0:
                 raise OrderError(f"target: {state.symbol} has no close yet, so a weight has no price; wait for on_bar")
-            wanted = (
-                share * self._context.equity() / (close * state.instrument.multiplier) if close is not None else 0.0
-            )
+            wanted = share * self._run.equity() / (close * state.instrument.multiplier) if close is not None else 0.0
         else:
             wanted = number_of(quantity, "target: quantity")
         return lots_of(state.instrument, wanted, "target")
@@ -250,7 +245,7 @@ class OrderEntry:
         for earlier in self._targets.pop(state.index, ()):
             if earlier.is_open:
                 self.commands.append(Cancel(earlier.id))
-        lots = wanted - self._context.account.lots[state.index]
+        lots = wanted - self._run.account.lots[state.index]
         if lots == 0:
             return None
         request = OrderRequest(
@@ -268,15 +263,15 @@ class OrderEntry:
     def target_weights(self, weights: Mapping[str, float], tag: str | None) -> tuple[Order, ...]:
         """See `Strategy.target_weights`."""
         if not isinstance(weights, Mapping):
-            example = {self._states[0].symbol: 0.5}
+            example = {self._run.states[0].symbol: 0.5}
             raise OrderError(f"target_weights: {weights!r} is no mapping of symbols to weights, such as {example!r}")
         for symbol in weights:
-            self._context.state(symbol, "target_weights")
+            self._run.state(symbol, "target_weights")
         # All are understood before the first is placed: one that is refused leaves nothing half done.
         wanted = [
             (state, self._target_lots(state, weights.get(state.symbol, 0.0), None))
-            for state in self._states
-            if state.symbol in weights or self._context.account.lots[state.index] or self._targets.get(state.index)
+            for state in self._run.states
+            if state.symbol in weights or self._run.account.lots[state.index] or self._targets.get(state.index)
         ]
         placed = [self._trade_towards(state, lots, True, tag) for state, lots in wanted]
         return tuple(order for order in placed if order is not None)
@@ -290,25 +285,31 @@ class OrderEntry:
             raise OrderError("oco: give at least two different orders")
         self.commands.append(Link(tuple(order.id for order in orders)))
 
-    def adopt(self, request: OrderRequest, tick_ns: int) -> Order:
-        """Keep the handle of an order that the broker made itself at that tick (a liquidation)."""
-        instrument = self._context.state(request.symbol, "adopt").instrument
-        order = Order(self.commands, instrument, request, instrument.to_quantity(request.lots), tick_ns, tick_ns)
+    def adopt(self, state: SymbolState, side: Side, lots: int, tag: str, tick_ns: int) -> OrderRequest:
+        """Number an order that the broker gives itself at that tick (a liquidation), and keep its handle."""
+        request = OrderRequest(
+            number=len(self.orders) + 1, symbol=state.symbol, side=side, lots=lots, exit=True, tag=tag
+        )
+        instrument = state.instrument
+        order = Order(self.commands, instrument, request, instrument.to_quantity(lots), tick_ns, tick_ns)
         self.orders.append(order)
         self.open[order.id] = order
-        return order
+        return request
 
     def _keep(
         self, state: SymbolState, request: OrderRequest, asked: float | None = None, units: float | None = None
     ) -> Order:
-        """Keep the handle of a request and queue it. `units` is its size where that is known; `asked` what was wanted."""
+        """Keep the handle of a request and queue it.
+
+        `units` is its size if known; `asked` is the quantity that was requested.
+        """
         if self.over:
             raise OrderError(f"{request.side.value}: orders from on_stop are refused; the run is over")
         if request.tag is not None and not isinstance(request.tag, str):
             raise OrderError(f"{request.side.value}: tag={request.tag!r} is no text; give tag={str(request.tag)!r}")
         if units is None:
             units = state.instrument.to_quantity(request.lots)
-        now = self._context.now_ns
+        now = self._run.now_ns
         order = Order(self.commands, state.instrument, request, units, now, now)
         if asked is not None and float(asked) != units:
             order.note = f"quantity {asked!r} cut to {units:g}: whole lots of {state.instrument.lot}"

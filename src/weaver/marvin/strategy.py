@@ -6,17 +6,18 @@ restart it keeps on `self`: nothing is saved, the class is run again over the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from weaver.core.bars import Bar
 from weaver.core.errors import StrategyError, SymbolRequired
+from weaver.core.instants import from_ns
 from weaver.core.orders import Fill, Side, TimeInForce, Trail
 from weaver.core.timeframe import Timeframe
-from weaver.marvin.bar_views import RunBars, SymbolBars
-from weaver.marvin.order import Order, Position
+from weaver.marvin.order import Order
 from weaver.marvin.parameters import check_class, parameters_of
+from weaver.marvin.positions import Position
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,7 @@ class _PositionOfOneSymbol:
     def __get__(self, strategy: Strategy | None, owner: type) -> Position:
         if strategy is None:
             return self  # type: ignore[return-value]
-        symbols = strategy._context.symbols
+        symbols = strategy._context.run.symbols
         raise SymbolRequired(
             f"self.position: this run has {len(symbols)} symbols; say which one, for example "
             f"self.positions[{symbols[0]!r}]"
@@ -80,13 +81,13 @@ class Strategy:
     positions: Mapping[str, Position] = _PositionsOfARun()  # type: ignore[assignment]
     """Every symbol's position."""
     _context: Context
-    _desk: OrderEntry
+    _order_entry: OrderEntry
     _reserved: ClassVar[frozenset[str]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Set here and not as a default of the class: CPython reads what only the instance has several times faster.
         self = super().__new__(cls)
-        self._context = self._desk = _NOT_RUNNING
+        self._context = self._order_entry = _NOT_RUNNING
         return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -119,22 +120,22 @@ class Strategy:
     @property
     def now(self) -> datetime:
         """This tick, an aware UTC datetime: the end of the bar that just closed."""
-        return self._context.now
+        return from_ns(self._context.run.now_ns)
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """The symbols in the order of the run."""
-        return self._context.symbols
+        return self._context.run.symbols
 
     @property
     def cash(self) -> float:
         """Cash in the account; short proceeds are in it, but not spendable."""
-        return self._context.account.cash
+        return self._context.run.account.cash
 
     @property
     def equity(self) -> float:
         """Cash plus all positions at their last closes."""
-        return self._context.equity()
+        return self._context.run.equity()
 
     @property
     def orders(self) -> tuple[Order, ...]:
@@ -166,7 +167,7 @@ class Strategy:
         `stop_loss` and `take_profit` attach exits that live from the entry's fill. `tif` is gtc (default), day, gtd (with
         `good_till`), ioc, fok, at_open or at_close. Raises OrderError for what can never be an order.
         """
-        return self._desk.place(_BUY, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
+        return self._order_entry.place(_BUY, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
 
     def sell(
         self,
@@ -182,7 +183,9 @@ class Strategy:
         tag: str | None = None,
     ) -> Order:
         """Sell `quantity` units; see `buy`. Selling more than is held goes short."""
-        return self._desk.place(_SELL, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
+        return self._order_entry.place(
+            _SELL, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag
+        )
 
     def close(
         self,
@@ -201,7 +204,7 @@ class Strategy:
         there is at the next open, cancels the other exits first, with what is left of the entries they belong to; one of a
         part, with a price or with a time in force leaves them at work, so that the position stays protected.
         """
-        return self._desk.close(quantity, symbol, limit, stop, tif, good_till, tag)
+        return self._order_entry.close(quantity, symbol, limit, stop, tif, good_till, tag)
 
     def target(
         self,
@@ -215,15 +218,15 @@ class Strategy:
 
         Replaces its own earlier open orders. None where nothing needs to be traded.
         """
-        return self._desk.target(symbol, weight, quantity, tag)
+        return self._order_entry.target(symbol, weight, quantity, tag)
 
     def target_weights(self, weights: Mapping[str, float], *, tag: str | None = None) -> tuple[Order, ...]:
         """Trade towards these weights; symbols of the run that are not named go to 0."""
-        return self._desk.target_weights(weights, tag)
+        return self._order_entry.target_weights(weights, tag)
 
     def oco(self, *orders: Order) -> None:
         """One cancels the other: when any of `orders` fills, the rest is cancelled."""
-        self._desk.link(orders)
+        self._order_entry.link(orders)
 
     def indicator(
         self, function: Callable[..., Any], *inputs: Any, plot: Any = None, name: str | None = None, **kwargs: Any
@@ -242,12 +245,9 @@ class Strategy:
 
     def every(self, period: str | Timeframe, callback: Callable[[], object]) -> None:
         """Call `callback` at the first tick at or after each boundary of `period`: "1h", "day", "month", ... (UTC)."""
-        self._context.timers.every(period, callback, self._context.now_ns)
+        self._context.timers.every(period, callback, self._context.run.now_ns)
 
 
 Strategy._reserved = frozenset(
     name for name in (*vars(Strategy), *Strategy.__annotations__) if not name.startswith(("__", "on_"))
 )
-
-Bars = SymbolBars | RunBars
-Orders = Sequence[Order]

@@ -345,7 +345,7 @@ def test_sessions_that_look_at_the_next_bar_are_caught(monkeypatch):
         followed = last_row < len(series) - 1
         return replace(rows, close=np.where(followed, series.end[last_row], rows.close))
 
-    monkeypatch.setattr("weaver.greta.broker.session_rows", ends_with_its_last_bar)
+    monkeypatch.setattr("weaver.greta.market.session_rows", ends_with_its_last_bar)
     result = backtest(ReactsToItsAtCloseOrder, hong_kong(), calendar="XHKG")
     assert "10 03:30" in result.fills["timestamp"].dt.strftime("%d %H:%M").to_list()
     report = check(ReactsToItsAtCloseOrder, hong_kong(), calendar="XHKG")

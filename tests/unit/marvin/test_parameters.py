@@ -270,7 +270,7 @@ def test_what_cannot_change_may_stand_in_the_class(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "name", ["position", "bars", "buy", "sell", "close", "cash", "equity", "orders", "now", "symbols", "random", "target",
-             "target_weights", "oco", "indicator", "at", "every", "positions", "_context", "_desk"]
+             "target_weights", "oco", "indicator", "at", "every", "positions", "_context", "_order_entry"]
 )  # fmt: skip
 def test_hiding_a_name_of_the_strategys_own_is_refused(name: str) -> None:
     with pytest.raises(ParameterError, match=rf"Bad\.{name} hides Strategy\.{name}; choose another name"):

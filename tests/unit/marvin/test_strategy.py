@@ -13,7 +13,7 @@ import pytest
 import builders
 from weaver import Bar, Fill, Strategy, StrategyCrashed, StrategyError, UnknownSymbol, backtest
 from weaver.costs import Borrow
-from weaver.marvin.order import Position
+from weaver.marvin.positions import Position
 
 Make = Callable[..., pl.DataFrame]
 Play = Callable[..., Any]

@@ -126,7 +126,6 @@ _KINDS = {
 def order_record(order: Order) -> OrderRecord:
     """An order as it stands, without the strategy that holds it."""
     request = order.request
-    done = order.status in (OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED)
     kind = "trailing stop" if request.trail is not None else _KINDS[request.limit is not None, request.stop is not None]
     return OrderRecord(
         number=order.id,
@@ -140,7 +139,7 @@ def order_record(order: Order) -> OrderRecord:
         status=order.status,
         reason=order.reason or order.note,
         submitted_ns=order.submitted_ns,
-        done_ns=order.updated_ns if done else None,
+        done_ns=order.updated_ns if not order.status.is_open else None,
         filled_quantity=order.filled_quantity,
         average_price=order.average_price,
         parent=request.parent,

@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from weaver.core.jsonable import plain
-from weaver.core.orders import Fill, OrderStatus
+from weaver.core.orders import Fill
 from weaver.core.run_config import RunConfig, RunMode
 from weaver.events.envelope import Envelope, envelope
 from weaver.events.types.orders import OrdersRecorded
@@ -53,7 +53,6 @@ LONGEST_MESSAGE = 10_000
 POINTS_OF_EQUITY = 500
 """Points of the equity curve in the result's row; the whole curve lies in its file."""
 
-_DONE = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
 _order_row = attrgetter("number", "symbol", "side", "kind", "quantity", "status", "reason", "tag", "submitted_ns", "done_ns",
               "filled_quantity", "average_price")  # fmt: skip
 
@@ -241,8 +240,8 @@ class RunRecorder:
     def _ended(self, most: int) -> list[tuple[Any, ...]]:
         """The rows of the first `most` orders that wait to be written, of those the ones that have ended."""
         looked_at, rest = self._waiting[:most], self._waiting[most:]
-        self._waiting = [order for order in looked_at if order.status not in _DONE] + rest
-        return [_row_of(order) for order in looked_at if order.status in _DONE]
+        self._waiting = [order for order in looked_at if order.status.is_open] + rest
+        return [_row_of(order) for order in looked_at if not order.status.is_open]
 
     def _keep(self, result: Result) -> Any:
         from weaver.results.downsampling import extremes

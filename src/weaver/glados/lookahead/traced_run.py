@@ -21,9 +21,7 @@ from weaver.core.orders import Command, Fill
 from weaver.glados.backtest import clock_for
 from weaver.glados.backtest.plan import RunPlan
 from weaver.glados.clock.backtest import BacktestClock
-from weaver.greta.broker import SimulatedBroker
-from weaver.greta.broker_settings import BrokerSettings
-from weaver.greta.engine import Engine
+from weaver.greta.engine import Engine, Hooks
 from weaver.marvin.context import Context
 from weaver.marvin.indicator import IndicatorInfo
 from weaver.marvin.strategy import Strategy
@@ -62,20 +60,6 @@ class RunTrace:
         return sum(map(len, self.commands))
 
 
-class _TracedBroker(SimulatedBroker):
-    """The broker of a backtest, which also records the commands it receives."""
-
-    def __init__(self, engine: Engine, settings: BrokerSettings, trace: RunTrace) -> None:
-        super().__init__(engine.context, engine.account, settings)
-        self._trace = trace
-        self.drills = engine.broker.drills
-
-    def send(self, commands: Sequence[Command], tick_ns: int) -> None:
-        self._trace.ticks.append(tick_ns)
-        self._trace.commands.append(tuple(commands))
-        super().send(commands, tick_ns)
-
-
 class TracedRunner:
     """Runs the strategy of a plan on its bars or a changed version of them, each time with a new instance.
 
@@ -103,6 +87,12 @@ class TracedRunner:
         """
         plan = self.plan
         last_ns = int(self.ticks[-1]) if last_tick is None else last_tick
+        trace = RunTrace()
+
+        def record(commands: Sequence[Command], tick_ns: int) -> None:
+            trace.ticks.append(tick_ns)
+            trace.commands.append(tuple(commands))
+
         engine = Engine(
             self._instance(),
             self.series if series is None else series,
@@ -113,19 +103,19 @@ class TracedRunner:
             seed=plan.seed,
             calendar=plan.calendar,
             params=self.params,
+            hooks=Hooks(on_commands=record),
             finalize=plan.finalize,
             finer=None
             if plan.finer is None
             else {symbol: _until(bars, last_ns) for symbol, bars in plan.finer.items()},
         )
-        trace = RunTrace(indicators=engine.context.indicators)
-        broker = engine.broker = _TracedBroker(engine, plan.settings, trace)
+        trace.indicators = engine.context.indicators
         try:
             with _silence():
                 engine.run()
         except StrategyCrashed as error:
             trace.crash = Crash(engine.context.phase, engine.context.now_ns, error)
-        trace.fills = broker.fills
+        trace.fills = engine.broker.fills
         return trace
 
     def indicators(self, series: Mapping[str, BarSeries]) -> list[IndicatorInfo] | None:

@@ -1,0 +1,78 @@
+"""Margin call: closes all positions when the equity is below the maintenance margin. It fills nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weaver.core.account import Account
+from weaver.core.orders import OrderStatus, Side
+from weaver.greta.broker_settings import BrokerSettings
+from weaver.greta.buying_power import SLACK
+from weaver.greta.market import Market
+from weaver.greta.order_book import OrderBook
+from weaver.greta.working_order import WorkingOrder
+from weaver.marvin.order_entry import OrderEntry
+
+__all__ = ["MarginCall"]
+
+
+class MarginCall:
+    """The maintenance margin of one account."""
+
+    def __init__(
+        self,
+        order_book: OrderBook,
+        market: Market,
+        account: Account,
+        settings: BrokerSettings,
+        order_entry: OrderEntry,
+    ) -> None:
+        self._order_book = order_book
+        self._market = market
+        self._account = account
+        self._maintenance = settings.maintenance_margin
+        self._order_entry = order_entry
+        # A long position paid for in cash costs nothing to hold, and with a leverage of 1 or more it is never called.
+        self._always_watch = settings.leverage < 1.0
+
+    def watch(self) -> None:
+        """Decide whether positions must be watched bar by bar; to be called after the positions or the cash have changed."""
+        account = self._account
+        self._order_book.watching = (
+            account.shorts > 0 or account.cash < 0.0 or (self._always_watch and any(account.lots))
+        )
+        self._order_book.busy = True
+
+    def check(self, marks: Sequence[float]) -> None:
+        """Liquidate if the equity at the closes `marks` is below the maintenance margin."""
+        equity, gross = self._account.equity(marks), self._account.gross(marks)
+        needed = self._maintenance * gross
+        if gross > 0 and needed - equity > SLACK * max(needed, abs(equity)):
+            self._liquidate(
+                f"liquidation: equity {equity:.2f} is below {self._maintenance:g} of the gross position {gross:.2f}"
+            )
+
+    def _liquidate(self, reason: str) -> None:
+        """Cancel every open order of every symbol, and close every position at its symbol's next open."""
+        order_book = self._order_book
+        order_book.promote()
+        first_update = len(order_book.updates)
+        for order in list(order_book.by_number.values()):
+            if not order.liquidation:
+                order_book.end(order, OrderStatus.CANCELLED, reason)
+        for index, book in enumerate(order_book.books):
+            held = self._account.lots[index]
+            if held and not book:  # an order that is in the book now is an earlier liquidation, still waiting for a bar
+                # It is numbered at once: before the strategy receives the update it may give orders of its own.
+                request = self._order_entry.adopt(
+                    self._market.states[index],
+                    Side.SELL if held > 0 else Side.BUY,
+                    abs(held),
+                    "liquidation",
+                    order_book.now_ns,
+                )
+                order = WorkingOrder(request, index)
+                order.liquidation = True
+                order_book.add(order)
+                order_book.report(order.number, OrderStatus.ACCEPTED, reason, None, request)
+        order_book.sort_news(first_update, len(order_book.fills))

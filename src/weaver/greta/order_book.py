@@ -1,0 +1,168 @@
+"""OrderBook: the orders at work, and the updates and fills that the strategy has not received yet.
+
+It adds, finds and ends orders. It decides no fill and books none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weaver.core.bars import Bar
+from weaver.core.orders import Fill, OrderRequest, OrderStatus, OrderUpdate, TimeInForce
+from weaver.greta.market import Market
+from weaver.greta.working_order import ENDS_WITH_SESSION, WorkingOrder
+from weaver.marvin.order import Order
+
+__all__ = ["OrderBook"]
+
+_ACCEPTED = OrderStatus.ACCEPTED
+_TIME_IS_UP = {
+    TimeInForce.GTD: "gtd: its time is up",
+    TimeInForce.DAY: "day: its session is over",
+    TimeInForce.AT_CLOSE: "at_close: no bar ended at the close of its session",
+}
+
+
+class OrderBook:
+    """The orders of one run that are at work.
+
+    `handles` are the strategy's handles of all orders, by number from 1.
+    """
+
+    def __init__(self, market: Market, handles: Sequence[Order]) -> None:
+        self.books: list[list[WorkingOrder]] = [[] for _ in market.symbols]
+        """By symbol, the orders that a bar can fill, in the order in which they began to work."""
+        self.by_number: dict[int, WorkingOrder] = {}
+        """All open orders, including the legs of entries that have not filled yet."""
+        self.waiting: list[OrderRequest] = []
+        """Plain market orders on the fast path; they are in no book."""
+        self.timed: list[WorkingOrder] = []
+        """The open orders that end at an instant or with a session."""
+        self.updates: list[OrderUpdate] = []
+        """The updates that the strategy receives at the next tick."""
+        self.fills: list[Fill] = []
+        """All fills of the run."""
+        self.now_ns = 0
+        """The tick that is being handled; updates are dated with it."""
+        self.busy = False
+        """Whether the next bar concerns the broker: there are orders, updates to deliver, or positions to watch."""
+        self.watching = False
+        """Whether positions cost something to hold, or may be called for lack of margin."""
+        self.announces = True
+        """Whether the strategy listens to every update (on_order, on_fill), and not only to how an order ends."""
+        self._handles = handles
+        self._market = market
+        self._index_of = market.index_of
+
+    def add(self, order: WorkingOrder) -> None:
+        """Let an order work: bars can fill it from now on."""
+        self.books[order.index].append(order)
+        self.by_number[order.number] = order
+
+    def add_waiting_leg(self, leg: WorkingOrder) -> None:
+        """Keep a bracket leg whose entry has not filled."""
+        self.by_number[leg.number] = leg
+
+    def start_leg(self, leg: WorkingOrder) -> None:
+        """Let a bracket leg work: its entry has filled."""
+        leg.waiting = False
+        self.books[leg.index].append(leg)
+
+    def promote(self) -> None:
+        """Move the orders that wait on the fast path into their books."""
+        if self.waiting:
+            waiting, self.waiting = self.waiting, []
+            for request in waiting:
+                self.promote_one(request)
+
+    def promote_one(self, request: OrderRequest) -> WorkingOrder:
+        """Put one order of the fast path into its book."""
+        order = WorkingOrder(request, self._index_of[request.symbol])
+        self.add(order)
+        if not self.announces:
+            self.report(order.number, _ACCEPTED)
+        return order
+
+    def remove(self, order: WorkingOrder) -> None:
+        """Take an order that is done out of its book."""
+        order.done = True
+        self.by_number.pop(order.number, None)
+        book = self.books[order.index]
+        if order in book:
+            book.remove(order)
+
+    def end(self, order: WorkingOrder, status: OrderStatus, reason: str) -> None:
+        """End an order other than by filling; its legs that wait for it end too."""
+        if order.done:
+            return
+        self.remove(order)
+        order.status = status
+        self.report(order.number, status, reason)
+        for leg in order.legs or ():
+            if leg.waiting or order.uncovered == 0:
+                self.end(leg, OrderStatus.CANCELLED, "its entry has ended")
+
+    def expire_timed(self, now_ns: int) -> None:
+        """End the orders of all symbols whose `good_till` or session close is at or before `now_ns`."""
+        tick_ns = self.now_ns
+        for order in tuple(self.timed):
+            if order.done:
+                self.timed.remove(order)
+            elif order.until_ns is not None and order.until_ns <= now_ns:
+                # The close of a session is a tick, though the broker may learn of it only at the next bar.
+                self.now_ns = order.until_ns if order.tif in ENDS_WITH_SESSION else tick_ns
+                self.end(order, OrderStatus.EXPIRED, _TIME_IS_UP[order.tif])
+                self.timed.remove(order)
+        self.now_ns = tick_ns
+
+    def join_session(self, bars: Sequence[Bar]) -> None:
+        """Set when orders that end with a session expire: it is the first session that has a bar after acceptance."""
+        indexes = {self._index_of[bar.symbol] for bar in bars}
+        for order in self.timed:
+            if order.until_ns is None and order.index in indexes:
+                order.until_ns = self._market.session_close(order.index)
+
+    def expire_between_bars(self, now_ns: int) -> None:
+        """End the orders whose time is up at a tick on which no bar ends."""
+        self.now_ns = now_ns
+        if self.timed:
+            self.expire_timed(now_ns)
+
+    def has_filled(self, number: int) -> bool:
+        """Return whether the strategy knows of a fill of order `number`."""
+        return self._handles[number - 1].filled_quantity > 0
+
+    # News.
+
+    def report(
+        self,
+        number: int,
+        status: OrderStatus,
+        reason: str | None = None,
+        fill: Fill | None = None,
+        request: OrderRequest | None = None,
+    ) -> None:
+        """Add an update for the strategy."""
+        self.updates.append(OrderUpdate(number, self.now_ns, status, reason, fill, request))
+
+    def sort_news(self, first_update: int, first_fill: int) -> None:
+        """Sort what happened at one instant, from these positions on, by symbol and order number: not as it was booked."""
+        index_of = self._index_of
+        if len(self.updates) - first_update > 1:
+            handles = self._handles
+            updates = self.updates[first_update:]
+            updates.sort(key=lambda update: (index_of[handles[update.number - 1].request.symbol], update.number))
+            self.updates[first_update:] = updates
+        if len(self.fills) - first_fill > 1:
+            fills = self.fills[first_fill:]
+            fills.sort(key=lambda fill: (index_of[fill.symbol], fill.number))
+            self.fills[first_fill:] = fills
+
+    def take_updates(self) -> list[OrderUpdate]:
+        """Return the updates that the strategy has not received, and forget them."""
+        updates, self.updates = self.updates, []
+        return updates
+
+    def rest(self) -> None:
+        """Stay busy only if orders are at work or positions are watched: the updates have been delivered."""
+        self.busy = bool(self.by_number) or self.watching or bool(self.waiting)
