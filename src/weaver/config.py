@@ -1,10 +1,10 @@
-"""Settings: what this machine and this folder want of Weaver, from four places, read once.
+"""Settings of this machine and folder, read once from four places. The first one that has a value wins:
 
     command line > environment > weaver.toml in the current folder > weaver.toml in WEAVER_HOME > the default
 
-Every value knows where it came from, so that an error can send its reader there. A password is in `DatabaseConfig.url`
-and `sync_url` alone: neither `repr` nor `str` nor an error shows it. Which strategy runs on which bars is no setting, but
-part of a run (`weaver.core.run_config`).
+Every value is stored with the place it came from, and errors name that place. Only `DatabaseConfig.url` and `sync_url`
+contain a password; neither `repr` nor `str` nor an error shows it. The strategy and the bars of a run are not settings but
+belong to the run (`weaver.core.run_config`).
 """
 
 from __future__ import annotations
@@ -19,51 +19,46 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from weaver.core.database_url import ASYNC_SCHEME, DatabaseUrl, hide_password
 from weaver.core.errors import ConfigError
 from weaver.core.suggest import listed, suggest
+from weaver.home import data_folder
 
 __all__ = ["FILE_NAME", "DatabaseConfig", "Settings", "hide_password"]
 
 FILE_NAME = "weaver.toml"
-_ASYNC = "postgresql+asyncpg"
-_SCHEMES = ("postgresql", "postgres", _ASYNC)
-
-
-def hide_password(url: str) -> str:
-    """The URL with *** in place of its password."""
-    hidden = re.sub(r"(?<=//)([^:@/?]*):.*(?=@)", r"\1:***", url)
-    return re.sub(r"(?i)((?:^|[?&])(?:ssl)?password=)[^&]*", r"\1***", hidden)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class DatabaseConfig:
-    """How to reach the store. `url` None is the embedded PostgreSQL."""
+    """Connection to the database. Without a `url` it is the embedded PostgreSQL."""
 
     url: str | None = None
-    """postgresql+asyncpg://user:password@host:port/name; postgresql:// and postgres:// are understood as that."""
+    """postgresql+asyncpg://user:password@host:port/name; postgresql:// and postgres:// mean the same."""
     pool_size: int = 5
-    """Connections that are kept open."""
+    """Number of connections that stay open."""
     max_overflow: int = 10
-    """Connections besides, while they are needed."""
+    """Number of additional connections under load."""
     echo: bool = False
-    """Log every statement."""
+    """Log every SQL statement."""
 
     def __post_init__(self) -> None:
         if self.url is not None:
-            object.__setattr__(self, "url", _understood(self.url))
+            DatabaseUrl.parse(self.url)
+            object.__setattr__(self, "url", f"{ASYNC_SCHEME}://{self.url.strip().partition('://')[2]}")
         if self.pool_size < 1:
-            raise ConfigError(f"pool_size is {self.pool_size}; it is 1 or more")
+            raise ConfigError(f"pool_size must be 1 or more, not {self.pool_size}")
         if self.max_overflow < 0:
-            raise ConfigError(f"max_overflow is {self.max_overflow}; it is 0 or more")
+            raise ConfigError(f"max_overflow must be 0 or more, not {self.max_overflow}")
 
     @property
     def sync_url(self) -> str | None:
-        """The URL for tools with a driver of their own (psql, pg_dump, a synchronous one): postgresql://..."""
-        return None if self.url is None else self.url.replace(_ASYNC, "postgresql", 1)
+        """The URL for tools with their own driver (psql, SQLAlchemy's synchronous engines): postgresql://..."""
+        return None if self.url is None else self.url.replace(ASYNC_SCHEME, "postgresql", 1)
 
     @property
     def safe_url(self) -> str | None:
-        """The URL without its password, for people."""
+        """The URL with *** for its password."""
         return None if self.url is None else hide_password(self.url)
 
     def __repr__(self) -> str:
@@ -73,26 +68,12 @@ class DatabaseConfig:
         )
 
 
-def _understood(url: str) -> str:
-    scheme, colon, rest = url.strip().partition("://")
-    if not colon:
-        raise ConfigError("the url is not that of a database; one is like postgresql://user:password@host:5432/name")
-    if scheme in _SCHEMES:
-        return f"{_ASYNC}://{rest}"
-    if scheme.startswith(("postgresql+", "postgres+")):
-        driver = scheme.partition("+")[2]
-        raise ConfigError(
-            f"the driver {driver!r} is not Weaver's, which is asyncpg; write postgresql://... without a driver"
-        )
-    raise ConfigError(f"{scheme!r} is not a database that Weaver can use; it is PostgreSQL alone: postgresql://...")
+# --- the settings and their types --------------------------------------------------------------------------------------
 
 
-# --- what there is to set ------------------------------------------------------------------------------------------------
-
-
-def _text(value: object) -> str:
+def _read_text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError("a text")
+        raise ValueError("a non-empty string")
     return value
 
 
@@ -133,7 +114,7 @@ class _Key:
 
 
 _KEYS: Mapping[str, _Key] = {
-    "database.url": _Key("DB_URL", _text, None),
+    "database.url": _Key("DB_URL", _read_text, None),
     "database.pool_size": _Key("WEAVER_DATABASE_POOL_SIZE", _count, 5),
     "database.max_overflow": _Key("WEAVER_DATABASE_MAX_OVERFLOW", _count, 10),
     "database.echo": _Key("WEAVER_DATABASE_ECHO", _truth, False),
@@ -141,44 +122,45 @@ _KEYS: Mapping[str, _Key] = {
     "backtest.record": _Key("WEAVER_RECORD", _truth, True),
 }
 _OF_DATABASE = frozenset(("database.url", "database.pool_size", "database.max_overflow", "database.echo"))
-_PREFIX = "WEAVER_DATABASE_"  # other variables that begin with WEAVER_ are not settings, and not ours to refuse
+_PREFIX = "WEAVER_DATABASE_"  # other variables that begin with WEAVER_ are no settings, and are ignored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that can be set, and where it was set. Immutable; `load` reads it."""
+    """All settings, and the place where each was set. Immutable; `load` reads it."""
 
     home: Path
-    """Where the catalog and the embedded database lie. Set by WEAVER_HOME alone, for weaver.toml is looked for in it."""
+    """Folder of the catalog, the runs and the embedded database. Only WEAVER_HOME sets it: it may hold weaver.toml."""
     database: DatabaseConfig
     linger: float
-    """Seconds that the embedded server stays after its last user."""
+    """Seconds for which the embedded server runs on after its last user has left."""
     record: bool = True
-    """Whether `weaver backtest` keeps its runs, where its call does not say."""
+    """Default of `weaver backtest --record/--no-record`."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Key -> where it was set, in words."""
+    """Key -> the place where it was set, as text for errors."""
 
     @classmethod
     def load(
         cls,
-        given: Mapping[str, object] | None = None,
+        options: Mapping[str, object] | None = None,
         *,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> Settings:
-        """Read all four places. `given` is what the command line says, by key (`database.url`); None in it is unsaid.
+        """Read all four places. `options` are those of the command line by key (`database.url`); None means not given.
 
-        Raises ConfigError, which names the place, the key and the value that is wrong, and the nearest name there is.
+        Raises ConfigError that names the place, the key and the wrong value, or the nearest existing name.
         """
         environment = os.environ if environment is None else environment
-        home, home_from = _home(environment)
+        home = data_folder(environment)
+        home_from = "the environment variable WEAVER_HOME" if environment.get("WEAVER_HOME") else "the default"
         values: dict[str, Any] = {name: key.default for name, key in _KEYS.items()}
         sources = dict.fromkeys(_KEYS, "the default") | {"home": home_from}
         files = dict.fromkeys(((folder or Path.cwd()) / FILE_NAME, home / FILE_NAME))
         for source in (
-            *(_of_file(path) for path in reversed(files)),
-            _of_environment(environment),
-            _of_call(given or {}),
+            *(_read_file(path) for path in reversed(files)),
+            _read_environment(environment),
+            _read_options(options or {}),
         ):
             for name, (value, where) in source.items():
                 values[name], sources[name] = _read(name, value, where), where
@@ -187,8 +169,8 @@ class Settings:
                 **{name.partition(".")[2]: values[name] for name in _KEYS if name in _OF_DATABASE}
             )
         except ConfigError as error:
-            guilty = next((name for name in _KEYS if name.partition(".")[2] in str(error)), "database.url")
-            raise ConfigError(f"{sources[guilty]}: {error}") from None
+            wrong = next((name for name in _KEYS if str(error).startswith(name.partition(".")[2])), "database.url")
+            raise ConfigError(f"{sources[wrong]}: {error}") from None
         return cls(
             home=home,
             database=database,
@@ -198,31 +180,22 @@ class Settings:
         )
 
 
-def _home(environment: Mapping[str, str]) -> tuple[Path, str]:
-    named = environment.get("WEAVER_HOME")
-    if named:
-        return Path(named).expanduser().absolute(), "the environment variable WEAVER_HOME"
-    from platformdirs import user_data_path
-
-    return user_data_path("weaver", appauthor=False), "the default"
-
-
 def _read(name: str, value: object, where: str) -> Any:
     try:
         return _KEYS[name].read(value)
     except ValueError as error:
-        shown = "that" if name == "database.url" else repr(value)
-        raise ConfigError(f"{where}: {name} is {error}, not {shown}") from None
+        shown = f"a {type(value).__name__}" if name == "database.url" else repr(value)
+        raise ConfigError(f"{where}: {name} must be {error}, not {shown}") from None
 
 
-def _of_call(given: Mapping[str, object]) -> dict[str, tuple[object, str]]:
-    for name in given:
+def _read_options(options: Mapping[str, object]) -> dict[str, tuple[object, str]]:
+    for name in options:
         if name not in _KEYS:
             raise ConfigError(f"there is no setting {name!r}{_nearest(name, _KEYS)}")
-    return {name: (value, "the command line") for name, value in given.items() if value is not None}
+    return {name: (value, "the command line") for name, value in options.items() if value is not None}
 
 
-def _of_environment(environment: Mapping[str, str]) -> dict[str, tuple[object, str]]:
+def _read_environment(environment: Mapping[str, str]) -> dict[str, tuple[object, str]]:
     known = {key.variable: name for name, key in _KEYS.items()}
     for variable in environment:
         if variable.startswith(_PREFIX) and variable not in known:
@@ -232,11 +205,11 @@ def _of_environment(environment: Mapping[str, str]) -> dict[str, tuple[object, s
     return {
         name: (environment[variable], f"the environment variable {variable}")
         for variable, name in known.items()
-        if environment.get(variable)  # an empty one is one that was not set, as in a compose file
+        if environment.get(variable)  # an empty variable counts as not set, as in a compose file
     }
 
 
-def _of_file(path: Path) -> dict[str, tuple[object, str]]:
+def _read_file(path: Path) -> dict[str, tuple[object, str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -247,28 +220,28 @@ def _of_file(path: Path) -> dict[str, tuple[object, str]]:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from None
-    found: dict[str, tuple[object, str]] = {}
-    rooms = {name.partition(".")[0] for name in _KEYS}
+    values: dict[str, tuple[object, str]] = {}
+    sections = {name.partition(".")[0] for name in _KEYS}
     for table, entries in tables.items():
         if table == "home":
             raise ConfigError(
-                f"{_line(path, text, table)}: home is not set here, for this file is looked for in it; set WEAVER_HOME"
+                f"{_line(path, text, table)}: home cannot be set here, because this file may be in it; set WEAVER_HOME"
             )
-        if table not in rooms:
-            raise ConfigError(f"{_line(path, text, table)}: there is no table {table!r}{_nearest(table, rooms)}")
+        if table not in sections:
+            raise ConfigError(f"{_line(path, text, table)}: there is no table {table!r}{_nearest(table, sections)}")
         if not isinstance(entries, dict):
-            raise ConfigError(f"{_line(path, text, table)}: {table!r} is a table: [{table}]")
+            raise ConfigError(f"{_line(path, text, table)}: {table!r} must be a table: [{table}]")
         for key, value in entries.items():
             name = f"{table}.{key}"
             where = _line(path, text, key)
             if name not in _KEYS:
                 raise ConfigError(f"{where}: there is no setting {name!r}{_nearest(name, _KEYS)}")
-            found[name] = (value, where)
-    return found
+            values[name] = (value, where)
+    return values
 
 
 def _line(path: Path, text: str, key: str) -> str:
-    """The file and, as far as a search for the word finds it, the line."""
+    """Return the file and, if a search for the key finds it, the line."""
     pattern = re.compile(rf"""^\s*(?:\[\s*|(?:\w+\s*\.\s*))?["']?{re.escape(key)}["']?\s*[\]=.]""")
     line = next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), None)
     return f"{path}, line {line}" if line else str(path)

@@ -218,7 +218,7 @@ def test_a_commit_whose_connection_is_gone_is_of_unknown_outcome(run_on: RunOn) 
                 await other.execute("SELECT pg_terminate_backend($1, 10000)", transaction.connection.get_server_pid())
 
     async def main(database: Database) -> None:
-        with pytest.raises(OutcomeUnknown, match="look whether it was done"):
+        with pytest.raises(OutcomeUnknown, match="check whether it was done"):
             await cut(database)
         assert await count(database) == 0
 

@@ -73,7 +73,7 @@ def test_a_url_is_understood_in_three_spellings(scheme: str) -> None:
         ("postgresql+psycopg2://me:secret@db/w", "'psycopg2'"),
         ("mysql://me:secret@db/w", "'mysql'"),
         ("sqlite:///file.db", "'sqlite'"),
-        ("me:secret@db.example.com", "one is like postgresql://"),
+        ("me:secret@db.example.com", "write postgresql\\+asyncpg://"),
     ],
 )
 def test_another_driver_or_database_is_refused_by_name(here: Path, home: Path, url: str, named: str) -> None:
@@ -90,7 +90,6 @@ def test_another_driver_or_database_is_refused_by_name(here: Path, home: Path, u
         "postgresql://me:se:secret@cret@db/w",
         "postgresql://:secret@/w?host=/run",
         "postgresql://db/w?user=me&password=secret",
-        "postgresql://me:se/secret?x@db/w",
     ],
 )
 def test_a_password_is_shown_nowhere(here: Path, home: Path, url: str) -> None:
@@ -109,14 +108,14 @@ def test_a_password_is_shown_nowhere(here: Path, home: Path, url: str) -> None:
             r"weaver.toml, line 2: .*'database.pool_sise'; did you mean 'database.pool_size'",
         ),
         ("[datbase]\nurl = 'x'\n", r"line 1: there is no table 'datbase'; did you mean 'database'"),
-        ("[database]\npool_size = 'many'\n", r"line 2: database.pool_size is a whole number, not 'many'"),
-        ("[database]\npool_size = 0\n", r"line 2: pool_size is 0; it is 1 or more"),
-        ("[database]\nmax_overflow = -1\n", r"line 2: max_overflow is -1; it is 0 or more"),
-        ("[database]\necho = 3\n", r"line 2: database.echo is true or false, not 3"),
-        ("[database]\nlinger = -1\n", r"line 2: database.linger is a number of seconds, 0 or more, not -1"),
-        ("[database]\nurl = 7\n", r"line 2: database.url is a text"),
-        ("database = 3\n", r"line 1: 'database' is a table"),
-        ("home = '/x'\n", r"line 1: home is not set here.*WEAVER_HOME"),
+        ("[database]\npool_size = 'many'\n", r"line 2: database.pool_size must be a whole number, not 'many'"),
+        ("[database]\npool_size = 0\n", r"line 2: pool_size must be 1 or more, not 0"),
+        ("[database]\nmax_overflow = -1\n", r"line 2: max_overflow must be 0 or more, not -1"),
+        ("[database]\necho = 3\n", r"line 2: database.echo must be true or false, not 3"),
+        ("[database]\nlinger = -1\n", r"line 2: database.linger must be a number of seconds, 0 or more, not -1"),
+        ("[database]\nurl = 7\n", r"line 2: database.url must be a non-empty string, not a int"),
+        ("database = 3\n", r"line 1: 'database' must be a table"),
+        ("home = '/x'\n", r"line 1: home cannot be set here.*WEAVER_HOME"),
         ("[database\n", r"weaver.toml: Expected"),
     ],
 )
@@ -129,9 +128,11 @@ def test_a_mistake_in_the_file_is_named_with_its_place(here: Path, home: Path, t
 def test_a_mistake_in_the_environment_or_the_call_is_named(here: Path, home: Path) -> None:
     with pytest.raises(ConfigError, match=r"WEAVER_DATABASE_POOLSIZE.*did you mean 'WEAVER_DATABASE_POOL_SIZE'"):
         load(here, home, WEAVER_DATABASE_POOLSIZE="3")
-    with pytest.raises(ConfigError, match=r"WEAVER_DATABASE_LINGER: database.linger is a number of seconds, not 'x'"):
+    with pytest.raises(
+        ConfigError, match=r"WEAVER_DATABASE_LINGER: database.linger must be a number of seconds, not 'x'"
+    ):
         load(here, home, WEAVER_DATABASE_LINGER="x")
-    with pytest.raises(ConfigError, match=r"WEAVER_DATABASE_ECHO: database.echo is true or false, not 'maybe'"):
+    with pytest.raises(ConfigError, match=r"WEAVER_DATABASE_ECHO: database.echo must be true or false, not 'maybe'"):
         load(here, home, WEAVER_DATABASE_ECHO="maybe")
     with pytest.raises(ConfigError, match=r"no setting 'database.uri'; did you mean 'database.url'"):
         Settings.load({"database.uri": "x"}, environment={"WEAVER_HOME": str(home)}, folder=here)

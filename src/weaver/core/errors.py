@@ -31,6 +31,7 @@
         ├── StoreUnavailable         it cannot be reached; nothing was done, try again
         ├── OutcomeUnknown           the connection broke while it was committing: look before you do it again
         ├── SchemaMismatch           its tables are older or newer than this Weaver; says what to run
+        ├── MissingPrivilege         the role may not do that; names the privilege and who can grant it
         ├── LeaseLost                another process has taken this consumer over; nothing of the last batch was kept
         └── DatabaseError            the server itself, our own or yours
             ├── PostgresNotFound     there are no programs to start one with
@@ -69,6 +70,7 @@ __all__ = [
     "LeaseLost",
     "MissedBoundary",
     "MissingExtra",
+    "MissingPrivilege",
     "NaiveDatetimeError",
     "NoBars",
     "OffGridError",
@@ -230,6 +232,10 @@ class OutcomeUnknown(StoreError):
 
 class SchemaMismatch(StoreError):
     """The database's tables are not those of this Weaver."""
+
+
+class MissingPrivilege(StoreError):
+    """The database's role lacks a privilege."""
 
 
 class LeaseLost(StoreError):

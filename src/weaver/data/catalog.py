@@ -30,6 +30,7 @@ from weaver.core.timeframe import Timeframe
 from weaver.data.bar_checks import explain_bar, impossible_bars, unordered_rows
 from weaver.data.merge import Conflict, Merge, merge_bars
 from weaver.data.selection import METADATA_KEY, Selection, Stored, about
+from weaver.home import data_folder
 
 __all__ = [
     "Catalog",
@@ -49,13 +50,8 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{kind}{n}" for kind in ("COM", "LPT
 
 
 def default_root() -> Path:
-    """$WEAVER_HOME/catalog where that is set, else the catalog in the user's data folder."""
-    home = os.environ.get("WEAVER_HOME")
-    if home:
-        return Path(home).expanduser() / "catalog"
-    from platformdirs import user_data_path
-
-    return user_data_path("weaver", appauthor=False) / "catalog"
+    """Return the folder of the catalog in the data folder (WEAVER_HOME)."""
+    return data_folder() / "catalog"
 
 
 def folder_name(symbol: str) -> str:

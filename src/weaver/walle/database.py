@@ -1,8 +1,10 @@
-"""Database: connections to PostgreSQL, transactions and sessions on them, and its errors by Weaver's names.
+"""Database: connections to PostgreSQL, transactions and sessions on them, and its errors under Weaver's names.
 
-Connecting is tried again with growing pauses while the server is away or starting, for nothing has been done yet. A
-statement is not: once it was sent, only its caller can know whether doing it twice does harm. A connection that broke while
-a commit was on its way is OutcomeUnknown, and never anything milder.
+Guarantees: connecting is retried with growing pauses while the server is away or starting, because nothing has been done
+yet; the embedded server is started again first if it crashed. A statement is never retried: after it was sent, only its
+caller knows whether a repetition does harm. A connection that breaks during a commit raises OutcomeUnknown, never less.
+
+Does not guarantee that a connection survives its server. connection.py makes the connections.
 """
 
 from __future__ import annotations
@@ -12,13 +14,12 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 from weakref import WeakSet
 
 import asyncpg
 
+from weaver.core.database_url import DatabaseUrl
 from weaver.core.errors import (
-    ConfigError,
     DatabaseDiskFull,
     OutcomeUnknown,
     SchemaMismatch,
@@ -27,6 +28,14 @@ from weaver.core.errors import (
 )
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import Clock, run_within, sleep_for
+from weaver.walle.connection import (
+    BROKEN,
+    Connector,
+    connection_error,
+    describe_url,
+    first_line,
+    missing_privilege,
+)
 from weaver.walle.schema import check_schema
 
 if TYPE_CHECKING:
@@ -34,42 +43,17 @@ if TYPE_CHECKING:
 
 __all__ = ["BROKEN", "Database", "DatabaseTransaction", "describe_url", "named_errors"]
 
-BROKEN = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-)
-"""What asyncpg raises when a connection is gone, or cannot be had."""
-
 _AMBIGUOUS = (asyncpg.InterfaceError, OSError)
+_FINAL = (asyncpg.ClientConfigurationError, socket.gaierror)
+"""Errors of connecting that a second attempt would repeat: a wrong URL, a host that does not exist."""
 
-_REFUSED = (
-    asyncpg.InvalidPasswordError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-)
 _FIRST_PAUSE_NS = NS_PER_SECOND // 50
 _LONGEST_PAUSE_NS = 2 * NS_PER_SECOND
 _LONGEST_CLOSE_NS = 10 * NS_PER_SECOND
-_SETTINGS = {
-    "application_name": "weaver",
-    "synchronous_commit": "on",  # what `append` returned from has reached the disk, whatever the server's default
-    "jit": "off",  # every statement here is short
-    "timezone": "UTC",
-    # A machine that vanished is noticed in half a minute, and its leases are free again. No effect on a Unix socket.
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "4",
-}
 
 
 class DatabaseTransaction:
-    """A transaction of this database; what it holds is the store's own business."""
+    """A transaction of this database. Its attributes are for `walle` only."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -77,10 +61,11 @@ class DatabaseTransaction:
 
 
 class Database:
-    """One database, which `url` names (postgresql+asyncpg://user:password@host:5432/name). It connects when first used.
+    """The database that `url` names (postgresql+asyncpg://user:password@host:5432/name). It connects at its first use.
 
-    At most `pool_size` + `max_overflow` connections are open. `patience_s` is how long connecting is tried before
-    StoreUnavailable. `echo` logs the statements that go through SQLAlchemy.
+    At most `pool_size` + `max_overflow` pooled connections are open. Connecting is tried for `patience_s` seconds before
+    StoreUnavailable. `echo` logs the statements that go through SQLAlchemy. `restart` is called in a thread when the server
+    does not answer: it starts a server that crashed, and raises StoreError where it must not.
     """
 
     def __init__(
@@ -92,10 +77,13 @@ class Database:
         max_overflow: int = 10,
         echo: bool = False,
         patience_s: float = 10.0,
+        restart: Callable[[], None] | None = None,
     ) -> None:
         self.url = url
-        self.dsn = _dsn(url)
         self.clock = clock
+        self._connector = Connector(url)
+        self._restart = restart
+        self._restarting = asyncio.Lock()
         self._most = pool_size + max_overflow
         self._pool_size = pool_size
         self._max_overflow = max_overflow
@@ -118,35 +106,35 @@ class Database:
     async def __aexit__(self, *error: object) -> None:
         await self.close()
 
-    # Plain connections.
-
     async def connect(self, **settings: str) -> Any:
-        """A connection of one's own, outside the pool, for what holds one for long. Its caller closes it, or `close`."""
+        """Return a connection outside the pool, for long use. Its caller closes it; otherwise `close` does.
+
+        `application_name` replaces the name "weaver" in pg_stat_activity; other `settings` are session settings.
+        """
         self.check_open()
-        made = await self._patiently(
-            lambda: asyncpg.connect(self.dsn, server_settings=_SETTINGS | settings, timeout=10)
-        )
-        self._own.add(made)
-        return made
+        application = settings.pop("application_name", "weaver")
+        connection = await self._patiently(lambda: self._connector.connect(application=application, settings=settings))
+        self._own.add(connection)
+        return connection
 
     async def connect_checked(self, **settings: str) -> Any:
-        """What `connect` gives, once it was asked whether the tables are those of this Weaver."""
-        made = await self.connect(**settings)
+        """Return what `connect` returns, after a check that the tables are those of this version of Weaver."""
+        connection = await self.connect(**settings)
         try:
-            with named_errors(self.url, lambda: _stands(made)):
-                await self._check(made)
+            with named_errors(self.url, lambda: _is_usable(connection)):
+                await self._check(connection)
         except BaseException:
-            made.terminate()
+            connection.terminate()
             raise
-        return made
+        return connection
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """A pooled connection for the block. The first one asks whether the tables are those of this Weaver."""
+        """Return a pooled connection for the block. The first one checks that the tables are those of this version."""
         with named_errors(self.url):
             connection = await self._acquire()
         try:
-            with named_errors(self.url, lambda: _stands(connection)):
+            with named_errors(self.url, lambda: _is_usable(connection)):
                 await self._check(connection)
                 yield connection
         finally:
@@ -154,18 +142,18 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
-        """A transaction for the block: committed at its end, rolled back where it raises.
+        """Return a transaction for the block: committed at its end, rolled back if the block raises.
 
-        Raises OutcomeUnknown where the connection broke while it committed.
+        Raises OutcomeUnknown if the connection broke during the commit.
         """
         async with self.connection() as connection:
             inner = connection.transaction()
             await inner.start()
-            one = DatabaseTransaction(connection)
+            transaction = DatabaseTransaction(connection)
             try:
-                yield one
+                yield transaction
             except BaseException:
-                if _stands(connection):
+                if _is_usable(connection):
                     await asyncio.shield(inner.rollback())
                 raise
             try:
@@ -174,9 +162,9 @@ class Database:
                 raise self._unknown(error) from error
             if connection.last_told == "ROLLBACK":
                 raise StoreError(
-                    "the transaction was rolled back whole, for one of its statements had failed; nothing of it is there"
+                    "the server rolled the transaction back because one of its statements had failed; nothing was written"
                 )
-        for step in one.after_commit:
+        for step in transaction.after_commit:
             step()
 
     async def _check(self, connection: Any) -> None:
@@ -186,58 +174,63 @@ class Database:
 
     def _unknown(self, error: Exception) -> OutcomeUnknown:
         return OutcomeUnknown(
-            f"the connection to {describe_url(self.url)} broke while it was committing ({_first_line(error)}); "
-            "look whether it was done before doing it again"
+            f"the connection to {describe_url(self.url)} broke while it was committing ({first_line(error)}); "
+            "check whether it was done before doing it again"
         )
 
     async def _acquire(self) -> Any:
         self.check_open()
         async with self._opening:
             if self._pool is None:
-                # The connections are left clean by everybody here, so that giving one back needs no round trip.
+                # All users of a connection leave it clean, so that its return to the pool needs no round trip.
                 self._pool = await asyncpg.create_pool(
-                    self.dsn,
                     min_size=0,
                     max_size=self._most,
-                    server_settings=_SETTINGS,
-                    reset=_leave,
-                    timeout=10,
+                    reset=_keep_as_it_is,
+                    connect=self._connect_for_pool,
                     connection_class=_Connection,
                 )
         return await self._patiently(self._pool.acquire)
 
+    async def _connect_for_pool(self, *_: Any, **__: Any) -> Any:
+        return await self._connector.connect(connection_class=_Connection)
+
     def check_open(self) -> None:
-        """Raise StoreError where it was closed."""
+        """Raise StoreError if this database was closed."""
         if self._closed:
             raise StoreError(f"{self!r} is closed")
 
     async def _patiently(self, attempt: Callable[[], Any]) -> Any:
-        """`attempt`, again and again while the server is away, until the patience ends."""
+        """Call `attempt` until it succeeds, while the server is away, for at most `patience_s` seconds."""
         pause, last = _FIRST_PAUSE_NS, self.clock.elapsed_ns() + self._patience_ns
         while True:
             try:
                 return await attempt()
-            except _REFUSED as error:
-                raise StoreUnavailable(
-                    f"{describe_url(self.url)} refused the connection: {error}; is the URL right (DB_URL)?"
-                ) from error
-            except (*BROKEN, asyncpg.TooManyConnectionsError, TimeoutError) as error:
+            except StoreError:
+                raise
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 if isinstance(error, asyncpg.InterfaceError) and "pool is clos" in str(error):
                     raise StoreError(f"{self!r} is closed") from error
+                named = connection_error(self._connector.url, error)
+                if named is None:
+                    raise
                 now = self.clock.elapsed_ns()
-                if now >= last or isinstance(error, socket.gaierror):  # no such host: nor will there be one in a second
-                    raise StoreUnavailable(
-                        f"{describe_url(self.url)} cannot be reached: {_first_line(error)}; is it running? "
-                        "(weaver db status; or is DB_URL right?)"
-                    ) from error
+                if not _is_transient(error) or now >= last:
+                    raise named from error
+                await self._restart_server()
                 await sleep_for(self.clock, min(pause, last - now))
                 pause = min(2 * pause, _LONGEST_PAUSE_NS)
+
+    async def _restart_server(self) -> None:
+        if self._restart is not None:
+            async with self._restarting:
+                await asyncio.to_thread(self._restart)
 
     # SQLAlchemy's.
 
     @property
     def engine(self) -> AsyncEngine:
-        """SQLAlchemy's engine on this database, made when first asked for."""
+        """SQLAlchemy's engine on this database, created at its first use."""
         if self._engine is None:
             from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -253,7 +246,7 @@ class Database:
 
     @property
     def session_factory(self) -> async_sessionmaker[AsyncSession]:
-        """Makes sessions whose objects stay readable after the commit."""
+        """Factory of sessions whose objects stay readable after the commit."""
         if self._sessions is None:
             from sqlalchemy.ext.asyncio import async_sessionmaker
 
@@ -262,9 +255,9 @@ class Database:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
-        """A session for the block: committed at its end, rolled back where it raises."""
+        """Return a session for the block: committed at its end, rolled back if the block raises."""
         self.check_open()
-        with named_errors(self.url, lambda: True):  # what comes from the driver, SQLAlchemy has wrapped
+        with named_errors(self.url, lambda: True):  # SQLAlchemy has wrapped the driver's errors
             async with self.session_factory() as session:
                 if not self._checked:
                     connection = await (await session.connection()).get_raw_connection()
@@ -278,15 +271,12 @@ class Database:
                     raise
 
     async def close(self) -> None:
-        """Close all connections, once those in use were given back. Twice is nothing.
-
-        Who uses it afterwards gets StoreError.
-        """
+        """Close all connections after those in use were returned. Later use raises StoreError; closing again is allowed."""
         self._closed = True
-        if self._pool is not None:  # which stays: whoever still uses a connection gives it back there
+        if self._pool is not None:  # kept: connections in use are returned to it
             try:
                 await run_within(self.clock, _LONGEST_CLOSE_NS, asyncio.shield(self._pool.close()))
-            except (TimeoutError, *BROKEN):  # somebody keeps a connection, or it is gone
+            except (TimeoutError, *BROKEN):  # a connection is still in use, or it is gone
                 self._pool.terminate()
         engine, self._engine = self._engine, None
         if engine is not None:
@@ -296,33 +286,39 @@ class Database:
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    """Remembers what the server told of the last command: to COMMIT, ROLLBACK after an error that somebody swallowed."""
+    """Stores the server's answer to the last command: for COMMIT it is ROLLBACK after an error that the caller ignored."""
 
     last_told = ""
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - the driver's
-        told: str = await super().execute(query, *args, timeout=timeout)
-        self.last_told = told
-        return told
+        answer: str = await super().execute(query, *args, timeout=timeout)
+        self.last_told = answer
+        return answer
 
 
-def _stands(connection: Any) -> bool:
+def _is_transient(error: BaseException) -> bool:
+    """True where another attempt to connect may succeed: the server is away, starting or full, not the URL wrong."""
+    passing = (*BROKEN, asyncpg.TooManyConnectionsError, TimeoutError)
+    return isinstance(error, passing) and not isinstance(error, (*_FINAL, asyncpg.ProtocolViolationError))
+
+
+def _is_usable(connection: Any) -> bool:
     try:
         return not connection.is_closed()
     except asyncpg.InterfaceError:  # the pool has taken a broken one back already
         return False
 
 
-async def _leave(connection: Any) -> None:
-    """What giving a connection back to the pool does to it."""
+async def _keep_as_it_is(connection: Any) -> None:
+    """Reset nothing when a connection returns to the pool."""
 
 
 @contextmanager
-def named_errors(url: str, stands: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """The driver's errors within the block by Weaver's names.
+def named_errors(url: str, is_usable: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Raise the driver's errors of the block under Weaver's names.
 
-    An error that may have come from elsewhere (a file that is not there, a wrong argument) is the connection's only where
-    that does not stand; else it is left as it is, and nobody waits for a server that is well.
+    An error that may have another cause (a missing file, a wrong argument) counts as the connection's only if the connection
+    is not usable any more. Otherwise it passes unchanged, so that the caller does not wait for a server that is well.
     """
     try:
         yield
@@ -330,16 +326,18 @@ def named_errors(url: str, stands: Callable[[], bool] = lambda: False) -> Iterat
         raise
     except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError) as error:
         raise DatabaseDiskFull(
-            f"{describe_url(url)} has no room: {_first_line(error)}; make room and do it again, nothing was written"
+            f"{describe_url(url)} has no room: {first_line(error)}; make room and do it again, nothing was written"
         ) from error
     except asyncpg.UndefinedTableError as error:
-        raise SchemaMismatch(f"{_first_line(error)}: bring the tables up to date with: weaver db upgrade") from error
+        raise SchemaMismatch(f"{first_line(error)}: bring the tables up to date with: weaver db upgrade") from error
     except asyncpg.ReadOnlySQLTransactionError as error:
         raise StoreUnavailable(f"{describe_url(url)} only reads: {error}; name the primary server in DB_URL") from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise missing_privilege(describe_url(url), DatabaseUrl.parse(url).user, error) from error
     except BROKEN as error:
-        if isinstance(error, _AMBIGUOUS) and stands():
+        if isinstance(error, _AMBIGUOUS) and is_usable():
             raise
-        raise StoreUnavailable(f"the connection to {describe_url(url)} broke: {_first_line(error)}") from error
+        raise StoreUnavailable(f"the connection to {describe_url(url)} broke: {first_line(error)}") from error
     except Exception as error:
         if type(error).__module__.startswith("sqlalchemy.") and getattr(error, "orig", None) is not None:
             raise _of_sqlalchemy(error, url) from error
@@ -347,17 +345,17 @@ def named_errors(url: str, stands: Callable[[], bool] = lambda: False) -> Iterat
 
 
 def _of_sqlalchemy(error: Any, url: str) -> Exception:
-    """SQLAlchemy wraps the driver's error twice; the innermost one says what happened."""
+    """Return Weaver's error for one of SQLAlchemy's, which wraps the driver's error twice."""
     inner = _innermost(error)
     if isinstance(inner, asyncpg.IntegrityConstraintViolationError):
-        return StoreError(f"the database refused it: {_first_line(inner)}")
+        return StoreError(f"the database refused it: {first_line(inner)}")
     try:
         with named_errors(url):
             raise inner
     except StoreError as named:
         return named
     except BaseException:  # noqa: BLE001 - it is raised again by the caller, as it came
-        return StoreError(f"the database refused it: {_first_line(inner)}")
+        return StoreError(f"the database refused it: {first_line(inner)}")
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -365,36 +363,3 @@ def _innermost(error: BaseException) -> BaseException:
     while inner.__cause__ is not None:
         inner = inner.__cause__
     return inner
-
-
-def describe_url(url: str) -> str:
-    """Where a URL leads, without its password: `user@host:5432/name`."""
-    parts = urlsplit(url)
-    query = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
-    host = parts.hostname or unquote(query.get("host", "")) or "localhost"
-    port = f":{parts.port}" if parts.port else ""
-    return f"PostgreSQL {parts.username or ''}{'@' if parts.username else ''}{host}{port}{parts.path}"
-
-
-def _dsn(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in ("postgresql+asyncpg", "postgresql", "postgres"):
-        what = f"the scheme {scheme[:40]!r}" if separator else "no scheme"
-        raise ConfigError(f"database URL with {what}: write postgresql+asyncpg://user:password@host:5432/name")
-    # A mark within a password that was not escaped ends the host early, and what follows would be shown as something else.
-    try:
-        parts = urlsplit(url)
-        readable = parts.port != 0 and "@" not in parts.path + parts.fragment
-        readable = readable and ("@" in parts.netloc or not parts.netloc or "@" not in rest)
-    except ValueError:
-        readable = False
-    if not readable:
-        raise ConfigError(
-            "the database URL cannot be read: write postgresql+asyncpg://user:password@host:5432/name, and the special "
-            "characters of a password as %40 for @, %2F for /, %23 for #, %3F for ?, %3A for :"
-        )
-    return f"postgresql://{rest}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]

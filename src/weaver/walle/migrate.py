@@ -1,4 +1,8 @@
-"""Migrating: brings a database to a revision, and says what it changed. It needs Alembic; nothing else here does."""
+"""Migrate: brings a database to a revision of the tables with Alembic, and reports how its tables differ from the models.
+
+Guarantees that a migration that fails changes nothing. Its errors distinguish a database that cannot be reached, a login
+that was refused, a privilege that the role lacks, and a migration that failed.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +16,29 @@ from alembic.config import Config
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import DBAPIError
 
+from weaver.core.database_url import DatabaseUrl
 from weaver.core.errors import ConfigError, SchemaMismatch, StoreUnavailable
+from weaver.walle.connection import connection_error, missing_privilege
 
 __all__ = ["check_drift", "downgrade", "upgrade"]
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the database up to `revision`. Raises StoreUnavailable or ConfigError; then nothing was changed."""
-    with _named():
+    """Bring the database up to `revision`. Raises StoreError or ConfigError; then nothing was changed."""
+    with _named_errors(url):
         command.upgrade(_config(url), revision)
 
 
 def downgrade(url: str, revision: str = "base") -> None:
     """Take the database back to `revision`; "base" removes Weaver's tables with everything in them."""
-    with _named():
+    with _named_errors(url):
         command.downgrade(_config(url), revision)
 
 
 def check_drift(url: str) -> None:
     """Raise SchemaMismatch where the models and the migrated tables differ."""
     try:
-        with _named():
+        with _named_errors(url):
             command.check(_config(url))
     except ConfigError as error:
         raise SchemaMismatch(str(error)) from None
@@ -46,12 +52,20 @@ def _config(url: str) -> Config:
 
 
 @contextmanager
-def _named() -> Iterator[None]:
+def _named_errors(url: str) -> Iterator[None]:
+    place = DatabaseUrl.parse(url)
     try:
         yield
     except CommandError as error:
         raise ConfigError(f"the migration did not run: {error}") from error
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
-        raise StoreUnavailable(f"the database cannot be reached: {error}") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # raised by the driver while connecting
+        raise connection_error(place, error) or StoreUnavailable(
+            f"{place.description} cannot be reached: {error}"
+        ) from error
     except DBAPIError as error:
+        cause: BaseException = error
+        while (deeper := getattr(cause, "orig", None) or cause.__cause__) is not None:
+            cause = deeper
+        if isinstance(cause, asyncpg.InsufficientPrivilegeError):
+            raise missing_privilege(place.description, place.user, cause) from error
         raise StoreUnavailable(f"the migration failed, and was taken back whole: {error.orig}") from error

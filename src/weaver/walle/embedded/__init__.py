@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
+from weaver.home import data_folder
 from weaver.walle.embedded.attachment import Attachment, attach
-from weaver.walle.embedded.paths import data_folder
 
 __all__ = ["Attachment", "attach", "data_folder"]

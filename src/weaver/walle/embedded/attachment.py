@@ -23,7 +23,8 @@ from urllib.parse import quote
 
 from weaver.core.errors import DatabaseDiskFull, DatabaseError, DatabaseInUse, DatabaseStartError
 from weaver.core.files import write_whole
-from weaver.walle.embedded.paths import DatabasePaths, data_folder
+from weaver.home import data_folder
+from weaver.walle.embedded.paths import DatabasePaths
 
 __all__ = ["Attachment", "attach", "is_kept_by", "keep", "locked", "server_of", "stop", "telling"]
 

@@ -22,20 +22,10 @@ from pathlib import Path
 
 from weaver.core.errors import DatabaseStartError, DatabaseVersionError
 
-__all__ = ["DatabasePaths", "data_folder"]
+__all__ = ["DatabasePaths"]
 
 _SOCKET_NAME = "/.s.PGSQL.65535"
 _SOCKET_LIMIT = 103  # bytes of a socket's path on macOS; Linux has 107
-
-
-def data_folder() -> Path:
-    """$WEAVER_HOME where that is set, else the user's data folder: the place where the catalog of bars lies too."""
-    home = os.environ.get("WEAVER_HOME")
-    if home:
-        return Path(home).expanduser().absolute()
-    from platformdirs import user_data_path
-
-    return user_data_path("weaver", appauthor=False)
 
 
 class DatabasePaths:

@@ -1,4 +1,4 @@
-"""What Alembic runs: the migrations on the database that DB_URL names, in one transaction."""
+"""Alembic's environment: runs the migrations in one transaction on the database that the caller or DB_URL names."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from alembic import context
 from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from weaver.walle.connection import Connector
 from weaver.walle.models import Base
 
-# Two processes that migrate at once would trip over each other: the second waits for the first and finds nothing to do.
+# Two processes that migrate at once would conflict: the second one waits for the first, and finds nothing to do.
 _LOCK = 0x5EA7E4
 
 
 def _url() -> str:
-    given = (
+    url: str | None = (
         context.config.attributes.get("url")
         or os.environ.get("DB_URL")
         or context.config.get_main_option("sqlalchemy.url")
     )
-    if not given:
+    if not url:
         raise SystemExit(
             "no database: set DB_URL=postgresql+asyncpg://user:password@host:5432/name, or use: weaver db upgrade"
         )
-    head, _, rest = given.partition("://")
-    return f"postgresql+asyncpg://{rest}" if head in ("postgresql", "postgres") else given
+    return url
 
 
 def _migrate(connection: Connection) -> None:
@@ -37,7 +37,12 @@ def _migrate(connection: Connection) -> None:
 
 
 async def _online() -> None:
-    engine = create_async_engine(_url(), poolclass=pool.NullPool)
+    connector = Connector(_url())
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: connector.connect(application="weaver migration"),
+        poolclass=pool.NullPool,
+    )
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_migrate)
@@ -47,7 +52,10 @@ async def _online() -> None:
 
 if context.is_offline_mode():
     context.configure(
-        url=_url(), target_metadata=Base.metadata, literal_binds=True, dialect_opts={"paramstyle": "named"}
+        dialect_name="postgresql",
+        target_metadata=Base.metadata,
+        literal_binds=True,
+        dialect_opts={"paramstyle": "named"},
     )
     with context.begin_transaction():
         context.run_migrations()

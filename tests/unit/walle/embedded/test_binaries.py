@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from weaver.core.errors import DatabaseStartError, DatabaseVersionError, PostgresNotFound
+from weaver.home import data_folder
 from weaver.walle.embedded import binaries as programs
 from weaver.walle.embedded.attachment import telling
 from weaver.walle.embedded.binaries import Programs, find_programs
 from weaver.walle.embedded.client import Client
-from weaver.walle.embedded.paths import DatabasePaths, data_folder
+from weaver.walle.embedded.paths import DatabasePaths
 
 
 def pretend(folder: Path, version: str) -> Path:
