@@ -14,7 +14,7 @@ from weaver.core.errors import OutcomeUnknown, SchemaMismatch, StoreError, Store
 from weaver.glados.clock.system import SystemClock
 from weaver.testing import ControllableClock
 from weaver.walle.database import Database, describe_url
-from weaver.walle.models import ConsumerOffset, FillRow, OutboxEvent, Run
+from weaver.walle.models import ConsumerOffset, OutboxEvent, ResultRow, Run
 
 RunOn = Callable[..., Any]
 
@@ -142,15 +142,13 @@ def test_constraints_hold_and_are_told_by_name(run_on: RunOn) -> None:
 
     async def main(database: Database) -> None:
         await add(database, ConsumerOffset(consumer_id="one", last_offset=1))
-        fill = FillRow(
-            run_id="no run", seq=1, number=1, symbol="A", side="buy", ts_ns=0, quantity=1, price=1, commission=0
-        )
+        result = ResultRow(run_id="no run", stats={}, equity=[], elapsed_s=0.0)
         for row, said in (
             (ConsumerOffset(consumer_id="one", last_offset=2), "duplicate key"),
             (ConsumerOffset(consumer_id="x" * 101, last_offset=2), "value too long"),
             (OutboxEvent(type=None, payload={}), "null value"),
             (OutboxEvent(type="a.B", payload={}, id=7), "cannot insert a non-DEFAULT value"),
-            (fill, "foreign key"),
+            (result, "foreign key"),
         ):
             with pytest.raises(StoreError, match=said):
                 await add(database, row)
