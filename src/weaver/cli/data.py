@@ -184,8 +184,8 @@ def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -
 
     demo:AAPL shows bars that come with Weaver.
     """
+    from weaver.core.durations import duration_text
     from weaver.core.instants import format_ns
-    from weaver.data.bar_checks import spacing_text
     from weaver.data.gap_notes import find_gaps
     from weaver.data.load_bars import load_bars
     from weaver.data.shipped import shipped_bars
@@ -216,7 +216,7 @@ def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -
     click.echo(table(rows, ("start", *names)))
     gaps = find_gaps(series.start, series.end, series.timeframe, calendar)
     for gap in sorted(gaps, key=lambda gap: (-gap.length, gap.start))[:_GAPS_SHOWN]:
-        click.echo(f"gap of {spacing_text(gap.length)} from {format_ns(gap.start)}")
+        click.echo(f"gap of {duration_text(gap.length)} from {format_ns(gap.start)}")
     if len(gaps) > _GAPS_SHOWN:
         click.echo(f"and {len(gaps) - _GAPS_SHOWN:,} shorter gaps or as long")
     for note in (*series.notes, *series.warnings):

@@ -21,7 +21,6 @@ __all__ = [
     "impossible_bars",
     "longer_spacing",
     "only_volume_wrong",
-    "spacing_text",
     "swapped_bars",
     "timeframe_of",
     "unordered_rows",
@@ -117,18 +116,6 @@ def longer_spacing(starts: Instants, timeframe: Timeframe) -> int | None:
         return common if common > timeframe.ns else None
     smallest = int(apart.min())
     return smallest if smallest > max(timeframe.ns, LONG_WEEKEND_NS) else None
-
-
-def spacing_text(ns: int) -> str:
-    """A length of time for people: "1m", "17s", "2d 3h"."""
-    parts = []
-    for unit, size in (("d", 86_400 * 10**9), ("h", 3_600 * 10**9), ("m", 60 * 10**9), ("s", 10**9)):
-        whole, ns = divmod(ns, size)
-        if whole:
-            parts.append(f"{whole}{unit}")
-    if ns:
-        parts.append(f"{ns / 1e6:g}ms")
-    return " ".join(parts) or "0s"
 
 
 def timeframe_of(ns: int) -> Timeframe:

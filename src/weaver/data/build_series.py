@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from weaver.core.bars import BarSeries, Floats, Instants
 from weaver.core.calendar import SessionCalendar
+from weaver.core.durations import duration_text
 from weaver.core.errors import DataError, NaiveDatetimeError, NoBars, OffGridError, TimeframeError
 from weaver.core.instants import NS_PER_DAY, format_ns
 from weaver.core.instrument import Instrument
@@ -24,7 +25,6 @@ from weaver.data.bar_checks import (
     explain_bar,
     impossible_bars,
     longer_spacing,
-    spacing_text,
     timeframe_of,
     unordered_rows,
 )
@@ -121,7 +121,7 @@ def infer_timeframe(all_starts: Sequence[Instants]) -> Timeframe:
         return timeframe_of(min(spacings))
     except TimeframeError as error:
         raise DataError(
-            f"the commonest spacing of the bars is {spacing_text(min(spacings))}, which is not a timeframe ({error}); "
+            f"the commonest spacing of the bars is {duration_text(min(spacings))}, which is not a timeframe ({error}); "
             "give bars of another length"
         ) from None
 
@@ -201,7 +201,7 @@ def _check_spacing(symbol: str, starts: Instants, timeframe: Timeframe) -> None:
     longer = longer_spacing(starts, timeframe)
     if longer is not None:
         raise DataError(
-            f"{symbol}: the bars are {spacing_text(longer)} apart or more, so they are no {timeframe} bars, and would be "
+            f"{symbol}: the bars are {duration_text(longer)} apart or more, so they are no {timeframe} bars, and would be "
             f"seen before they are complete; leave the timeframe out, or give this symbol in {timeframe} bars"
         )
 
@@ -231,7 +231,7 @@ def _check_grid(symbol: str, starts: Instants, timeframe: Timeframe, *, first_ro
         )
     raise OffGridError(
         f"{symbol}: {len(off):,} of {len(starts):,} bars do not start on the {timeframe} grid; the first is row "
-        f"{row + first_row}, {format_ns(int(starts[row]))}, {spacing_text(offset)} after a boundary; {way}"
+        f"{row + first_row}, {format_ns(int(starts[row]))}, {duration_text(offset)} after a boundary; {way}"
     )
 
 

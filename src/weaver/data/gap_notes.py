@@ -8,10 +8,11 @@ import numpy as np
 
 from weaver.core.bars import Floats, Instants
 from weaver.core.calendar import SessionCalendar
+from weaver.core.durations import duration_text
 from weaver.core.errors import OffGridError
 from weaver.core.instants import NS_PER_DAY, format_ns
 from weaver.core.timeframe import Timeframe
-from weaver.data.bar_checks import LONG_WEEKEND_NS, spacing_text
+from weaver.data.bar_checks import LONG_WEEKEND_NS
 
 __all__ = ["Gap", "find_gaps", "find_halts", "find_splits", "notes_about", "split_warnings"]
 
@@ -138,7 +139,7 @@ def notes_about(
         where = "" if calendar is None else f" in the sessions of {calendar.name}"
         notes.append(
             f"{symbol}: {len(gaps):,} gap{'s' if len(gaps) > 1 else ''} in the {timeframe} bars{where}; the largest is "
-            f"{spacing_text(largest.length)} from {format_ns(largest.start)}, the first {spacing_text(gaps[0].length)} "
+            f"{duration_text(largest.length)} from {format_ns(largest.start)}, the first {duration_text(gaps[0].length)} "
             f"from {format_ns(gaps[0].start)}"
         )
     o, h, low, c, v = (columns[name] for name in ("open", "high", "low", "close", "volume"))

@@ -130,7 +130,7 @@ def test_breaks_between_bars_are_counted_by_length(series: MakeSeries) -> None:
     assert sections.breaks_text(bars) == "none"
     days = np.array([day for day in range(28) if day % 7 < 5 and day != 9])
     part = replace(bars, **{name: getattr(bars, name)[days] for name in COLUMNS})
-    assert sections.breaks_text(part) == "4: 3 of 2 days, 1 of 1 day"
+    assert sections.breaks_text(part) == "4: 3 of 2d, 1 of 1d"
 
 
 def test_many_symbols_are_cut_to_those_with_the_most_fills(

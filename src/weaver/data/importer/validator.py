@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from weaver.core.bars import Instants
 from weaver.core.calendar import SessionCalendar
+from weaver.core.durations import duration_text
 from weaver.core.errors import DataError, NoBars
 from weaver.core.instants import format_ns
 from weaver.core.timeframe import Timeframe
@@ -21,7 +22,6 @@ from weaver.data.bar_checks import (
     impossible_bars,
     longer_spacing,
     only_volume_wrong,
-    spacing_text,
     swapped_bars,
     unordered_rows,
 )
@@ -73,7 +73,7 @@ def judge(
         longer = longer_spacing(rows.starts[index], frame)
         if longer is not None:
             raise DataError(
-                f"{rows.file}: {symbol + ': ' if symbol else ''}the bars are {spacing_text(longer)} apart or more, so they "
+                f"{rows.file}: {symbol + ': ' if symbol else ''}the bars are {duration_text(longer)} apart or more, so they "
                 f"are no {frame} bars; import them with their own --timeframe"
             )
     repairs = tuple(Repair.of(name, np.concatenate(fixed[name])) for name in FIXES if name in fixed)
@@ -169,7 +169,7 @@ def _on_grid(
         def describe(k: int) -> str:
             start = int(rows.starts[off[k]])
             late = (
-                f", {spacing_text(int(timeframe.offsets(np.array([start]))[0]))} after a boundary"
+                f", {duration_text(int(timeframe.offsets(np.array([start]))[0]))} after a boundary"
                 if calendar is None
                 else ""
             )

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weaver.core.calendar import Sessions
+from weaver.core.durations import duration_text
 from weaver.core.errors import CalendarError, MissingExtra, OffGridError
-from weaver.core.instants import NS_PER_DAY, NS_PER_SECOND, format_ns, from_ns, to_ns
+from weaver.core.instants import NS_PER_DAY, format_ns, from_ns, to_ns
 from weaver.core.suggest import nearest
 from weaver.core.timeframe import Timeframe
 
@@ -178,23 +179,23 @@ class ExchangeCalendar:
             offset = ts - (timeframe.bar_start(ts))
             if offset:
                 word = "its Monday" if timeframe == _WEEK else "its session date"
-                return f"{text}such a bar is named by {word} at 00:00 UTC, and this lies {_span(offset)} after it"
+                return f"{text}such a bar is named by {word} at 00:00 UTC, and this is {duration_text(offset)} after it"
             unit = "week" if timeframe == _WEEK else "day"
             return f"{text}there is no session on that {unit} ({from_ns(ts):%A}); leave the bar out or use no calendar"
         index = int(np.searchsorted(table.part_open, ts, side="right")) - 1
         if index >= 0 and ts < table.part_close[index]:
             offset = (ts - int(table.part_open[index])) % timeframe.ns
             return (
-                f"{text}it lies {_span(offset)} after the bar start {format_ns(ts - offset)}; bars are aligned to the open "
-                f"at {format_ns(int(table.part_open[index]))}. Resample the data to that grid or use no calendar"
+                f"{text}it is {duration_text(offset)} after the bar start {format_ns(ts - offset)}; bars are aligned to the "
+                f"open at {format_ns(int(table.part_open[index]))}. Resample the data to that grid or use no calendar"
             )
         around = []
         if index >= 0:
-            around.append(f"{_span(ts - int(table.part_close[index]))} after the last close")
+            around.append(f"{duration_text(ts - int(table.part_close[index]))} after the last close")
         if index + 1 < len(table.part_open):
             opens = int(table.part_open[index + 1])
-            around.append(f"{_span(opens - ts)} before trading opens at {format_ns(opens)}")
-        return f"{text}the exchange is closed then; it lies {' and '.join(around)}. Drop such bars or use no calendar"
+            around.append(f"{duration_text(opens - ts)} before trading opens at {format_ns(opens)}")
+        return f"{text}the exchange is closed then; it is {' and '.join(around)}. Drop such bars or use no calendar"
 
     def _covering(self, first_ns: int, last_ns: int) -> _Table:
         """The table with at least the sessions that touch [first_ns, last_ns]."""
@@ -284,15 +285,3 @@ def _block(ts_ns: int, after: int = 0) -> int:
 
 def _day(ts_ns: int) -> str:
     return format_ns(ts_ns)[:10]
-
-
-def _span(ns: int) -> str:
-    """A length of time for people: `30m`, `1h 30m`, `0.5s`."""
-    parts = []
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        count, ns = divmod(ns, size * NS_PER_SECOND)
-        if count:
-            parts.append(f"{count}{unit}")
-    if ns or not parts:
-        parts.append(f"{ns / NS_PER_SECOND:g}s")
-    return " ".join(parts)

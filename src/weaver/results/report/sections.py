@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 
 from weaver.core.bars import BarSeries, Floats
+from weaver.core.durations import duration_text
 from weaver.core.instants import format_ns
 from weaver.core.jsonable import plain
 from weaver.core.timeframe import Timeframe
@@ -235,21 +236,12 @@ def breaks_text(bars: BarSeries) -> str:
         return "none"
     lengths, counts = np.unique(gaps[rows], return_counts=True)
     common = np.argsort(-counts, kind="stable")[:3]
-    parts = ", ".join(f"{counts[at]:,} of {_length(int(lengths[at]))}" for at in common)
+    parts = ", ".join(f"{counts[at]:,} of {duration_text(int(lengths[at]))}" for at in common)
     longest = int(rows[np.argmax(gaps[rows])])
     text = f"{len(rows):,}: {parts}"
     if len(lengths) > 3 or len(rows) <= 3:
-        text += f"; the longest {_length(int(gaps[longest]))} from {instant(int(bars.end[longest]))}"
+        text += f"; the longest {duration_text(int(gaps[longest]))} from {instant(int(bars.end[longest]))}"
     return text
-
-
-def _length(ns: int) -> str:
-    seconds = ns / 1e9
-    for unit, size in (("day", 86_400.0), ("hour", 3_600.0), ("minute", 60.0)):
-        if seconds >= size:
-            count = seconds / size
-            return f"{count:,.4g} {unit}" + ("" if count == 1 else "s")
-    return f"{seconds:,.4g} seconds"
 
 
 def _text(value: object) -> str:

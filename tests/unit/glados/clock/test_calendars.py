@@ -145,8 +145,8 @@ class TestBarEnds:
         ("start", "timeframe", "message"),
         [
             ("2024-12-02T15:00Z", HOUR, "30m after the bar start 2024-12-02T14:30:00Z; bars are aligned to the open"),
-            ("2024-12-02T14:31:30Z", HOUR, "it lies 1m 30s after the bar start"),
-            ("2024-12-02T14:30:00.5Z", HOUR, "it lies 0.5s after the bar start"),
+            ("2024-12-02T14:31:30Z", HOUR, "it is 1m 30s after the bar start"),
+            ("2024-12-02T14:30:00.5Z", HOUR, "it is 500ms after the bar start"),
             (
                 "2024-12-02T14:00Z",
                 HOUR,
@@ -155,12 +155,12 @@ class TestBarEnds:
             (
                 "2024-12-02T21:00Z",
                 HOUR,
-                "is closed then; it lies 0s after the last close and 17h 30m before",
+                "is closed then; it is 0s after the last close and 17h 30m before",
             ),
-            ("2024-11-30T19:00Z", HOUR, "it lies 1d 1h after the last close"),
+            ("2024-11-30T19:00Z", HOUR, "it is 1d 1h after the last close"),
             ("2024-11-28", DAY, r"there is no session on that day \(Thursday\)"),
-            ("2024-12-02T05:00Z", DAY, "named by its session date at 00:00 UTC, and this lies 5h after it"),
-            ("2024-12-03", WEEK, "named by its Monday at 00:00 UTC, and this lies 1d after it"),
+            ("2024-12-02T05:00Z", DAY, "named by its session date at 00:00 UTC, and this is 5h after it"),
+            ("2024-12-03", WEEK, "named by its Monday at 00:00 UTC, and this is 1d after it"),
         ],
     )
     def test_what_is_no_bar_start_is_refused_with_value_and_offset(
@@ -182,7 +182,7 @@ class TestBarEnds:
             nyse.bar_ends(instants("2024-12-02T14:30Z", "2024-12-02T15:00Z", "2024-12-02T16:00Z"), HOUR)
 
     def test_before_all_sessions_only_the_next_open_is_named(self) -> None:
-        with pytest.raises(OffGridError, match="it lies 30m before trading opens at 1990-12-03T01:30:00Z"):
+        with pytest.raises(OffGridError, match="it is 30m before trading opens at 1990-12-03T01:30:00Z"):
             get_calendar("XSHG").bar_ends(instants("1990-12-03T01:00Z"), HOUR)
 
 
