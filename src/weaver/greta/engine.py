@@ -10,7 +10,6 @@ without a due timer calls nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from weaver.core.bars import Bar, BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import MissedBoundary, NoBars, StrategyCrashed
 from weaver.core.instants import format_ns
-from weaver.core.orders import Command, Fill, OrderStatus, Side
+from weaver.core.orders import Command, OrderStatus, Side
 from weaver.greta.bar_groups import bar_groups
 from weaver.greta.bar_interval import BarInterval
 from weaver.greta.bar_magnifier import FinerBars
@@ -27,10 +26,10 @@ from weaver.greta.broker import SimulatedBroker
 from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.crash_report import is_from_strategy, strategy_crashed
 from weaver.greta.gc_threshold import fewer_collections
+from weaver.greta.hooks import HookCalls, Hooks
 from weaver.greta.hot_loop import MOST_FED, LoopParts, run_chunk
 from weaver.greta.market import Market
 from weaver.marvin.context import Context
-from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
 from weaver.marvin.symbol_state import SymbolState
 
@@ -41,23 +40,6 @@ _FIRST_CHUNK = 256
 _LONGEST_CHUNK = 2048
 _CHUNK_NS = 50_000_000
 """Chunks grow until one takes this long, so that progress and Ctrl-C are prompt even with a slow strategy."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
-    """Optional callbacks of an engine. They do not change the run.
-
-    `stopwatch` returns nanoseconds since any instant. `progress(done, total)` is called about ten times a second,
-    `sink(orders, fills)` about once a second with the new orders (as the strategy's handles, whose status changes later)
-    and the new fills, `should_stop()` between chunks of bars, `on_commands(commands, tick_ns)` with each tick's commands
-    before the broker gets them.
-    """
-
-    stopwatch: Callable[[], int] = field(default=lambda: 0)
-    progress: Callable[[int, int], object] | None = None
-    sink: Callable[[Sequence[Order], Sequence[Fill]], object] | None = None
-    should_stop: Callable[[], bool] | None = None
-    on_commands: Callable[[Sequence[Command], int], object] | None = None
 
 
 class Engine:
@@ -113,12 +95,9 @@ class Engine:
         self._boundaries = boundaries
         self.finalize = finalize
         self._hooks = hooks or Hooks()
+        self._hook_calls = HookCalls(self._hooks, self.bars_total)
         self._send = self.broker.send if self._hooks.on_commands is None else self._send_reported
         self._callback = "on_start"
-        self._next_progress = 0
-        self._next_sink = 0
-        self._sunk_fills = 0
-        self._sunk_orders = 0
         self._report_at_ns = 0
 
     @property
@@ -347,23 +326,10 @@ class Engine:
 
     def _report(self, *, force: bool = False) -> bool:
         """Call the hooks that are due; return False if the run is to stop."""
-        hooks = self._hooks
-        now = hooks.stopwatch()
-        if hooks.progress is not None and (force or now >= self._next_progress):
-            self._next_progress = now + 100_000_000
-            hooks.progress(self.bars_done, self.bars_total)
-        if hooks.sink is not None and (force or now >= self._next_sink):
-            self._next_sink = now + 1_000_000_000
-            orders = self.context.orders[self._sunk_orders :]
-            fills = self.broker.fills[self._sunk_fills :]
-            if fills or orders:
-                hooks.sink(orders, fills)
-            self._sunk_orders += len(orders)
-            self._sunk_fills += len(fills)
-        if not force and hooks.should_stop is not None and hooks.should_stop():
-            self.stopped_by = "interrupted"
-            return False
-        return True
+        if self._hook_calls.make(self.bars_done, self.context.orders, self.broker.fills, force=force):
+            return True
+        self.stopped_by = "interrupted"
+        return False
 
     # The end.
 
