@@ -11,9 +11,10 @@ from functools import cached_property
 
 from weaver.core.bars import Floats
 from weaver.results import metrics
-from weaver.results.fill_columns import FillColumns, TradeColumns, fill_columns, trade_columns
+from weaver.results.fill_columns import FillColumns, fill_columns
 from weaver.results.record import RunRecord
 from weaver.results.stats import buy_and_hold_curve, compute_stats
+from weaver.results.trade_columns import TradeColumns, fifo_columns, trade_columns
 
 __all__ = ["RunAnalysis", "StatsView"]
 
@@ -56,13 +57,18 @@ class RunAnalysis:
 
     @property
     def trades(self) -> TradeColumns:
-        """The closed trades, ordered by exit."""
+        """The closed trades, from flat to flat, ordered by exit."""
         return self._all_trades[0]
 
     @property
     def open_trades(self) -> TradeColumns:
         """The trades still open at the end, valued at their symbol's last close."""
         return self._all_trades[1]
+
+    @cached_property
+    def fifo_trades(self) -> TradeColumns:
+        """The closed FIFO pairs of fills, ordered by exit."""
+        return fifo_columns(self.record, self.fills)
 
     @cached_property
     def _all_trades(self) -> tuple[TradeColumns, TradeColumns]:

@@ -1,11 +1,8 @@
-"""Columns: fills and trades of a record as NumPy arrays, in one pass over the fills. Frames and statistics share
-them."""
+"""Fills of a record as NumPy columns, built in one pass over the fills."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,9 +11,8 @@ from numpy.typing import NDArray
 from weaver.core.bars import Floats, Instants
 from weaver.core.orders import Side
 from weaver.results.record import RunRecord
-from weaver.results.trades import Pairs, pair_fifo
 
-__all__ = ["FillColumns", "TradeColumns", "fill_columns", "trade_columns"]
+__all__ = ["FillColumns", "fill_columns"]
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -43,29 +39,8 @@ class FillColumns:
         return len(self.ts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TradeColumns:
-    """One row per round trip, ordered by its exit; `entry` and `exit` index the fills.
-
-    For positions still open (`exit` is None) the exit is the last close, and nothing is paid for it.
-    """
-
-    entry: Ints
-    exit: Ints | None
-    long: Bools
-    quantity: Floats
-    exit_price: Floats
-    pnl: Floats
-    returns: Floats
-    commission: Floats
-    bars_held: Ints
-
-    def __len__(self) -> int:
-        return len(self.entry)
-
-
 def fill_columns(record: RunRecord) -> FillColumns:
-    """The fills of `record` in columns."""
+    """Return the fills of `record` in columns."""
     fills = record.fills
     count = len(fills)
     code = {symbol: index for index, symbol in enumerate(record.symbols)}
@@ -109,78 +84,6 @@ def fill_columns(record: RunRecord) -> FillColumns:
         number=number,
         multiplier=multipliers[symbol],
     )
-
-
-def trade_columns(record: RunRecord, fills: FillColumns) -> tuple[TradeColumns, TradeColumns]:
-    """The closed round trips, and what is still open, marked at its symbol's last close."""
-    pairs = pair_fifo(fills.symbol, np.where(fills.buy, fills.lots, -fills.lots))
-    closed = _closed(record, fills, pairs)
-    last_close = np.array(
-        [record.series[name].close[-1] if len(record.series[name]) else np.nan for name in record.symbols]
-    )
-    last_bar = np.array([len(record.series[name]) - 1 for name in record.symbols], dtype=np.int64)
-    entry = pairs.open_entry
-    mark = last_close[fills.symbol[entry]]
-    still_open = _trades(
-        fills,
-        entry,
-        None,
-        _quantity(record, fills, entry, pairs.open_lots),
-        mark,
-        fills.commission[entry] * _share(pairs.open_lots, fills.lots[entry]),
-        last_bar[fills.symbol[entry]] - fills.bar[entry],
-    )
-    return closed, still_open
-
-
-def _closed(record: RunRecord, fills: FillColumns, pairs: Pairs) -> TradeColumns:
-    entry, leave = pairs.entry, pairs.exit
-    commission = fills.commission[entry] * _share(pairs.lots, fills.lots[entry])
-    commission += fills.commission[leave] * _share(pairs.lots, fills.lots[leave])
-    held = fills.bar[leave] - fills.bar[entry]
-    quantity = _quantity(record, fills, entry, pairs.lots)
-    return _trades(fills, entry, leave, quantity, fills.price[leave], commission, held)
-
-
-def _trades(
-    fills: FillColumns,
-    entry: Ints,
-    leave: Ints | None,
-    quantity: Floats,
-    exit_price: Floats,
-    commission: Floats,
-    held: Ints,
-) -> TradeColumns:
-    is_long, entry_price = fills.buy[entry], fills.price[entry]
-    units = quantity * fills.multiplier[entry]
-    gain = (exit_price - entry_price) * units
-    pnl = np.where(is_long, gain, -gain) - commission
-    paid = np.abs(entry_price) * units
-    returns = np.divide(pnl, paid, out=np.full(len(pnl), np.nan), where=paid > 0)
-    return TradeColumns(
-        entry=entry,
-        exit=leave,
-        long=is_long,
-        quantity=quantity,
-        exit_price=exit_price,
-        pnl=pnl,
-        returns=returns,
-        commission=commission,
-        bars_held=held,
-    )
-
-
-def _share(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """Part over whole as a fraction, exactly 1.0 where they are equal."""
-    return np.asarray(part / whole, dtype=np.float64)
-
-
-def _quantity(record: RunRecord, fills: FillColumns, at: Ints, lots: NDArray[Any]) -> Floats:
-    """Lots as quantities of their instrument, rounded once, as a fill's own quantity is."""
-    exact = [Fraction(Decimal(str(record.series[name].instrument.lot))) for name in record.symbols]
-    units = np.array([float(lot.numerator) for lot in exact])[fills.symbol[at]]
-    per_unit = np.array([float(lot.denominator) for lot in exact])[fills.symbol[at]]
-    return np.asarray(lots.astype(np.float64) * units / per_unit, dtype=np.float64)
 
 
 def _present(symbol: Ints, count: int) -> Ints:

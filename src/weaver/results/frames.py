@@ -1,4 +1,4 @@
-"""Frames: a run's fills, orders, trades and equity as Polars frames with documented columns. Values, no formulas.
+"""Fills, orders, trades and equity of a run as Polars frames with documented columns (docs/metrics.md).
 
 Every time column is `Datetime("us", "UTC")`.
 """
@@ -14,8 +14,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from weaver.core.bars import Floats, Instants
-from weaver.results.fill_columns import FillColumns, TradeColumns
+from weaver.results.fill_columns import FillColumns
 from weaver.results.record import RunRecord
+from weaver.results.trade_columns import TradeColumns
 
 __all__ = ["TIME", "equity_frame", "fills_frame", "orders_frame", "trades_frame"]
 
@@ -23,8 +24,8 @@ TIME = pl.Datetime("us", "UTC")
 
 
 def fills_frame(record: RunRecord, fills: FillColumns) -> pl.DataFrame:
-    """timestamp (start of the bar it filled in), symbol, side (buy | sell), quantity, price, commission, order_id,
-    tag."""
+    """Return one row per fill: timestamp (start of the bar it filled in), symbol, side (buy | sell), quantity, price,
+    commission, order_id, tag."""
     return pl.DataFrame(
         {
             "timestamp": _times(fills.ts),
@@ -40,38 +41,40 @@ def fills_frame(record: RunRecord, fills: FillColumns) -> pl.DataFrame:
 
 
 def trades_frame(record: RunRecord, fills: FillColumns, trades: TradeColumns) -> pl.DataFrame:
-    """symbol, side (long | short), quantity, entry_time, entry_price, exit_time, exit_price, pnl (after commissions),
-    return, commission, bars_held, entry_order_id, exit_order_id, entry_tag, exit_tag; one row per round trip.
+    """Return one row per trade: symbol, side (long | short), quantity, entry_time, entry_price, exit_time, exit_price, pnl
+    (after commissions), return, commission, bars_held, entry_order_id, exit_order_id, entry_tag, exit_tag.
 
-    For trades still open, exit_time, exit_order_id and exit_tag are null and the exit price is the last close.
+    For trades still open, exit_time, exit_order_id and exit_tag are null, the last close is the exit price of the quantity
+    still held, and two more columns follow: open_quantity and unrealised.
     """
     tags = _tags(record)
     entry, leave = trades.entry, trades.exit
     count = len(entry)
-    return pl.DataFrame(
-        {
-            "symbol": _names(record.symbols, fills.symbol[entry]),
-            "side": _names(("short", "long"), trades.long),
-            "quantity": trades.quantity,
-            "entry_time": _times(fills.ts[entry]),
-            "entry_price": fills.price[entry],
-            "exit_time": _nulls(count, TIME) if leave is None else _times(fills.ts[leave]),
-            "exit_price": trades.exit_price,
-            "pnl": trades.pnl,
-            "return": trades.returns,
-            "commission": trades.commission,
-            "bars_held": trades.bars_held,
-            "entry_order_id": fills.number[entry],
-            "exit_order_id": _nulls(count, pl.Int64()) if leave is None else fills.number[leave],
-            "entry_tag": tags.gather(_index(entry)),
-            "exit_tag": _nulls(count, pl.String()) if leave is None else tags.gather(_index(leave)),
-        }
-    )
+    columns = {
+        "symbol": _names(record.symbols, fills.symbol[entry]),
+        "side": _names(("short", "long"), trades.long),
+        "quantity": trades.quantity,
+        "entry_time": _times(fills.ts[entry]),
+        "entry_price": trades.entry_price,
+        "exit_time": _nulls(count, TIME) if leave is None else _times(fills.ts[leave]),
+        "exit_price": trades.exit_price,
+        "pnl": trades.pnl,
+        "return": trades.returns,
+        "commission": trades.commission,
+        "bars_held": trades.bars_held,
+        "entry_order_id": fills.number[entry],
+        "exit_order_id": _nulls(count, pl.Int64()) if leave is None else fills.number[leave],
+        "entry_tag": tags.gather(_index(entry)),
+        "exit_tag": _nulls(count, pl.String()) if leave is None else tags.gather(_index(leave)),
+    }
+    if leave is None:
+        columns |= {"open_quantity": trades.open_quantity, "unrealised": trades.unrealised}
+    return pl.DataFrame(columns)
 
 
 def orders_frame(record: RunRecord) -> pl.DataFrame:
-    """order_id, submitted, done, symbol, side, kind, quantity, limit, stop, tif, status, reason, filled_quantity,
-    average_price, tag, parent, exit; one row per order, in the order they were given."""
+    """Return one row per order, in the order they were given: order_id, submitted, done, symbol, side, kind, quantity,
+    limit, stop, tif, status, reason, filled_quantity, average_price, tag, parent, exit."""
     orders = record.orders
 
     def column(name: str, dtype: Any) -> pl.Series:
@@ -101,8 +104,8 @@ def orders_frame(record: RunRecord) -> pl.DataFrame:
 
 
 def equity_frame(record: RunRecord, drawdown: Floats) -> pl.DataFrame:
-    """timestamp (start of the bar at whose end it holds), equity, cash, gross_exposure, net_exposure, drawdown (<=
-    0)."""
+    """Return one row per bar end: timestamp (start of the bar that ends there), equity, cash, gross_exposure, net_exposure,
+    drawdown (<= 0)."""
     return pl.DataFrame(
         {
             "timestamp": _times(record.equity_start),

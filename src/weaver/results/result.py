@@ -144,19 +144,28 @@ class Result:
 
     @cached_property
     def trades(self) -> pl.DataFrame:
-        """One row per FIFO round trip, ordered by exit: symbol, side (long | short), quantity, entry_time, entry_price,
-        exit_time, exit_price, pnl (after commissions), return, commission, bars_held, entry_order_id, exit_order_id,
-        entry_tag, exit_tag. What is still open stands in `open_trades`."""
+        """One row per closed trade, from flat to flat, ordered by exit: symbol, side (long | short), quantity (the largest
+        held), entry_time, entry_price, exit_time, exit_price (averages over the fills), pnl (after commissions), return,
+        commission, bars_held, entry_order_id, exit_order_id, entry_tag, exit_tag (of the first and the last fill)."""
         from weaver.results import frames
 
         return frames.trades_frame(self.record, self.analysis.fills, self.analysis.trades)
 
     @cached_property
     def open_trades(self) -> pl.DataFrame:
-        """The columns of `trades` for what was open at the end: exits are null, valued at the last close."""
+        """The columns of `trades` for trades still open at the end: no exit, what is held is valued at the last close. In
+        addition open_quantity, the quantity still held, and unrealised, its profit over the average price paid for it."""
         from weaver.results import frames
 
         return frames.trades_frame(self.record, self.analysis.fills, self.analysis.open_trades)
+
+    @cached_property
+    def fifo_trades(self) -> pl.DataFrame:
+        """The columns of `trades` with one row per pair of fills, first in, first out: the part of an exit fill that closes
+        the part of an entry fill. The profits of both frames have the same sum once every position is flat."""
+        from weaver.results import frames
+
+        return frames.trades_frame(self.record, self.analysis.fills, self.analysis.fifo_trades)
 
     @cached_property
     def equity(self) -> pl.DataFrame:

@@ -11,8 +11,9 @@ import numpy as np
 
 from weaver.core.bars import Floats
 from weaver.results import metrics
-from weaver.results.fill_columns import FillColumns, TradeColumns
+from weaver.results.fill_columns import FillColumns
 from weaver.results.record import RunRecord
+from weaver.results.trade_columns import TradeColumns
 
 __all__ = ["Stats", "buy_and_hold_curve", "compute_stats"]
 
@@ -37,6 +38,7 @@ def compute_stats(record: RunRecord, fills: FillColumns, trades: TradeColumns, o
     stats |= _activity(record, fills, years)
     stats |= _trading(trades)
     stats["open_trades"] = len(open_trades)
+    stats["unrealised_profit"] = float(open_trades.unrealised.sum())
     beside = _beside(record, sampled, years)
     for key in ("final_equity", "return", "cagr", "volatility", "sharpe", "max_drawdown"):
         stats[f"buy_and_hold_{key}"] = beside.get(key, NAN)

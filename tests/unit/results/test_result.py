@@ -218,8 +218,10 @@ def test_a_multiplier_counts_in_profits_and_turnover(series: MakeSeries, record:
 def test_parts_of_a_fill_have_quantities_that_read_like_the_order(series: MakeSeries, record: MakeRecord) -> None:
     bars = series("A", CLOSES, instrument=Instrument(lot="0.1"))
     result = Result(record([bars], [(1, "A", 3, 100.0, 0.3), (2, "A", -1, 101.0, 0.0), (3, "A", -2, 101.0, 0.0)]))
-    assert result.trades["quantity"].to_list() == [0.1, 0.2]
-    assert result.trades["commission"].sum() == pytest.approx(0.3)
+    assert result.fifo_trades["quantity"].to_list() == [0.1, 0.2]
+    assert result.fifo_trades["commission"].sum() == pytest.approx(0.3)
+    assert result.trades["quantity"].to_list() == [0.3]
+    assert result.trades["commission"].to_list() == [0.3]
 
 
 def test_a_result_says_what_ran(series: MakeSeries, record: MakeRecord) -> None:

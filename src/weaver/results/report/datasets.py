@@ -9,9 +9,10 @@ import numpy as np
 from weaver.core.bars import BarSeries, Instants
 from weaver.results.analysis import RunAnalysis
 from weaver.results.downsampling import candles, extremes
-from weaver.results.fill_columns import FillColumns, TradeColumns
+from weaver.results.fill_columns import FillColumns
 from weaver.results.record import PlotSeries
 from weaver.results.report.column_codec import Block, pack, pack_bars
+from weaver.results.trade_columns import TradeColumns
 
 __all__ = ["Datasets", "datasets"]
 
@@ -139,6 +140,7 @@ def _trades_block(closed: TradeColumns, still_open: TradeColumns) -> Block:
             "exit": np.concatenate((closed.exit[listed], np.full(len(rest), -1, dtype=np.int64))),
             "long": column("long"),
             "quantity": column("quantity"),
+            "entry_price": column("entry_price"),
             "exit_price": column("exit_price"),
             "pnl": column("pnl"),
             "return": column("returns"),

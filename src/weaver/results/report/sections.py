@@ -102,8 +102,9 @@ def statistics(analysis: RunAnalysis) -> str:
         (
             "Trades",
             [
-                ("Round trips", f"{stats['trades']:,}", "", "first in, first out"),
+                ("Closed trades", f"{stats['trades']:,}", "", "from flat to flat"),
                 ("Still open", f"{stats['open_trades']:,}", "", ""),
+                ("Unrealised profit", money(stats["unrealised_profit"]), "", "of open positions, at the last close"),
                 ("Win rate", percent(stats["win_rate"]), "", "after commissions"),
                 ("Profit factor", number(stats["profit_factor"]), "", "gross profit over gross loss"),
                 ("Expectancy", money(stats["expectancy"]), "", "mean profit of a trade"),

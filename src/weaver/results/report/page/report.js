@@ -439,7 +439,7 @@
     ["Symbol", (i) => fills.symbol[trades.entry[i]], (i) => facts.symbol_names[fills.symbol[trades.entry[i]]]],
     ["Quantity", (i) => trades.quantity[i], (i) => number(trades.quantity[i]), "num"],
     ["Entry", (i) => fills.time[trades.entry[i]], (i) => when(fills.time[trades.entry[i]]), "when"],
-    ["at", (i) => fills.price[trades.entry[i]], (i) => number(fills.price[trades.entry[i]]), "num"],
+    ["at", (i) => trades.entry_price[i], (i) => number(trades.entry_price[i]), "num"],
     ["Exit", (i) => (trades.exit[i] < 0 ? Infinity : fills.time[trades.exit[i]]), (i) => (trades.exit[i] < 0 ? "open" : when(fills.time[trades.exit[i]])), "when"],
     ["at", (i) => trades.exit_price[i], (i) => number(trades.exit_price[i]), "num"],
     ["Profit", (i) => trades.pnl[i], (i) => money(trades.pnl[i]), "num tone"],
