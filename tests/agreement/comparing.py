@@ -288,6 +288,7 @@ def run_engine(
         cash=cash,
         calendar=calendar_of(scenario),
         settings=settings_of(scenario, by_rates=by_rates),
+        finalize=scenario.settings.finalize,
     )
     broker = engine.broker
     lane = broker.lane
@@ -310,6 +311,7 @@ def run_through_backtest(scenario: Scenario) -> Result:
         settings=settings,
         cash=cash,
         calendar=calendar_of(scenario),
+        finalize=scenario.settings.finalize,
     )
     return run_plan(plan)
 
@@ -388,7 +390,7 @@ def _differences(scenario: Scenario, ran: Ran, expected: reference.Result) -> It
 def told(scenario: Scenario, fills: list[reference.Fill], ids: dict[int, int]) -> list[reference.Fill]:
     """The reference's fills as a strategy hears them: those of one instant by symbol and order, the inside as it was."""
     place = {symbol: at for at, symbol in enumerate(scenario.bars)}
-    phases = {"open": 0, "inside": 1, "close": 2}
+    phases = {"open": 0, "inside": 1, "close": 2, "end": 3}
 
     def key(item: tuple[int, reference.Fill]) -> tuple[int, ...]:
         at, fill = item

@@ -109,17 +109,16 @@ class Settings:
     financing: Decimal = ZERO
     maintenance: Decimal | None = None
     seconds: int = DAY
-    hours: tuple[int, ...] | None = (
-        None  # a calendar: the slots of each UTC date in which trading is open; bars below a day
-    )
+    finalize: bool = False
+    hours: tuple[int, ...] | None = None  # a calendar: the slots of each UTC date in which trading is open
 
 
 @dataclass(frozen=True)
 class Fill:
     start: int
-    phase: str  # open, inside, close
+    phase: str  # open, inside, close, end (what the run closes itself)
     symbol: str
-    number: int  # of the order; below zero for a liquidation
+    number: int  # of the order; below zero for one of the venue's own
     side: str
     lots: int
     price: Decimal
@@ -228,7 +227,7 @@ class Simulation:
         self.phase = "open"
         self.room: dict[str, int | None] = {}
         self.waiting: list[Live] = []
-        self.liquidations = 0
+        self.own_orders = 0
 
     def run(self) -> Result:
         starts = sorted({bar.start for series in self.bars.values() for bar in series})
@@ -255,11 +254,24 @@ class Simulation:
             self.holding(start, start + 1 - last_end)
             last_end = start + 1
             self.tick(start + 1)
+        if self.set.finalize:
+            self.close_all(starts[-1])
         for order in self.live():
             self.end(order, "expired", "end_of_data")
         self.result.cash, self.result.positions = self.cash, self.positions
         self.result.orders = {n: Outcome(o.status, o.reason, o.filled, o.lots) for n, o in self.orders.items() if n > 0}
         return self.result
+
+    def close_all(self, start: int) -> None:
+        """Close what is open at the last closes, in the run's last bar, also where the symbol's own bars ended earlier."""
+        self.phase = "end"
+        for symbol, held in self.positions.items():
+            if held:
+                for order in self.live(symbol):
+                    self.end(order, "cancelled", "finalize")
+                self.room[symbol] = None
+                self.fill(self.own(symbol), self.closes[symbol], "end", Bar(start, *[self.closes[symbol]] * 4))
+        self.result.equity[-1] = (start, self.cash)
 
     # ------------------------------------------------------------------ orders, and how they end
 
@@ -722,7 +734,12 @@ class Simulation:
         pending = {o.symbol for o in self.live()}
         for symbol, held in self.positions.items():
             if held and symbol not in pending:
-                self.liquidations += 1
-                number = -self.liquidations
-                order = Live(number, symbol, -1 if held > 0 else 1, abs(held), exit=True, status="open")
-                self.orders[number] = order
+                self.own(symbol)
+
+    def own(self, symbol: str) -> Live:
+        """An order of the venue's own that closes the position."""
+        self.own_orders += 1
+        held = self.positions[symbol]
+        order = Live(-self.own_orders, symbol, -1 if held > 0 else 1, abs(held), exit=True, status="open")
+        self.orders[order.number] = order
+        return order

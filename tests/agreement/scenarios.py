@@ -77,6 +77,7 @@ def build(source: Random) -> Scenario:
         financing=source.choice([D(0), D("0.05"), D("0.5")]),
         maintenance=source.choice(maintenance),
         seconds=seconds,
+        finalize=source.randint(0, 3) == 0,
         hours=hours,
     )
     return Scenario(grid, bars, Plan(source, grid, bars, settings, kind).commands(), settings)

@@ -35,9 +35,12 @@ def test_the_engine_agrees_with_the_reference_on_thousands_of_seeded_scenarios(c
 
 def test_what_a_strategy_sees_as_its_equity_and_cash_is_the_row_of_that_bar_to_the_last_bit() -> None:
     for seed in range(300):
-        ran = run_engine(build(Random(seed)))
+        scenario = build(Random(seed))
+        ran = run_engine(scenario)
         rows = list(zip(ran.columns.equity.tolist(), ran.columns.cash.tolist(), strict=True))
-        assert ran.strategy.seen == rows
+        # Where the run closes what is open, the last row is that after it, which the strategy no longer sees.
+        seen, until = ran.strategy.seen, -1 if scenario.settings.finalize else None
+        assert seen[:until] == rows[:until]
 
 
 def test_two_runs_give_the_same_bytes() -> None:

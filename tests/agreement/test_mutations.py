@@ -22,7 +22,7 @@ from scenarios import Scenario, build
 
 from weaver.core import sessions
 from weaver.core.errors import WeaverError
-from weaver.greta import bar_interval, costs, hot_loop, matching, pricing, working_order
+from weaver.greta import bar_interval, costs, engine, hot_loop, matching, pricing, working_order
 
 SOURCE = Path(matching.__file__).read_text(encoding="utf-8")
 SEEDS = range(1_500)
@@ -203,6 +203,11 @@ ELSEWHERE = {
         bar_interval,
         "order.until_ns == order_book.now_ns",
         "order.until_ns is not None",
+    ),
+    "what the run closes at its end is dated in its symbol's own last bar": (
+        engine,
+        "bar = Bar(state.symbol, last_start,",
+        "bar = Bar(state.symbol, int(state.series.start[row]),",
     ),
     "slippage takes a sale below one price step": (
         pricing,

@@ -38,8 +38,14 @@ def check(scenario: Scenario) -> None:
     taken: Counter[tuple[str, int]] = Counter()
     filled: Counter[int] = Counter()
     for fill in result.fills:
-        bar = bars[fill.symbol, fill.start]
-        assert bar.low <= fill.before <= bar.high
+        if fill.phase == "end":
+            last = scenario.bars[fill.symbol][-1]
+            assert fill.before == last.close
+            assert fill.start == max(start for _, start in bars)
+        else:
+            bar = bars[fill.symbol, fill.start]
+            assert bar.low <= fill.before <= bar.high
+            taken[fill.symbol, fill.start] += fill.lots
         sign = 1 if fill.side == "buy" else -1
         assert sign * fill.price >= sign * fill.before
         role, order = asked.get(fill.number, ("liquidation", None))
@@ -49,7 +55,6 @@ def check(scenario: Scenario) -> None:
             assert fill.lots <= abs(held), "and never turns the position"
         positions[fill.symbol] += sign * fill.lots
         cash -= sign * fill.lots * fill.price + fill.commission
-        taken[fill.symbol, fill.start] += fill.lots
         filled[fill.number] += fill.lots
     assert positions == result.positions
     rates = (scenario.settings.borrow, scenario.settings.financing)
@@ -117,7 +122,7 @@ def test_the_random_mixes_reach_every_way_in_which_an_order_can_end() -> None:
                 ways[f"{role} on the entry's bar"] += 1
     assert {reason for _, reason in ends} == {
         "", "asked", "entry", "exit", "leg", "liquidation", "oco", "money",
-        "at_open", "at_close", "day", "gtd", "ioc", "fok", "end_of_data", "no_price", "calendar",
+        "at_open", "at_close", "day", "gtd", "ioc", "fok", "end_of_data", "no_price", "calendar", "finalize",
     }  # fmt: skip
     assert min(ends.values()) >= 10, ends
     assert set(ways) == {

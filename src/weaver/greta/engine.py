@@ -334,9 +334,13 @@ class Engine:
     # The end.
 
     def _close_everything(self) -> None:
-        """With finalize=True: close every position at its last close, costs included."""
+        """Close every position at its symbol's last close, costs included (finalize=True).
+
+        A symbol whose bars ended earlier is closed now as well, in the run's last bar: no fill is before its order.
+        """
         broker, order_book, now_ns = self.broker, self._order_book, self.context.now_ns
         order_book.now_ns = now_ns
+        last_start = max(int(state.series.start[state.cursor.last]) for state in self.context.states)
         for index, state in enumerate(self.context.states):
             held = self.account.lots[index]
             row = state.cursor.last
@@ -347,9 +351,7 @@ class Engine:
             side = Side.SELL if held > 0 else Side.BUY
             request = self.context.order_entry.adopt(state, side, abs(held), "finalize", now_ns)
             close = float(state.series.close[row])
-            bar = Bar(
-                state.symbol, int(state.series.start[row]), close, close, close, close, float(state.series.volume[row])
-            )
+            bar = Bar(state.symbol, last_start, close, close, close, close, float(state.series.volume[row]))
             broker.close_at(request, index, bar)
         broker.log_account()
         self._deliver_silently()

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+import builders
+from weaver import Strategy, backtest
 from weaver.core.orders import OrderStatus
 from weaver.greta.costs import CommissionBps, SlippageBps
 from weaver.greta.engine import Hooks
@@ -39,6 +41,45 @@ def test_finalize_closes_every_position_at_its_last_close_costs_included(run: An
     spent = 10 * 101 * 1.01 - 5 * 99 * 0.99 - 10 * 104.94 * 0.99 + 5 * 101 * 1.01
     assert made.engine.account.cash == pytest.approx(10_000 - spent)
     assert heard == [1, 2], "no tick comes after the last one, so nobody hears of what the run does at its end"
+
+
+def test_finalize_closes_a_symbol_that_ended_early_in_the_runs_last_bar(run: Any, bars: Any) -> None:
+    """A ends on its second day, B on its fourth; whatever the order of the run, no fill is before its order."""
+
+    def start(self: Any, now: Any) -> None:
+        if len(self.bars["B"]) == 1:
+            self.buy(10, symbol="A")
+            self.sell(5, symbol="B")
+
+    falls = (60.0, 60.0, 30.0, 30.0)
+    for symbols in (("A", "B"), ("B", "A")):
+        rows = {"A": (FLAT, falls), "B": (FLAT, FLAT, FLAT, FLAT)}
+        made = run([bars(*rows[each], symbol=each) for each in symbols], finalize=True, on_bars=start)
+        fills = made.engine.broker.fills
+        closed = {fill.symbol: (fill.ts_ns, fill.price) for fill in fills[2:]}
+        last = int(made.engine.series["B"].start[-1])
+        assert closed == {"A": (last, 30.0), "B": (last, 100.0)}
+        assert [fill.ts_ns for fill in fills] == sorted(fill.ts_ns for fill in fills)
+        ends = {order.id: order.submitted_ns for order in made.orders}
+        day = 86_400 * 1_000_000_000
+        assert all(fill.ts_ns + day >= ends[fill.number] for fill in fills), "no bar ends before its fill's order"
+
+
+def test_trades_of_a_finalized_run_are_ordered_by_exit_and_equity_shows_them_held_until_then() -> None:
+    class Half(Strategy):
+        def on_bars(self, bars: Any) -> None:
+            if len(self.bars["A"]) == 1:
+                self.target_weights({"A": 0.5, "B": 0.5})
+
+    frames = {"A": builders.frame([100.0] * 10), "B": builders.frame([100.0, 100.0, 60.0, 30.0])}
+    result = backtest(Half, frames, finalize=True)
+    exits = result.trades.select("symbol", "exit_time", "exit_price", "bars_held")
+    last = result.equity["timestamp"][-1]
+    assert sorted(exits["symbol"].to_list()) == ["A", "B"]
+    assert exits["exit_time"].to_list() == [last, last]
+    assert exits.filter(exits["symbol"] == "B")["exit_price"].to_list() == [30.0]
+    assert result.fills["timestamp"].is_sorted()
+    assert result.equity["gross_exposure"][-2] > result.equity["gross_exposure"][-1] == 0.0
 
 
 def test_the_last_row_of_equity_is_that_after_finalizing(run: Any, bars: Any, at_bar: Any) -> None:
