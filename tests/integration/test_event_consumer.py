@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 from weaver.core.errors import ConfigError
 from weaver.events.consumer import EventConsumer
 from weaver.events.envelope import StoredEvent
+from weaver.glados.clock.system import SystemClock
 from weaver.testing.contracts import ConsumerStoreContract, EventConsumerContract
 from weaver.testing.contracts.samples import note
 from weaver.walle.consumer_store import PostgresConsumerStore
 from weaver.walle.database import Database, DatabaseTransaction
 from weaver.walle.log.event_log import PostgresEventLog
+from weaver.walle.transient import transient_as_unavailable
 
 RunOn = Callable[..., Any]
 
@@ -234,3 +237,118 @@ def test_a_handler_that_appends_alone_needs_no_second_connection_of_the_pool(run
         await first.close()
 
     run_on(main, pool_size=1, max_overflow=0)
+
+
+def test_a_handler_slower_than_the_servers_limit_is_parked_and_all_others_are_handled(
+    own_url: str,
+) -> None:
+    """The handler of event 3 returns when the server has ended its transaction; so nothing is waited for but the limit."""
+    seen: list[int] = []
+
+    async def handler(stored: StoredEvent, transaction: DatabaseTransaction) -> None:
+        seen.append(stored.envelope.payload.number)
+        if seen[-1] == 3:
+            ended = asyncio.Event()
+            transaction.connection.add_termination_listener(lambda _: ended.set())
+            await ended.wait()
+
+    async def main() -> None:
+        async with Database(own_url, clock=SystemClock()) as database, database.connection() as connection:
+            name = await connection.fetchval("SELECT current_database()")
+            await connection.execute(f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '40ms'")
+        async with Database(own_url, clock=SystemClock()) as database:
+            log = PostgresEventLog(database)
+            offsets = await log.append([note(number) for number in range(1, 6)])
+            consumer = consumer_on(database, log, handler, attempts=2)
+            consumer.start()
+            while await consumer._desk.offsets.get_offset("one") != offsets[-1]:
+                pass
+            await consumer.stop()
+            (letter,) = await consumer._desk.dead_letters()
+            assert (letter.offset, letter.attempts, consumer.handled) == (offsets[2], 2, 4)
+            assert "the server ends one after 0.04 s (idle_in_transaction_session_timeout)" in letter.error
+            await log.close()
+
+    asyncio.run(main())
+    assert seen == [1, 2, 3, 1, 2, 3, 3, 4, 5]
+
+
+_ENDS_IN_ITS_HANDLER = """
+import asyncio, os, sys
+from weaver.events.consumer import EventConsumer
+from weaver.glados.clock.system import SystemClock
+from weaver.testing.contracts.samples import note
+from weaver.walle.consumer_store import PostgresConsumerStore
+from weaver.walle.database import Database
+from weaver.walle.log.event_log import PostgresEventLog
+
+
+async def handler(stored, transaction):
+    if stored.envelope.payload.number == 2:
+        os.kill(os.getpid(), 9)
+
+
+async def main():
+    clock = SystemClock()
+    async with Database(sys.argv[1], clock=clock) as database:
+        log, store = PostgresEventLog(database), PostgresConsumerStore(database, retry_s=0.02)
+        consumer = EventConsumer("one", handler, log=log, consumer_store=store, clock=clock, attempts=1)
+        consumer.start()
+        while await store.offsets.get_offset("one") != 3:
+            pass
+        await consumer.stop()
+        await log.close()
+
+
+asyncio.run(main())
+"""
+
+
+def test_a_handler_that_kills_its_process_is_put_aside_after_its_attempts(run_on: RunOn) -> None:
+    async def main(database: Database) -> None:
+        log, store = PostgresEventLog(database), PostgresConsumerStore(database)
+        offsets = await log.append([note(1), note(2), note(3)])
+        codes = []
+        while not codes or codes[-1] == -9:
+            child = await asyncio.create_subprocess_exec(sys.executable, "-c", _ENDS_IN_ITS_HANDLER, database.url)
+            codes.append(await child.wait())
+            assert len(codes) < 6, "it is retried for ever"
+        assert codes == [-9, -9, 0], "once in the batch, once alone"
+        (letter,) = await store.dead_letters()
+        assert (letter.offset, letter.attempts) == (offsets[1], 1)
+        assert letter.error.startswith("ProcessEnded")
+        assert await store.offsets.get_offset("one") == offsets[2]
+        await log.close()
+
+    run_on(main)
+
+
+def test_a_statement_of_the_consumers_own_that_is_cancelled_is_no_events_fault(run_on: RunOn) -> None:
+    async def main(database: Database) -> None:
+        log, seen = PostgresEventLog(database), Seen()
+        await log.append([note(1), note(2)])
+        cancelled: list[int] = []
+
+        class Cancelled(PostgresConsumerStore):
+            """The first two times its statement is cancelled by the server, as by a statement timeout."""
+
+            async def advance(self, consumer_id: str, before: int, after: int, transaction: Any) -> None:
+                if len(cancelled) < 2:
+                    cancelled.append(after)
+                    with transient_as_unavailable(database.url):
+                        await transaction.connection.execute("SET LOCAL statement_timeout = 1; SELECT pg_sleep(10)")
+                await super().advance(consumer_id, before, after, transaction)
+
+        store = Cancelled(database)
+        consumer = EventConsumer(
+            "one", seen, log=log, consumer_store=store, clock=database.clock, attempts=1, pause_ns=1
+        )
+        consumer.start()
+        while consumer.handled < 2:
+            await store.offsets.get_offset("one")
+        await consumer.stop()
+        assert (len(cancelled), consumer.parked, await store.dead_letters()) == (2, 0, [])
+        assert "did not complete a statement" in str(consumer.last_error)
+        await log.close()
+
+    run_on(main)

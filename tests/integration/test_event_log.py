@@ -453,3 +453,37 @@ def test_rows_that_do_not_match_their_class_reach_reader_and_stream_raw(run_on: 
         await log.close()
 
     run_on(main)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    ["SET statement_timeout = 1; SELECT pg_sleep(10)", "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(10)"],
+)
+def test_a_subscription_survives_a_statement_that_is_cancelled(run_on: RunOn, failure: str) -> None:
+    async def main(database: Database) -> None:
+        failures: list[Exception | None] = []
+        left = [2]
+
+        @asynccontextmanager
+        async def connection() -> AsyncIterator[Any]:
+            async with whole() as connection:
+                if left[0] and log._sequence_checked:
+                    left[0] -= 1
+                    try:
+                        await connection.execute(failure)
+                    finally:
+                        await connection.execute("RESET statement_timeout")
+                yield connection
+
+        async with log_of(database) as log:
+            await log.append([note(1), note(2)])
+            await log.read_from(-1)
+            whole = database.connection
+            database.connection = connection  # type: ignore[method-assign]
+            stream = log.batches(from_offset=-1, on_error=failures.append)
+            assert numbers(await anext(stream)) == [1, 2]
+            await stream.aclose()
+            assert [type(error) for error in failures] == [StoreUnavailable, StoreUnavailable, type(None)]
+            database.connection = whole  # type: ignore[method-assign]
+
+    run_on(main)

@@ -94,6 +94,7 @@ class EventLog(Protocol):
         from_offset: int | None = None,
         most: int = 1000,
         empty: bool = False,
+        on_error: Callable[[Exception | None], None] | None = None,
     ) -> AsyncIterator[EventBatch]:
         """What `subscribe` gives, in lists of up to `most`, as they come: for who deals with many at once.
 
@@ -261,6 +262,7 @@ class InMemoryEventLog:
         from_offset: int | None = None,
         most: int = 1000,
         empty: bool = False,
+        on_error: Callable[[Exception | None], None] | None = None,
     ) -> AsyncIterator[EventBatch]:
         """The events after `from_offset`, and then every new one, in lists of up to `most`."""
         wanted = EventFilter(types, run_id)

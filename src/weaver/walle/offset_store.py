@@ -1,4 +1,4 @@
-"""PostgresOffsetStore: how far each consumer has come. An offset only grows, unless somebody asks for less."""
+"""PostgresOffsetStore: the offsets of consumers in PostgreSQL. An offset only increases, unless `backwards` is true."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from weaver.core.errors import ConfigError
 from weaver.events.log import BEGINNING, Transaction, check_offset
 from weaver.events.offsets import check_consumer
 from weaver.walle.database import Database, DatabaseTransaction
+from weaver.walle.transient import transient_as_unavailable
 
 __all__ = ["PostgresOffsetStore"]
 
@@ -25,23 +26,24 @@ class PostgresOffsetStore:
         self._database = database
 
     async def get_offset(self, consumer_id: str) -> int:
-        """How far `consumer_id` has come; -1 where nobody of that name ever did."""
+        """Return the offset of `consumer_id`, -1 if none was stored."""
         check_consumer(consumer_id)
-        async with self._database.connection() as connection:
-            found: int | None = await connection.fetchval(
-                "SELECT last_offset FROM consumer_offsets WHERE consumer_id = $1", consumer_id
-            )
-        return BEGINNING if found is None else found
+        with transient_as_unavailable(self._database.url):
+            async with self._database.connection() as connection:
+                offset: int | None = await connection.fetchval(
+                    "SELECT last_offset FROM consumer_offsets WHERE consumer_id = $1", consumer_id
+                )
+        return BEGINNING if offset is None else offset
 
     async def set_offset(
         self, consumer_id: str, offset: int, *, backwards: bool = False, transaction: Transaction | None = None
     ) -> int:
-        """Note how far `consumer_id` has come, and return what holds now."""
+        """Store the offset of `consumer_id`, and return the stored offset."""
         check_consumer(consumer_id)
         check_offset(offset)
         if transaction is not None:
             if not isinstance(transaction, DatabaseTransaction):
-                raise ConfigError(f"transaction={transaction!r}: give what Database.transaction() opened")
+                raise ConfigError(f"transaction={transaction!r}: pass one that Database.transaction() opened")
             within: int = await transaction.connection.fetchval(_SET, consumer_id, offset, backwards)
             return within
         async with self._database.connection() as connection:
@@ -49,7 +51,7 @@ class PostgresOffsetStore:
         return alone
 
     async def get_all_offsets(self) -> dict[str, int]:
-        """How far every consumer has come, by name."""
+        """Return the offset of every consumer, by name."""
         async with self._database.connection() as connection:
             rows = await connection.fetch("SELECT consumer_id, last_offset FROM consumer_offsets ORDER BY consumer_id")
         return dict(tuple(row) for row in rows)

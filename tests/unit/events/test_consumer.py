@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
-from weaver.core.errors import OutcomeUnknown, StoreUnavailable
+from weaver.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable
 from weaver.core.ports import sleep_for
 from weaver.events.consumer import ConsumerState, EventConsumer
-from weaver.events.consumer_store import InMemoryConsumerStore, letter_of
-from weaver.events.envelope import StoredEvent
+from weaver.events.consumer_store import InMemoryConsumerStore, TransactionLimit, letter_of
+from weaver.events.envelope import StoredEvent, UnknownPayload
 from weaver.events.log import InMemoryEventLog
 from weaver.testing import ControllableClock
 from weaver.testing.contracts.samples import note
@@ -195,3 +196,209 @@ def test_a_letter_is_bounded_and_holds_no_nul() -> None:
     assert (letter.consumer_id, letter.offset, letter.event_type, letter.attempts) == ("one", 7, "testing.Noted", 3)
     assert letter.error.startswith("ValueError: a\\0bxxx")
     assert len(letter.error) <= 2001
+
+
+class Limited(InMemoryConsumerStore):
+    """Ends a transaction that takes longer than `limit_s`, as a server does: the driver only learns that it is gone."""
+
+    def __init__(self, clock: ControllableClock, limit_s: int) -> None:
+        super().__init__()
+        self._clock = clock
+        self._limit = TransactionLimit(setting="idle_in_transaction_session_timeout", ns=limit_s * SECOND)
+        self.commits = 0
+
+    async def transaction_limit(self) -> TransactionLimit | None:
+        return self._limit
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        began = self._clock.elapsed_ns()
+        async with super().transaction() as transaction:
+            yield transaction
+            if self._clock.elapsed_ns() - began >= self._limit.ns:
+                raise StoreUnavailable("the connection was closed")
+        self.commits += 1
+
+
+def run_slow(durations_s: list[float]) -> tuple[list[int], Limited]:
+    """Handle an event for each duration on a store that allows a transaction 60 s; the calls and the store."""
+    clock = ControllableClock()
+    store = Limited(clock, 60)
+    calls: list[int] = []
+
+    async def handler(stored: StoredEvent, transaction: Any) -> None:
+        calls.append(stored.envelope.payload.number)
+        await sleep_for(clock, round(durations_s[calls[-1]] * SECOND))
+
+    async def main() -> None:
+        log = InMemoryEventLog()
+        offsets = await log.append([note(number) for number in range(len(durations_s))])
+        consumer = EventConsumer("one", handler, log=log, consumer_store=store, clock=clock)
+        consumer.start()
+        while consumer.handled < len(durations_s):
+            await sleep_for(clock, SECOND)
+        await consumer.stop()
+        assert (consumer.offset, consumer.parked) == (offsets[-1], 0)
+
+    clock.run(main())
+    return calls, store
+
+
+def test_a_slow_handler_of_many_events_commits_in_slices_so_that_no_transaction_exceeds_the_servers_limit() -> None:
+    calls, store = run_slow([0.15] * 500)
+    assert calls == list(range(500)), "75 s of work, each event once"
+    assert store.commits == 15, "34 events of 0.15 s reach the slice of 5 s"
+
+
+def test_a_batch_that_exceeds_the_servers_limit_all_the_same_is_handled_one_by_one() -> None:
+    calls, store = run_slow([4, 58, 4, 58])
+    assert calls == [0, 1, 0, 1, 2, 3]
+    assert store.commits == 4
+
+
+def test_a_single_event_that_exceeds_the_limit_is_the_handlers_failure_and_the_limit_is_named() -> None:
+    clock = ControllableClock()
+
+    async def handler(stored: StoredEvent, transaction: Any) -> None:
+        await sleep_for(clock, 61 * SECOND if stored.envelope.payload.number == 2 else 1)
+
+    async def main() -> None:
+        log, store = InMemoryEventLog(), Limited(clock, 60)
+        await log.append([note(1), note(2), note(3)])
+        consumer = EventConsumer("one", handler, log=log, consumer_store=store, clock=clock, attempts=2)
+        consumer.start()
+        while consumer.handled < 2:
+            await sleep_for(clock, SECOND)
+        await consumer.stop()
+        (letter,) = await store.dead_letters()
+        assert letter.attempts == 2
+        assert letter.error == (
+            "HandlerTooSlow: the transaction took 61 s, and the server ends one after 60 s "
+            "(idle_in_transaction_session_timeout); make the handler faster, or raise that setting"
+        )
+
+    clock.run(main())
+
+
+def test_a_consumer_whose_lease_is_lost_says_so_while_no_event_comes() -> None:
+    clock = ControllableClock()
+
+    class Away(InMemoryConsumerStore):
+        broken = asyncio.Event()
+        away = False
+
+        @asynccontextmanager
+        async def lease(self, consumer_id: str) -> AsyncIterator[Any]:
+            if self.away:
+                await sleep_for(clock, 3 * SECOND)
+                raise StoreUnavailable("the server is away")
+
+            class Lost:
+                lost = property(lambda _: self.broken.is_set())
+
+                async def wait_lost(_) -> None:  # noqa: N805
+                    await self.broken.wait()
+
+            yield Lost()
+
+    async def handler(stored: StoredEvent, transaction: Any) -> None: ...
+
+    async def main() -> None:
+        log, store = InMemoryEventLog(), Away()
+        consumer = EventConsumer("one", handler, log=log, consumer_store=store, clock=clock)
+        consumer.start()
+        await clock.settle()
+        assert (consumer.state, consumer.last_error) == ("running", None)
+        store.away = True
+        store.broken.set()
+        await clock.settle()
+        assert consumer.state == "waiting"
+        assert "lease was closed" in str(consumer.last_error)
+        await clock.advance_to(clock.now_ns() + 3 * SECOND)
+        assert (consumer.state, consumer.last_error) == ("retrying", "StoreUnavailable: the server is away")
+        store.away = False
+        store.broken.clear()
+        await clock.advance_to(clock.now_ns() + 60 * SECOND)
+        assert consumer.state == "running"
+        await log.append(note(1))
+        await clock.settle()
+        assert consumer.handled == 1
+        await consumer.stop()
+
+    asyncio.run(main())
+
+
+def test_failed_reads_of_the_log_show_in_the_state_until_reading_works_again() -> None:
+    clock = ControllableClock()
+
+    class Failing(InMemoryEventLog):
+        async def batches(self, *, on_error: Any = None, **more: Any) -> AsyncIterator[Any]:
+            on_error(StoreUnavailable("a statement was cancelled"))
+            await sleep_for(clock, SECOND)
+            on_error(None)
+            async for batch in super().batches(**more):
+                yield batch
+
+    async def handler(stored: StoredEvent, transaction: Any) -> None: ...
+
+    async def main() -> None:
+        log, store = Failing(), InMemoryConsumerStore()
+        consumer = EventConsumer("one", handler, log=log, consumer_store=store, clock=clock)
+        consumer.start()
+        await clock.settle()
+        assert (consumer.state, consumer.last_error) == ("retrying", "StoreUnavailable: a statement was cancelled")
+        await clock.advance_to(clock.now_ns() + SECOND)
+        assert consumer.state == "running"
+        await consumer.stop()
+
+    asyncio.run(main())
+
+
+def test_an_event_without_a_readable_payload_is_parked_and_the_handler_never_sees_it() -> None:
+    class Raw(InMemoryEventLog):
+        """Gives event 2 as a payload that does not match, and event 3 as one of a type that is not known."""
+
+        async def read_from(self, offset: int, limit: int = 1000) -> list[StoredEvent]:
+            events = []
+            for stored in await super().read_from(offset, limit):
+                event = stored.envelope
+                match event.payload.number:
+                    case 2:
+                        event = msgspec.structs.replace(event, payload=UnknownPayload(b"{}", "Expected `int`"))
+                    case 3:
+                        event = msgspec.structs.replace(event, type="later.Thing", payload=UnknownPayload(b"{}"))
+                events.append(StoredEvent(stored.offset, event))
+            return events
+
+    seen: list[int] = []
+
+    async def handler(stored: StoredEvent, transaction: Any) -> None:
+        seen.append(stored.envelope.payload.number)
+
+    async def main() -> None:
+        clock = ControllableClock()
+        log, store = Raw(), InMemoryConsumerStore()
+        await log.append([note(number) for number in range(1, 6)])
+        consumer = EventConsumer("one", handler, log=log, consumer_store=store, clock=clock)
+        consumer.start()
+        await clock.settle()
+        await consumer.stop()
+        assert (seen, consumer.parked) == ([1, 4, 5], 2)
+        letters = await store.dead_letters()
+        assert [(letter.offset, letter.event_type, letter.attempts) for letter in letters] == [
+            (2, "testing.Noted", 0),
+            (3, "later.Thing", 0),
+        ]
+        assert letters[0].error == "EventNotSerialisable: Expected `int`"
+        assert letters[1].error.startswith("UnknownEventType: no class is registered for later.Thing version 1")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("wrong", [{"pause_ns": 0}, {"slice_ns": 0}, {"slice_ns": 1.5}, {"consumer_store": None}])
+def test_settings_that_make_no_consumer_are_refused(wrong: dict[str, Any]) -> None:
+    async def handler(stored: StoredEvent, transaction: Any) -> None: ...
+
+    settings = {"log": InMemoryEventLog(), "consumer_store": InMemoryConsumerStore(), "clock": ControllableClock()}
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        EventConsumer("one", handler, **(settings | wrong))

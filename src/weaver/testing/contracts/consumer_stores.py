@@ -1,11 +1,11 @@
-"""ConsumerStoreContract: transactions, leases and dead letters, as a consumer needs them."""
+"""ConsumerStoreContract: tests of transactions, leases, attempts and dead letters for implementations of ConsumerStore."""
 
 from __future__ import annotations
 
 import asyncio
 
 from weaver.core.errors import ConfigError, LeaseLost
-from weaver.events.consumer_store import DeadLetter
+from weaver.events.consumer_store import Attempt, DeadLetter
 from weaver.testing.contracts.harness import Store, StoreContract, meanwhile, on_store, refused
 from weaver.testing.contracts.samples import note
 
@@ -17,7 +17,7 @@ def _letter(consumer: str, offset: int, error: str = "KeyError: 'x'") -> DeadLet
 
 
 class ConsumerStoreContract(StoreContract):
-    """Subclass it, and say in `opened` how the desk is opened."""
+    """Subclass it and open the store in `opened`."""
 
     @on_store
     async def test_advance_moves_the_offset_with_the_transaction(self, store: Store) -> None:
@@ -79,6 +79,24 @@ class ConsumerStoreContract(StoreContract):
         except KeyError:
             pass
         assert await store.desk.dead_letters() == []
+
+    @on_store
+    async def test_an_attempt_stays_until_it_is_cleared_in_a_transaction_that_commits(self, store: Store) -> None:
+        assert await store.desk.get_attempt("one") is None
+        for attempt in (Attempt(offset=7, attempts=0), Attempt(offset=7, attempts=1), Attempt(offset=2, attempts=5)):
+            await store.desk.set_attempt("one", attempt)
+            assert await store.desk.get_attempt("one") == attempt
+        assert await store.desk.get_attempt("two") is None
+        try:
+            async with store.desk.transaction() as transaction:
+                await store.desk.clear_attempt("one", transaction)
+                raise KeyError("x")
+        except KeyError:
+            pass
+        assert await store.desk.get_attempt("one") == Attempt(offset=2, attempts=5)
+        async with store.desk.transaction() as transaction:
+            await store.desk.clear_attempt("one", transaction)
+        assert await store.desk.get_attempt("one") is None
 
     @on_store
     async def test_what_is_no_transaction_is_refused(self, store: Store) -> None:

@@ -1,6 +1,6 @@
-"""EventConsumerContract: what a consumer promises on every log and desk: order, exactly once with its transaction, no loss.
+"""EventConsumerContract: tests of EventConsumer on a log and a consumer store: order, exactly once, no loss.
 
-The effects of the handlers here are events that they append within the transaction they are given.
+The handlers here append events within their transaction; these are the effects that are counted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from weaver.core.errors import ConfigError, DatabaseDiskFull
+from weaver.core.ports import sleep_for
 from weaver.events.consumer import ConsumerState, EventConsumer, Poison
 from weaver.events.envelope import StoredEvent, envelope
 from weaver.events.log import Transaction
@@ -63,7 +64,7 @@ def _consumer(store: Store, handler: Any, name: str = "answering", **more: Any) 
 
 
 class EventConsumerContract(StoreContract):
-    """Subclass it, and say in `opened` how log and desk are opened."""
+    """Subclass it and open log and consumer store in `opened`."""
 
     @on_store
     async def test_events_are_handled_in_order_and_the_offset_is_that_of_the_last(self, store: Store) -> None:
@@ -167,6 +168,155 @@ class EventConsumerContract(StoreContract):
             "TimeoutError: too slow",
             "FileNotFoundError: no file",
         ]
+
+    @on_store
+    async def test_an_error_whose_text_no_table_can_hold_is_parked_all_the_same(self, store: Store) -> None:
+        class Unprintable(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError("no text")
+
+        errors: dict[int, Exception] = {
+            1: KeyError("half a character: \ud800"),
+            2: ValueError("NUL: \0"),
+            3: Unprintable(),
+            4: ValueError("x" * 5000),
+        }
+
+        def fail(number: int) -> None:
+            if number in errors:
+                raise errors[number]
+
+        await store.log.append([note(number) for number in range(1, 6)])
+        consumer = _consumer(store, _Answering(store, fail), attempts=1)
+        consumer.start()
+        await _until_answered(store, 1)
+        await consumer.stop()
+        assert (await _answers(store), consumer.parked) == ([5], 4)
+        told = [letter.error for letter in await store.desk.dead_letters()]
+        assert told[0].startswith("KeyError: ")
+        assert "ud800" in told[0]
+        assert told[1] == "ValueError: NUL: \\0"
+        assert told[2].startswith("Unprintable: ")
+        assert len(told[3]) <= 2000
+
+    @on_store
+    async def test_a_handler_that_leaks_a_cancelled_error_fails_and_does_not_end_the_consumer(
+        self, store: Store
+    ) -> None:
+        def leak(number: int) -> None:
+            if number == 1:
+                raise asyncio.CancelledError
+
+        await store.log.append([note(1), note(2)])
+        handler = _Answering(store, leak)
+        consumer = _consumer(store, handler, attempts=2)
+        consumer.start()
+        await _until_answered(store, 1)
+        assert consumer.state == "running"
+        await consumer.stop()
+        assert await _answers(store) == [2]
+        (letter,) = await store.desk.dead_letters()
+        assert letter.error.startswith("HandlerCancelled: the handler raised CancelledError")
+        assert letter.attempts == 2
+
+    @on_store
+    async def test_a_consumer_whose_task_is_cancelled_says_that_it_has_stopped(self, store: Store) -> None:
+        await store.log.append(note(1))
+        consumer = _consumer(store, _Answering(store))
+        consumer.start()
+        await _until_answered(store, 1)
+        next(task for task in asyncio.all_tasks() if task.get_name() == "consumer answering").cancel()
+        await consumer.wait_ended()
+        assert (consumer.state, consumer.last_error) == ("stopped", "CancelledError")
+        await consumer.stop()
+
+    @on_store
+    async def test_an_event_in_which_every_process_ends_is_put_aside_across_restarts(self, store: Store) -> None:
+        """A new consumer object is a new process: what the one before knew is gone, but not what it stored."""
+
+        class Killed(BaseException):
+            pass
+
+        def end(number: int) -> None:
+            if number == 3:
+                raise Killed
+
+        offsets = await store.log.append([note(number) for number in range(1, 6)])
+        ends = 0
+        tried: list[int] = []
+        while True:
+            handler = _Answering(store, end)
+            consumer = _consumer(store, handler, attempts=2)
+            consumer.start()
+            answered = asyncio.ensure_future(_until_answered(store, 4))
+            await asyncio.wait([answered, asyncio.ensure_future(consumer.wait_ended())], return_when="FIRST_COMPLETED")
+            tried += handler.tried
+            if answered.done():
+                break
+            answered.cancel()
+            ends += 1
+            assert ends < 10, "it is retried for ever"
+            assert consumer.state == "stopped"
+            assert consumer.last_error == "Killed"
+            try:
+                await consumer.stop()
+            except Killed:
+                pass
+        await consumer.stop()
+        assert await _answers(store) == [1, 2, 4, 5]
+        (letter,) = await store.desk.dead_letters()
+        assert (letter.offset, letter.attempts) == (offsets[2], 2)
+        assert letter.error.startswith(
+            "ProcessEnded: the process ended while the handler was running, 2 times in a row"
+        )
+        assert tried.count(3) == ends <= 4
+        assert await store.desk.get_attempt("answering") is None
+
+    @on_store
+    async def test_an_event_that_a_process_survives_the_second_time_is_handled(self, store: Store) -> None:
+        class Killed(BaseException):
+            pass
+
+        ends = iter([Killed(), Killed(), Killed()])
+
+        def end(number: int) -> None:
+            if number == 2 and (killed := next(ends, None)):
+                raise killed
+
+        await store.log.append([note(1), note(2), note(3)])
+        for _ in range(3):
+            consumer = _consumer(store, _Answering(store, end), attempts=5)
+            consumer.start()
+            await consumer.wait_ended()
+            try:
+                await consumer.stop()
+            except Killed:
+                pass
+        consumer = _consumer(store, _Answering(store, end), attempts=5)
+        consumer.start()
+        await _until_answered(store, 3)
+        await consumer.stop()
+        assert await _answers(store) == [1, 2, 3]
+        assert await store.desk.dead_letters() == []
+
+    @on_store
+    async def test_a_slice_of_time_ends_a_transaction_between_two_events(self, store: Store) -> None:
+        """With a slice shorter than any handler takes, each event is committed alone, in its order."""
+        offsets: list[int] = []
+
+        class Remembering(_Answering):
+            async def __call__(self, stored: StoredEvent, transaction: Transaction) -> None:
+                offsets.append(await store.desk.offsets.get_offset("answering"))
+                await super().__call__(stored, transaction)
+                await sleep_for(store.clock, 1_000)
+
+        events = await store.log.append([note(number) for number in range(1, 4)])
+        consumer = _consumer(store, Remembering(store), slice_ns=1)
+        consumer.start()
+        await _until_answered(store, 3)
+        await consumer.stop()
+        assert await _answers(store) == [1, 2, 3]
+        assert offsets == [-1, events[0], events[1]]
 
     @on_store
     async def test_poison_is_put_aside_after_its_tries_and_the_others_are_not_held_up(self, store: Store) -> None:

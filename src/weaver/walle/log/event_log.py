@@ -7,12 +7,12 @@ several tasks of one process make at the same time share a transaction, so that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, overload
 
 import asyncpg
 
-from weaver.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable
+from weaver.core.errors import ConfigError, DatabaseDiskFull, OutcomeUnknown, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import Clock, Unschedule, sleep_for
 from weaver.events.envelope import Envelope, StoredEvent, encode_batch, read_stored
@@ -22,6 +22,7 @@ from weaver.walle.database import BROKEN, Database, DatabaseTransaction, describ
 from weaver.walle.log.gap_aware_reader import GapAwareReader, Row
 from weaver.walle.log.notifications import Listener, Notifier
 from weaver.walle.schema import check_sequence
+from weaver.walle.transient import transient_as_unavailable
 
 __all__ = ["PostgresEventLog"]
 
@@ -231,8 +232,13 @@ class PostgresEventLog:
         from_offset: int | None = None,
         most: int = 2000,
         empty: bool = False,
+        on_error: Callable[[Exception | None], None] | None = None,
     ) -> AsyncGenerator[EventBatch, None]:
-        """What `subscribe` gives, in lists of up to `most`; with `empty` also lists without an event."""
+        """Yield what `subscribe` yields in lists of up to `most`; with `empty` also lists without an event.
+
+        A failed read is repeated until it works: the server is away, a statement was cancelled, a resource is short.
+        `on_error` is called with each failure, and with None when reading works again.
+        """
         wanted = EventFilter(types, run_id)
         check_limit(most)
         if from_offset is None:
@@ -242,21 +248,27 @@ class PostgresEventLog:
         woken = asyncio.Event()
         poll = _Poll(self._clock, self._poll_ns, woken)
         unsubscribe = self._listener.subscribe(woken.set)
-        at, pause = from_offset, _FIRST_PAUSE_NS
+        at, pause, failing = from_offset, _FIRST_PAUSE_NS, False
         ahead: asyncio.Task[list[Row]] | None = None
         try:
             while True:
                 woken.clear()
                 try:
                     rows = await (ahead or self._read(reader, at, most))
-                except StoreUnavailable:
+                except (StoreUnavailable, DatabaseDiskFull) as error:
                     # Reading twice does no harm. `at` is the id of a row that was read, never of a gap: a server that
-                    # crashed may hand out again ids that were never committed.
+                    # crashed may use ids again that were never committed.
                     ahead = None
+                    failing = True
+                    if on_error is not None:
+                        on_error(error)
                     await sleep_for(self._clock, pause)
                     pause = min(2 * pause, _LONGEST_PAUSE_NS)
                     continue
                 ahead, pause = None, _FIRST_PAUSE_NS
+                if failing and on_error is not None:
+                    on_error(None)
+                failing = False
                 if not rows:
                     poll.arm()
                     await woken.wait()
@@ -285,10 +297,11 @@ class PostgresEventLog:
         return found
 
     async def _read(self, reader: GapAwareReader, at: int, most: int) -> list[Row]:
-        if not self._sequence_checked:
-            async with self._database.connection() as connection:
-                await self._check_sequence(connection)
-        return await reader.read_by(self._database.connection, at, most)
+        with transient_as_unavailable(self._database.url):
+            if not self._sequence_checked:
+                async with self._database.connection() as connection:
+                    await self._check_sequence(connection)
+            return await reader.read_by(self._database.connection, at, most)
 
     async def _check_sequence(self, connection: Any) -> None:
         if not self._sequence_checked:
