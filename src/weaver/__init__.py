@@ -1,11 +1,13 @@
 """Weaver: write a strategy once, as one class, and backtest it bar by bar.
 
-The public names below are imported when they are first used, so that `import weaver` costs next to nothing. Indicators are
-in `weaver.indicators`, cost models in `weaver.costs`, what tests need in `weaver.testing`.
+The public names below are imported when they are first used, so that `import weaver` takes less than a millisecond.
+Indicators are in `weaver.indicators`, cost models in `weaver.costs`, test tools in `weaver.testing`.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 
 TYPE_CHECKING = (
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         SymbolRequired,
         TimeframeError,
         UnknownSymbol,
+        UnsafeFork,
         WeaverError,
     )
     from weaver.core.instrument import Instrument
@@ -62,6 +65,7 @@ _ROOMS = {
         "SymbolRequired",
         "TimeframeError",
         "UnknownSymbol",
+        "UnsafeFork",
         "WeaverError",
     ),
     "weaver.core.instrument": ("Instrument",),
@@ -111,6 +115,7 @@ __all__ = [
     "TimeframeError",
     "Trail",
     "UnknownSymbol",
+    "UnsafeFork",
     "WeaverError",
     "backtest",
     "check",
@@ -133,6 +138,20 @@ if not TYPE_CHECKING:  # a type checker that saw it would believe that every nam
         value = getattr(import_module(room), name)
         globals()[name] = value  # the next look-up does not come here
         return value
+
+
+def _before_fork() -> None:
+    if "polars" in sys.modules:  # without Polars there is no thread that a child could miss
+        import_module("weaver.core.fork_safety").note_fork()
+
+
+def _after_fork_in_child() -> None:
+    if "weaver.core.fork_safety" in sys.modules:
+        sys.modules["weaver.core.fork_safety"].note_child()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
 
 
 def __dir__() -> list[str]:

@@ -22,6 +22,7 @@
     │   ├── ClockRunning             started twice
     │   ├── ClockMovedBackwards      a test clock was told to go back
     │   └── MissedBoundary           a boundary that bars need was never ticked
+    ├── UnsafeFork                   this process was forked after Polars had started its threads: spawn workers
     ├── EventError                   an event that the log will not take; nothing was written
     │   ├── UnknownEventType         its payload's class is not registered
     │   ├── EventNotSerialisable     it cannot become JSON and come back equal (NaN, infinity, NUL)
@@ -88,6 +89,7 @@ __all__ = [
     "TimeframeError",
     "UnknownEventType",
     "UnknownSymbol",
+    "UnsafeFork",
     "WeaverError",
 ]
 
@@ -196,6 +198,10 @@ class ClockMovedBackwards(ClockError):
 
 class MissedBoundary(ClockError):
     """A boundary that bars need was never ticked."""
+
+
+class UnsafeFork(WeaverError):
+    """This process was forked after Polars had started its threads."""
 
 
 class EventError(WeaverError):

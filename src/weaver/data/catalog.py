@@ -25,6 +25,7 @@ import polars as pl
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import DataError, OffGridError, TimeframeError
 from weaver.core.files import replacing
+from weaver.core.fork_safety import check_fork
 from weaver.core.suggest import unknown_symbol
 from weaver.core.timeframe import Timeframe
 from weaver.data.bar_checks import explain_bar, impossible_bars, unordered_rows
@@ -211,6 +212,7 @@ class Catalog:
         `calendar` names the exchange whose sessions they follow; without it, what is known of older bars stays.
         Raises DataError for bars that are not right and for other values than those that are there.
         """
+        check_fork("writing to the catalog")
         frame = Timeframe.of(timeframe)
         path = self.path(symbol, frame)
         _check(symbol, bars)
@@ -347,6 +349,7 @@ def _check(symbol: str, bars: pl.DataFrame) -> None:
 
 
 def _read(path: Path) -> pl.DataFrame:
+    check_fork("reading the catalog")
     try:
         return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:

@@ -27,6 +27,7 @@ from weaver.core.suggest import unknown_symbol
 from weaver.core.timeframe import Timeframe
 from weaver.data.build_series import Column, Table, check_series, infer_timeframe, to_series, with_instants
 from weaver.data.columns import map_columns
+from weaver.data.loader_process import load_in_new_process, needs_new_process
 from weaver.data.selection import Selection, about
 from weaver.data.timestamps import check_zone
 
@@ -53,6 +54,9 @@ def load_bars(
     timeframe is the commonest spacing unless given, the same for all symbols. Raises DataError (with row, value and way
     out), OffGridError, UnknownSymbol, NoBars, NaiveDatetimeError, ConfigError.
     """
+    arguments = {name: value for name, value in locals().items() if name != "bars"}
+    if needs_new_process(bars):
+        return load_in_new_process(bars, arguments)
     if tz is not None:
         check_zone(tz)
     wanted = _wanted(symbols)

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from weaver.core.errors import ConfigError
+from weaver.core.fork_safety import check_fork
 from weaver.core.instants import format_ns, to_ns
 from weaver.core.timeframe import Timeframe
 
@@ -44,6 +45,7 @@ def synthetic_bars(
     (Karatzas and Shreve, "Brownian Motion and Stochastic Calculus", section 4.3). Each extreme alone is exact, their
     dependence is not modelled.
     """
+    check_fork("synthetic_bars()")
     if n < 1:
         raise ConfigError(f"n={n}: a synthetic series needs at least one bar")
     if not 0 < price < math.inf or not 0 <= volatility < math.inf:

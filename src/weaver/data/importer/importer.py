@@ -14,6 +14,7 @@ import polars as pl
 
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import BarsRefused, DataError, NaiveDatetimeError
+from weaver.core.fork_safety import check_fork
 from weaver.core.timeframe import Timeframe
 from weaver.data.catalog import Catalog, Conflict, Merge, merge_bars
 from weaver.data.gap_notes import notes_about, split_warnings
@@ -113,6 +114,7 @@ def import_files(
 
     `progress` is called with a word before each step. Nothing is written unless everything is accepted.
     """
+    check_fork("importing files")
     files: list[FileReport] = []
     gathered: dict[tuple[str, str], pl.DataFrame] = {}
     notes: list[str] = []

@@ -91,7 +91,8 @@ def backtest(
             waits for it, and so does the end of the process.
 
     Raises DataError for bars that cannot be right, ParameterError and ConfigError for arguments, StrategyError for a
-    class that cannot run, and StrategyCrashed when the strategy raises; its `result` holds the run up to there.
+    class that cannot run, UnsafeFork for a Polars frame in a worker process that was forked after a run, and
+    StrategyCrashed when the strategy raises; its `result` holds the run up to there.
     """
     options = RunOptions(
         cash=cash,
