@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from weaver.cli.options import TIME_UNITS
 from weaver.cli.output import sparkline, table
 from weaver.cli.sources import FILE
 from weaver.core.errors import DataError, WeaverError
@@ -38,6 +39,8 @@ def data() -> None:
 @click.option("--symbol", "-s", help="What the bars are bars of; may be left out where a column says it.")
 @click.option("--timeframe", "-t", help="The length of a bar, such as 1m, 1h or 1d.  [default: the commonest spacing]")
 @click.option("--tz", metavar="ZONE", help="The zone of times that have none, such as America/New_York or UTC.")
+@click.option("--time-unit", type=click.Choice(TIME_UNITS), metavar="UNIT", help="Unit of times that are numbers: "
+              "s, ms, us, ns, excel or matlab.  [default: by their size, where clear]")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @click.option(
     "--fix",
@@ -64,6 +67,7 @@ def import_(
     symbol: str | None,
     timeframe: str | None,
     tz: str | None,
+    time_unit: str | None,
     dry_run: bool,
     fixes: tuple[str, ...],
     ambiguous: str,
@@ -83,6 +87,7 @@ def import_(
     from weaver.data.catalog import Catalog, Conflict
     from weaver.data.importer.findings import Refusal
     from weaver.data.importer.importer import ImportOptions, import_files
+    from weaver.data.numeric_times import time_unit_of
     from weaver.data.timestamps import Ambiguous
 
     sessions = None
@@ -94,6 +99,7 @@ def import_(
         symbol=symbol,
         timeframe=None if timeframe is None else Timeframe.of(timeframe),
         tz=tz,
+        time_unit=time_unit_of(time_unit),
         fixes=frozenset(fixes),
         ambiguous=Ambiguous(ambiguous),
         day_first=None if dates is None else dates == "day-first",

@@ -18,6 +18,9 @@ __all__ = ["RUN_OPTIONS", "RunArguments", "run_options"]
 
 _Command = Callable[..., Any]
 
+TIME_UNITS = ("s", "ms", "us", "ns", "excel", "matlab")
+"""Values of `weaver.data.numeric_times.TimeUnit`, written out so that a help text loads no data module."""
+
 RUN_OPTIONS: Sequence[tuple[str, Callable[[_Command], _Command]]] = (
     ("bars", click.option("--data", "-d", "data", multiple=True, required=True, type=FILE, metavar="SOURCE",
                           help=DATA_HELP)),
@@ -29,6 +32,9 @@ RUN_OPTIONS: Sequence[tuple[str, Callable[[_Command], _Command]]] = (
                            help="Start of the period, inclusive: a date, or a time with its offset (2020-01-01T14:30Z).")),
     ("end", click.option("--end", metavar="TIME", help="End of the period, exclusive.")),
     ("tz", click.option("--tz", metavar="ZONE", help="Time zone of timestamps without one, such as America/New_York.")),
+    ("time_unit", click.option("--time-unit", type=click.Choice(TIME_UNITS), metavar="UNIT",
+                               help="Unit of timestamps that are numbers: s, ms, us, ns, excel or matlab.  "
+                                    "[default: by their size, where clear]")),
     ("calendar", click.option("--calendar", metavar="NAME", help="Exchange whose sessions the bars follow, such as XNYS.")),
     ("cash", click.option("--cash", type=float, default=100_000, show_default=True, help="Starting cash.")),
     ("commission", click.option("--commission", type=float, default=0.0, show_default=True,
@@ -57,6 +63,8 @@ RUN_OPTIONS: Sequence[tuple[str, Callable[[_Command], _Command]]] = (
     ("instrument", click.option("--lot", metavar="SIZE", help="Smallest quantity, such as 1.  [default: 0.00000001]")),
     ("instrument", click.option("--price-step", metavar="SIZE",
                                 help="Smallest price change, such as 0.01.  [default: any]")),
+    ("instrument", click.option("--quote", metavar="CURRENCY",
+                                help="Currency of the prices, such as USD.  [default: from a name such as EURUSD]")),
     ("params", click.option("--param", "-p", "params", multiple=True, metavar="NAME=VALUE",
                             help="Set a parameter of the strategy. Repeat for several.")),
     ("seed", click.option("--seed", type=int, default=0, show_default=True, help="Seed of the strategy's self.random.")),
@@ -88,11 +96,11 @@ class RunArguments:
         settings = dict(options)
         data, symbols, finer = settings.pop("data"), settings.pop("symbols"), settings.pop("finer")
         params = pairs_of(settings.pop("params"))
-        lot, price_step = settings.pop("lot"), settings.pop("price_step")
-        if lot is not None or price_step is not None:
+        lot, price_step, quote = settings.pop("lot"), settings.pop("price_step"), settings.pop("quote")
+        if lot is not None or price_step is not None or quote is not None:
             from weaver.core.instrument import Instrument
 
-            settings["instrument"] = Instrument(lot=lot or "0.00000001", price_step=price_step)
+            settings["instrument"] = Instrument(lot=lot or "0.00000001", price_step=price_step, quote=quote)
         slippage_bps = settings.pop("slippage_bps")
         if slippage_bps:
             settings["slippage"] = slippage_bps / 10_000

@@ -1,4 +1,4 @@
-"""What is traded: its lot, its price step and its contract size. Quantities are whole numbers of lots inside."""
+"""What is traded: its lot, its price step, its contract size and its currency. Quantities are whole numbers of lots."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ class Instrument:
 
     `lot` is the smallest quantity (default 1e-8, which suits a bare data frame), `price_step` the smallest price change
     (None: any price), `multiplier` the money that one unit gains when the price rises by one (a future's contract size).
+    `quote` is the currency of the prices ("USD"); None: the name says it (EURUSD, see `weaver.core.currencies`) or it is
+    not known. All symbols of a run with a known quote have the same one, as amounts are not converted.
     `lot` and `price_step` may be given as float, str or Decimal; a float means its shortest decimal form.
     """
 
     lot: Decimal | float | str = Decimal("0.00000001")
     price_step: Decimal | float | str | None = None
     multiplier: float = 1.0
+    quote: str | None = None
     _lots: int = field(init=False, repr=False, compare=False)
     _units: int = field(init=False, repr=False, compare=False)
 
@@ -41,6 +44,11 @@ class Instrument:
             object.__setattr__(self, "price_step", step)
         if not math.isfinite(self.multiplier) or self.multiplier <= 0:
             raise ConfigError(f"multiplier={self.multiplier!r}: must be greater than zero")
+        if self.quote is not None:
+            if not isinstance(self.quote, str) or not self.quote.strip().isalnum():
+                raise ConfigError(f'quote={self.quote!r}: give the code of a currency, such as "USD", or None')
+            code = self.quote.strip()
+            object.__setattr__(self, "quote", "GBX" if code == "GBp" else code.upper())  # pence are not pounds
         ratio = Fraction(lot)
         object.__setattr__(self, "_units", ratio.numerator)
         object.__setattr__(self, "_lots", ratio.denominator)

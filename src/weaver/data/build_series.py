@@ -30,7 +30,8 @@ from weaver.data.bar_checks import (
 )
 from weaver.data.columns import map_columns
 from weaver.data.gap_notes import notes_about, split_warnings
-from weaver.data.timestamps import Kind, from_series, localise
+from weaver.data.numeric_times import TimeUnit, explain_number
+from weaver.data.timestamps import Kind, from_series, in_january_1970, localise
 
 __all__ = ["Column", "Table", "check_series", "infer_timeframe", "to_series", "with_instants"]
 
@@ -58,8 +59,11 @@ class Timed:
     dates: bool
 
 
-def with_instants(table: Table, *, tz: str | None, intraday: bool | None) -> Timed:
-    """The table with its times as UTC nanoseconds, strictly increasing. `intraday` is what the caller's timeframe says."""
+def with_instants(table: Table, *, tz: str | None, intraday: bool | None, time_unit: TimeUnit | None = None) -> Timed:
+    """Return the table with its times as UTC nanoseconds, strictly increasing.
+
+    `intraday` is True or False where the caller's timeframe says so; `time_unit` is the unit of times that are numbers.
+    """
     where = table.symbol
     found = map_columns(table.columns, where=where)
     if found.missing:
@@ -70,13 +74,25 @@ def with_instants(table: Table, *, tz: str | None, intraday: bool | None) -> Tim
     assert found.time is not None
     name = list(table.columns)[found.time]
     column = table.columns[name]
-    times = from_series(column if isinstance(column, pl.Series) else pl.Series(name, column))
+    times = from_series(column if isinstance(column, pl.Series) else pl.Series(name, column), unit=time_unit)
+    unclear = np.flatnonzero(times.kind == Kind.NUMBER)
+    if len(unclear):
+        row = int(unclear[0])
+        raise DataError(
+            f"{where}: {name!r} in row {row} is {column[row]}, a number: {explain_number(float(column[row]))}"
+        )
     bad = np.flatnonzero(times.kind == Kind.BAD)
     if len(bad):
         way = "write them as 2024-03-01" if times.undecided else "remove or mend these rows"
         reason = "day and month cannot be told apart" if times.undecided else "is not a time"
         raise DataError(
             f"{where}: {name!r} in row {bad[0]} is {_value(column, int(bad[0]))}: {reason} ({len(bad)} such rows); {way}"
+        )
+    if time_unit is None and in_january_1970(times):
+        raise DataError(
+            f"{where}: the times in {name!r} begin at {format_ns(int(times.ns[0]))} and all are in January 1970, so they "
+            "were converted from numbers with the wrong unit; convert them with theirs (pandas: pd.to_datetime(values, "
+            'unit="s")), or pass the numbers and say it: time_unit="s", on the command line --time-unit s'
         )
     ns, dates = times.ns, times.all_of(Kind.DATE)
     wall = times.kind != Kind.INSTANT

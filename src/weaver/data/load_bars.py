@@ -20,6 +20,7 @@ import polars as pl
 
 from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
+from weaver.core.currencies import quote_of
 from weaver.core.errors import ConfigError, DataError, NoBars, UnknownSymbol
 from weaver.core.instants import format_ns, to_ns
 from weaver.core.instrument import Instrument
@@ -28,6 +29,7 @@ from weaver.core.timeframe import Timeframe
 from weaver.data.build_series import Column, Table, check_series, infer_timeframe, to_series, with_instants
 from weaver.data.columns import map_columns
 from weaver.data.loader_process import load_in_new_process, needs_new_process
+from weaver.data.numeric_times import TimeUnit, time_unit_of
 from weaver.data.selection import Selection, about
 from weaver.data.timestamps import check_zone
 
@@ -46,6 +48,7 @@ def load_bars(
     end: datetime | date | str | int | None = None,
     calendar: SessionCalendar | None = None,
     tz: str | None = None,
+    time_unit: str | None = None,
     instrument: Instrument | Mapping[str, Instrument] | None = None,
 ) -> dict[str, BarSeries]:
     """The bars by symbol, in the order of `symbols`, else of the mapping, else of first appearance.
@@ -59,12 +62,13 @@ def load_bars(
         return load_in_new_process(bars, arguments)
     if tz is not None:
         check_zone(tz)
+    unit = time_unit_of(time_unit)
     wanted = _wanted(symbols)
     given = None if timeframe is None else Timeframe.of(timeframe)
     start_ns, end_ns = _bound(start, tz, "start"), _bound(end, tz, "end")
     if start_ns is not None and end_ns is not None and start_ns >= end_ns:
         raise ConfigError(f"start={format_ns(start_ns)} is not before end={format_ns(end_ns)}: no bar lies between")
-    tables = _tables(bars, wanted, _How(tz, given, calendar))
+    tables = _tables(bars, wanted, _How(tz, given, calendar, unit))
     if wanted is not None:
         tables = [_pick(tables, symbol) for symbol in wanted]
     if not tables:
@@ -72,7 +76,7 @@ def load_bars(
     instruments = _instruments(instrument, [table.symbol for table in tables])
     intraday = None if given is None else given.is_intraday
     timed = {
-        table.symbol: with_instants(table, tz=tz, intraday=intraday)
+        table.symbol: with_instants(table, tz=tz, intraday=intraday, time_unit=unit)
         for table in tables
         if not isinstance(table, BarSeries)
     }
@@ -81,6 +85,8 @@ def load_bars(
         raise NoBars(f"{', '.join(empty)}: there are no bars")
     frame = given or _known_timeframe(tables) or infer_timeframe([rows.starts for rows in timed.values()])
     inferred = given is None and all(table.timeframe is None for table in tables)
+    terms = {table.symbol: _with_quote(table, instruments) for table in tables}
+    _check_quotes(terms)
     result: dict[str, BarSeries] = {}
     outside: list[str] = []
     for table in tables:
@@ -91,7 +97,7 @@ def load_bars(
             span = f"from {format_ns(int(starts[0]))} to {format_ns(int(starts[-1]))}" if len(starts) else "nowhere"
             outside.append(f"{table.symbol} (its bars start {span})")
         elif isinstance(table, BarSeries):
-            result[table.symbol] = _again(table, frame, instruments.get(table.symbol)).rows(low, high)
+            result[table.symbol] = _again(table, frame, terms[table.symbol]).rows(low, high)
         else:
             result[table.symbol] = to_series(
                 timed[table.symbol],
@@ -100,7 +106,7 @@ def load_bars(
                 low=low,
                 high=high,
                 calendar=calendar,
-                instrument=instruments.get(table.symbol, Instrument()),
+                instrument=terms[table.symbol],
             )
     if outside and (wanted is not None or not result):
         raise NoBars(f"no bars in the time asked for: {'; '.join(outside)}")
@@ -118,6 +124,7 @@ class _How:
     tz: str | None
     timeframe: Timeframe | None
     calendar: SessionCalendar | None
+    time_unit: TimeUnit | None
 
 
 def _wanted(symbols: Sequence[str] | None) -> list[str] | None:
@@ -225,7 +232,9 @@ def _of_path(path: Path, wanted: list[str] | None, how: _How) -> list[Table | Ba
         return tables
     from weaver.data.importer.importer import bars_for_run
 
-    parts, notes = bars_for_run(path, tz=how.tz, timeframe=how.timeframe, calendar=how.calendar)
+    parts, notes = bars_for_run(
+        path, tz=how.tz, timeframe=how.timeframe, calendar=how.calendar, time_unit=how.time_unit
+    )
     return [
         Table(symbol=name or only, columns=_of_polars(frame), source=str(path), notes=notes) for name, frame in parts
     ]
@@ -299,12 +308,35 @@ def _instruments(given: Instrument | Mapping[str, Instrument] | None, symbols: l
     return dict(given)
 
 
-def _again(series: BarSeries, timeframe: Timeframe, instrument: Instrument | None) -> BarSeries:
+def _with_quote(table: Table | BarSeries, instruments: Mapping[str, Instrument]) -> Instrument:
+    """The instrument of one symbol; its quote is the one given, else the one that its name says."""
+    known = table.instrument if isinstance(table, BarSeries) else Instrument()
+    instrument = instruments.get(table.symbol, known)
+    quote = instrument.quote or known.quote or quote_of(table.symbol)
+    return instrument if quote == instrument.quote else replace(instrument, quote=quote)
+
+
+def _check_quotes(instruments: Mapping[str, Instrument]) -> None:
+    """Refuse symbols whose prices are in different currencies: the account would add them up as one."""
+    first: dict[str, str] = {}
+    for symbol, instrument in instruments.items():
+        if instrument.quote is not None:
+            first.setdefault(instrument.quote, symbol)
+    if len(first) > 1:
+        (ours, symbol), (theirs, other) = list(first.items())[:2]
+        raise DataError(
+            f"{symbol} is quoted in {ours} and {other} in {theirs}: one account has one currency, and amounts are not "
+            f"converted; run them apart, or, where the prices of {other} are in {ours} in truth, say so: "
+            f"instrument={{{other!r}: Instrument(quote={ours!r})}} (on the command line --quote {ours})"
+        )
+
+
+def _again(series: BarSeries, timeframe: Timeframe, instrument: Instrument) -> BarSeries:
     if series.timeframe != timeframe:
         raise DataError(
             f"{series.symbol} has {series.timeframe} bars, the run {timeframe}; all symbols share one timeframe"
         )
-    return series if instrument is None else _replace(series, instrument=instrument)
+    return series if instrument == series.instrument else _replace(series, instrument=instrument)
 
 
 def _replace(table: Any, **changes: object) -> Any:

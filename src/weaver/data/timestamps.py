@@ -6,9 +6,10 @@ caller says which zone, and which of the two. It does not decide whether the tim
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,19 +17,21 @@ from numpy.typing import NDArray
 
 from weaver.core.errors import ConfigError
 from weaver.core.instants import NS_PER_DAY, NS_PER_SECOND
+from weaver.data.numeric_times import TimeUnit, epoch_ns, has_other_reading, plausible_times, read_numbers
 
-__all__ = ["Ambiguous", "Kind", "Times", "check_zone", "epoch_ns", "from_series", "from_text", "localise"]
+__all__ = ["Ambiguous", "Kind", "Times", "check_zone", "from_series", "from_text", "in_january_1970", "localise"]
 
 Instants = NDArray[np.int64]
 
 
 class Kind(IntEnum):
-    """What one time is: nothing readable, an instant, a wall-clock time without a zone, a date."""
+    """The kind of one time: unreadable, an instant, a wall-clock time without a zone, a date, a number of unclear unit."""
 
     BAD = 0
     INSTANT = 1
     WALL = 2
     DATE = 3
+    NUMBER = 4
 
 
 class Ambiguous(StrEnum):
@@ -66,17 +69,17 @@ _CLOCK = (
 _ZONE = r"(?P<zone>Z|z|UTC|GMT|(?P<sign>[+-])(?P<oh>\d{2}):?(?P<om>\d{2})?)"
 _TIME = rf"^{_DATE}(?:(?:T|t|,? +)?{_CLOCK} ?(?P<half>[AaPp][Mm])? ?{_ZONE}?)?$"
 _EPOCH = r"^-?\d{9,11}(?:\.\d+)?$|^\d{12,13}(?:\.0*)?$|^\d{15,16}(?:\.0*)?$|^(?:\d{18}|[1-8]\d{18})(?:\.0*)?$"
+_NUMBER = r"^[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?$"
 # Twelve digits may be 202401311200 as well as milliseconds; what is a date is taken for one.
 _COMPACT = r"^(?:19|20)\d{10}$"
-# Numbers such as 20240131 and 20240131120000 in every row are dates: as seconds they would lie in August 1970.
-_COMPACT_NUMBER = r"^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}(?:\d{2})?)?$"
-_INT64_MAX = 2**63 - 1
+# Numbers in these ranges throughout, such as 20240131 and 20240131120000, are dates: as seconds or milliseconds they
+# would be in 1970, 1976 or beyond 2262.
+_COMPACT_RANGES = ((19000101, 21001231), (190001010000, 210012312359), (19000101000000, 21001231235959))
+_JANUARY = 31 * NS_PER_DAY
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], dtype=np.int64)
 # Whole years in which every instant fits into 64 bits of nanoseconds, whatever its offset.
 _FIRST_YEAR, _LAST_YEAR = 1678, 2261
-# The magnitudes of seconds, milliseconds, microseconds and nanoseconds between 1973 and 2286 do not overlap.
-_EPOCH_UNITS = ((10**11, NS_PER_SECOND), (10**14, 10**6), (10**17, 10**3), (2**63 - 1, 1))
 
 
 def check_zone(zone: str) -> str:
@@ -88,58 +91,20 @@ def check_zone(zone: str) -> str:
     return zone
 
 
-def epoch_ns(values: Instants) -> Instants:
-    """Seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by size one by one, as nanoseconds."""
-    return _scaled(values, _epoch_factors(values))
+def from_series(times: pl.Series, *, day_first: bool | None = None, unit: TimeUnit | None = None) -> Times:
+    """Return the times of a column of any type: datetimes, dates, numbers or text. Nulls are BAD.
 
-
-def _epoch_factors(values: Instants) -> Instants:
-    factor = np.full(values.shape, NS_PER_SECOND, dtype=np.int64)
-    size = np.abs(values)
-    for (low, _), (_, scale) in pairwise(_EPOCH_UNITS):
-        factor[size >= low] = scale
-    return factor
-
-
-def _scaled(values: Instants, factor: Instants | int) -> Instants:
-    """The product, and 0 where 64 bits do not hold it (beyond the year 2262)."""
-    return np.asarray(np.where(_beyond(values, factor), 0, values) * factor, dtype=np.int64)
-
-
-def _beyond(values: Instants, factor: Instants | int) -> NDArray[np.bool_]:
-    most = _INT64_MAX // factor
-    return (values > most) | (values < -most)
-
-
-def from_series(times: pl.Series, *, day_first: bool | None = None) -> Times:
-    """The times of a column of any type: datetimes, dates, epoch numbers or text. Nulls are BAD."""
+    `unit` says what numbers count, also those in text; None: their size has to leave one unit (`numeric_times`). It does
+    not matter for datetimes, dates and other text.
+    """
     if isinstance(times.dtype, pl.Datetime):
         return _from_datetimes(times)
     if times.dtype == pl.Date:
         times = _within_years(times)
         days = times.to_physical().cast(pl.Int64)
         return _with_nulls(days.fill_null(0).to_numpy() * NS_PER_DAY, Kind.DATE, times)
-    if times.dtype.is_integer():
-        given = times.cast(pl.Int64, strict=False)
-        if given.len() and given.cast(pl.String).str.contains(_COMPACT_NUMBER).all() and not given.null_count():
-            compact = from_text(given.cast(pl.String))
-            if not (compact.kind == Kind.BAD).any():
-                return compact
-        numbers = given.fill_null(0).to_numpy()
-        # The data as a whole has one unit: a first bar in January 1970 does not turn it into seconds.
-        largest = int(np.abs(numbers).max(initial=1))
-        scale = int(_epoch_factors(np.array([largest]))[0])
-        return _with_nulls(_scaled(numbers, scale), Kind.INSTANT, given, bad=_beyond(numbers, scale))
-    if times.dtype.is_float():
-        text = times.cast(pl.Float64)
-        whole = text.round().cast(pl.Int64, strict=False)
-        exact = text.is_not_null() & (text.abs() < 2.0**63) & (text == whole.cast(pl.Float64))
-        if exact.all():
-            return from_series(whole)
-        seconds = text.fill_null(0.0).fill_nan(0.0).to_numpy()
-        good = np.isfinite(text.to_numpy()) & (np.abs(seconds) < 1e11)
-        ns = np.round(np.where(good, seconds, 0.0) * 1e6).astype(np.int64) * 1_000
-        return Times(ns=ns, kind=np.where(good, Kind.INSTANT, Kind.BAD).astype(np.uint8))
+    if times.dtype.is_integer() or times.dtype.is_float() or times.dtype.is_decimal():
+        return _from_numbers(times, unit)
     if times.dtype == pl.Object:
         times = pl.Series(
             times.name, [None if value is None else str(value) for value in times.to_list()], dtype=pl.String
@@ -151,11 +116,11 @@ def from_series(times: pl.Series, *, day_first: bool | None = None) -> Times:
         pl.Null,
     ):  # a duration, a list: nothing that names a time
         return Times(ns=np.zeros(len(times), dtype=np.int64), kind=np.zeros(len(times), dtype=np.uint8))
-    return from_text(times.cast(pl.String), day_first=day_first)
+    return from_text(times.cast(pl.String), day_first=day_first, unit=unit)
 
 
-def from_text(times: pl.Series, *, day_first: bool | None = None) -> Times:
-    """The times of a column of text: ISO 8601, dd.mm.yyyy, day/month/year, compact digits, epoch numbers, also mixed.
+def from_text(times: pl.Series, *, day_first: bool | None = None, unit: TimeUnit | None = None) -> Times:
+    """Return the times of a column of text: ISO 8601, dd.mm.yyyy, day/month/year, compact digits, numbers, also mixed.
 
     Points mean day first; for slashes and dashes the values decide (a part above 12 is a day), and where they do not,
     the rows are BAD and `undecided` is set, unless `day_first` says it.
@@ -164,6 +129,14 @@ def from_text(times: pl.Series, *, day_first: bool | None = None) -> Times:
     if quick is not None:
         return quick
     text = times.str.strip_chars()
+    if unit is not None and text.str.contains(_NUMBER).fill_null(False).any():
+        return _with_unit(text, day_first, unit)
+    numbers = _all_numbers(text)
+    return _from_written(text, day_first) if numbers is None else numbers
+
+
+def _from_written(text: pl.Series, day_first: bool | None) -> Times:
+    """The times of a column of text, row by row."""
     ns = np.zeros(len(text), dtype=np.int64)
     kind = np.zeros(len(text), dtype=np.uint8)
     undecided = False
@@ -183,7 +156,14 @@ def from_text(times: pl.Series, *, day_first: bool | None = None) -> Times:
         whole = rows.str.extract(r"^(-?\d+)").cast(pl.Int64, strict=False).fill_null(0).to_numpy()
         digits = rows.str.extract(r"\.(\d{1,9})").fill_null("0").str.pad_end(9, "0").cast(pl.Int64).to_numpy()
         ns[epoch] = epoch_ns(whole) + np.where(whole < 0, -digits, digits)
-        kind[epoch] = np.where(_beyond(whole, _epoch_factors(whole)), Kind.BAD, Kind.INSTANT)
+        plausible = plausible_times(ns[epoch]) & (not has_other_reading(whole))
+        kind[epoch] = np.where(plausible, Kind.INSTANT, Kind.BAD)
+        ns[kind == Kind.BAD] = 0
+    if 2 * int((kind != Kind.BAD).sum()) <= len(text):
+        filled = text.fill_null("")
+        numbers, blank = filled.str.contains(_NUMBER).to_numpy(), (filled == "").to_numpy()
+        if (numbers | blank).all() and numbers.any():
+            return Times(ns=np.zeros_like(ns), kind=np.where(blank, Kind.BAD, Kind.NUMBER).astype(np.uint8))
     return Times(ns=ns, kind=kind, undecided=undecided)
 
 
@@ -238,10 +218,75 @@ def _from_datetimes(times: pl.Series) -> Times:
     return _with_nulls(ns, Kind.INSTANT, times)
 
 
-def _with_nulls(ns: Instants, kind: Kind, times: pl.Series, *, bad: NDArray[np.bool_] | None = None) -> Times:
+def _from_numbers(times: pl.Series, unit: TimeUnit | None) -> Times:
+    if not times.dtype.is_integer():
+        floats = times.cast(pl.Float64).fill_nan(None)
+        whole = floats.cast(pl.Int64, strict=False)
+        exact = whole.null_count() == floats.null_count() and (whole.cast(pl.Float64) == floats).all()
+        times = whole if exact else floats
+    else:
+        nulls = times.null_count()
+        times = times.cast(pl.Int64, strict=False)
+        if times.null_count() > nulls:  # beyond 64 bits
+            times = times.cast(pl.Int64)
+    if unit is None and times.dtype == pl.Int64 and (dates := _compact_dates(times)) is not None:
+        return dates
+    present = times.is_not_null().to_numpy() if times.null_count() else None
+    numbers = read_numbers(times.fill_null(0).to_numpy(), present, unit)
+    if numbers.unclear:
+        unclear: NDArray[Any] = np.full(len(times), Kind.NUMBER, dtype=np.uint8)
+        if present is not None:
+            unclear[~present] = Kind.BAD
+        return Times(ns=numbers.ns, kind=unclear)
+    kind = Kind.WALL if numbers.wall_clock else Kind.INSTANT
+    return Times(ns=numbers.ns, kind=np.where(numbers.readable, kind, Kind.BAD).astype(np.uint8))
+
+
+def _compact_dates(times: pl.Series) -> Times | None:
+    """The dates of a column such as 20240131; None where most numbers are no dates."""
+    lowest, highest = times.min(), times.max()
+    if not any(low <= lowest and highest <= high for low, high in _COMPACT_RANGES if lowest is not None):  # type: ignore[operator]
+        return None
+    dates = _from_written(times.cast(pl.String), None)
+    return dates if 2 * int((dates.kind != Kind.BAD).sum()) > len(times) else None
+
+
+def _all_numbers(text: pl.Series) -> Times | None:
+    """The times of a column in which every row is a number of the same unit; None for any other column."""
+    if not len(text) or not re.match(_NUMBER, text[0] or "") or not text.str.contains(_NUMBER).fill_null(False).all():
+        return None
+    times = _from_numbers(_numbers_of(text), None)
+    return None if (times.kind == Kind.BAD).any() or (times.kind == Kind.NUMBER).any() else times
+
+
+def _numbers_of(text: pl.Series) -> pl.Series:
+    whole = text.cast(pl.Int64, strict=False)
+    return text.cast(pl.Float64) if whole.null_count() else whole
+
+
+def _with_unit(text: pl.Series, day_first: bool | None, unit: TimeUnit) -> Times:
+    """A column of text whose numbers count `unit`; rows that are no numbers are read as without it."""
+    is_number = text.str.contains(_NUMBER).fill_null(False)
+    rows, others = np.flatnonzero(is_number.to_numpy()), np.flatnonzero(~is_number.to_numpy())
+    numbers = _from_numbers(_numbers_of(text.gather(rows)), unit)
+    ns, kind = np.zeros(len(text), dtype=np.int64), np.zeros(len(text), dtype=np.uint8)
+    ns[rows], kind[rows] = numbers.ns, numbers.kind
+    rest = from_text(text.gather(others), day_first=day_first)
+    ns[others], kind[others] = rest.ns, rest.kind
+    return Times(ns=ns, kind=kind, undecided=rest.undecided)
+
+
+def in_january_1970(times: Times) -> bool:
+    """Return whether every time is in January 1970: numbers that were converted with the wrong unit before."""
+    readable = (times.kind != Kind.BAD) & (times.kind != Kind.NUMBER)
+    if not len(times.ns) or not 0 <= int(times.ns[0]) < _JANUARY or not readable.any():
+        return False
+    known = times.ns[readable]
+    return int(known.min()) >= 0 and int(known.max()) < _JANUARY
+
+
+def _with_nulls(ns: Instants, kind: Kind, times: pl.Series) -> Times:
     kinds = np.full(len(times), kind, dtype=np.uint8)
-    if bad is not None:
-        kinds[bad] = Kind.BAD
     if times.null_count():
         kinds[times.is_null().to_numpy()] = Kind.BAD
     return Times(ns=np.asarray(ns, dtype=np.int64), kind=kinds)

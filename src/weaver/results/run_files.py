@@ -151,6 +151,7 @@ def _facts_of(series: BarSeries, digest: str) -> dict[str, object]:
         "lot": str(instrument.lot),
         "price_step": None if instrument.price_step is None else str(instrument.price_step),
         "multiplier": instrument.multiplier,
+        "quote": instrument.quote,
     }
 
 
@@ -164,7 +165,9 @@ def _bars(facts: Mapping[str, Any], folder: Path) -> BarSeries:
         timeframe=Timeframe.of(facts["timeframe"]),
         **named,
         extra=columns,
-        instrument=Instrument(Decimal(facts["lot"]), None if step is None else Decimal(step), facts["multiplier"]),
+        instrument=Instrument(
+            Decimal(facts["lot"]), None if step is None else Decimal(step), facts["multiplier"], facts.get("quote")
+        ),
         source=facts["source"],
         notes=tuple(facts["notes"]),
         warnings=tuple(facts["warnings"]),

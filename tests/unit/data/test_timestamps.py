@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from weaver.core.errors import ConfigError
 from weaver.core.instants import to_ns
-from weaver.data.timestamps import Ambiguous, Kind, check_zone, epoch_ns, from_series, from_text, localise
+from weaver.data.numeric_times import epoch_ns
+from weaver.data.timestamps import Ambiguous, Kind, check_zone, from_series, from_text, localise
 
 NOON = to_ns("2024-01-31T12:00:00Z")
 MIDNIGHT = to_ns("2024-01-31")
@@ -55,14 +56,14 @@ MIDNIGHT = to_ns("2024-01-31")
         ("31.01.2024 11:59:60", None, Kind.BAD),
         ("2262-04-12T00:00:00Z", None, Kind.BAD),
         ("9999-12-31 00:00:00", None, Kind.BAD),
-        ("9999999999999999999", None, Kind.BAD),
+        ("9999999999999999999", None, Kind.NUMBER),
         ("2024-01-31T12:00:00+99:00", None, Kind.BAD),
         ("2024-01-31T12:00:00+05:60", None, Kind.BAD),
         ("01/31/2024 13:00 PM", None, Kind.BAD),
         ("yesterday", None, Kind.BAD),
         ("", None, Kind.BAD),
-        ("46319.0", None, Kind.BAD),
-        ("99999999999", None, Kind.BAD),
+        ("46319.0", None, Kind.NUMBER),
+        ("99999999999", None, Kind.NUMBER),
         (None, None, Kind.BAD),
     ],
 )
@@ -219,17 +220,17 @@ def test_compact_times_written_as_numbers_are_wall_times() -> None:
         assert times.ns.tolist() == [NOON]
 
 
-def test_numbers_that_are_no_dates_throughout_are_counted_since_1970() -> None:
-    times = from_series(pl.Series([20240131, 20240132]))
-    assert times.all_of(Kind.INSTANT)
-    assert times.ns.tolist() == [20240131 * 10**9, 20240132 * 10**9]
+def test_a_number_that_is_no_date_is_bad_among_dates() -> None:
+    times = from_series(pl.Series([20240131, 20240132, 20240201]))
+    assert times.kind.tolist() == [Kind.DATE, Kind.BAD, Kind.DATE]
+    assert from_series(pl.Series([20240132, 20240133])).all_of(Kind.NUMBER)
 
 
 def test_a_number_beyond_64_bits_of_nanoseconds_is_no_time() -> None:
-    for values in ([99_999_999_999, 0], [-(2**63), 10**9]):
-        times = from_series(pl.Series(values, dtype=pl.Int64))
-        assert times.kind.tolist() == [Kind.BAD, Kind.INSTANT]
-        assert times.ns[0] == 0
+    times = from_series(pl.Series([99_999_999_999, 10**9, 10**9 + 60], dtype=pl.Int64))
+    assert times.kind.tolist() == [Kind.BAD, Kind.INSTANT, Kind.INSTANT]
+    assert times.ns[0] == 0
+    assert from_series(pl.Series([-(2**63), 10**9], dtype=pl.Int64)).all_of(Kind.NUMBER)
     assert from_series(pl.Series([2**64 - 1], dtype=pl.UInt64)).kind.tolist() == [Kind.BAD]
 
 

@@ -24,6 +24,7 @@ _ADVICE = {
     "ambiguous": "say which of the two hours is meant: --ambiguous earlier, later or infer (by the order of the lines)",
     "undecided": "say which comes first: --dates day-first or month-first",
     "decimal": "say which sign is the decimal one: --decimal comma or point",
+    "unit": "if they are times, say their unit: --time-unit s, ms, us, ns, excel or matlab",
     "grid": "if they follow the sessions of an exchange, name it: --calendar XNYS",
 }
 

@@ -23,6 +23,7 @@ from weaver.data.importer.parser import ReadOptions, understand
 from weaver.data.importer.repairs import Repair, check_fixes
 from weaver.data.importer.table_reader import read_table
 from weaver.data.importer.validator import ValidatedRows, judge
+from weaver.data.numeric_times import TimeUnit
 from weaver.data.timestamps import Ambiguous, check_zone
 
 __all__ = ["FileReport", "ImportOptions", "ImportReport", "SymbolReport", "bars_for_run", "import_files", "read_bars"]
@@ -45,6 +46,7 @@ class ImportOptions:
     columns: tuple[str, ...] | None = None
     on_conflict: Conflict = Conflict.REFUSE
     calendar: SessionCalendar | None = None
+    time_unit: TimeUnit | None = None
 
     def __post_init__(self) -> None:
         check_fixes(self.fixes)
@@ -92,6 +94,7 @@ def read_bars(path: Path, options: ImportOptions) -> tuple[FileReport, list[Vali
         day_first=options.day_first,
         decimal=options.decimal,
         fixes=options.fixes,
+        time_unit=options.time_unit,
     )
     rows = understand(raw, how)
     parts = judge(rows, options.fixes, options.timeframe, options.calendar)
@@ -159,14 +162,21 @@ def import_files(
 
 
 def bars_for_run(
-    path: Path, *, tz: str | None, timeframe: Timeframe | None, calendar: SessionCalendar | None
+    path: Path,
+    *,
+    tz: str | None,
+    timeframe: Timeframe | None,
+    calendar: SessionCalendar | None,
+    time_unit: TimeUnit | None = None,
 ) -> tuple[list[tuple[str | None, pl.DataFrame]], tuple[str, ...]]:
     """A CSV file that was passed to a backtest as `bars`: frames by symbol (None where no column names it), and notes.
 
     Raises what the importer raises, in one line; times without a zone raise NaiveDatetimeError with the corrected call.
     """
     try:
-        report, parts = read_bars(path, ImportOptions(tz=tz, timeframe=timeframe, calendar=calendar))
+        report, parts = read_bars(
+            path, ImportOptions(tz=tz, timeframe=timeframe, calendar=calendar, time_unit=time_unit)
+        )
     except Refusal as error:
         if error.codes == ("naive",):
             raise NaiveDatetimeError(

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from weaver.core.bars import Floats, Instants
 from weaver.core.errors import DataError
-from weaver.core.instants import NS_PER_DAY
+from weaver.core.instants import NS_PER_DAY, format_ns
 from weaver.core.timeframe import Timeframe
 from weaver.data.columns import PRICES, ColumnMap, map_columns
 from weaver.data.importer.findings import FileFinding
 from weaver.data.importer.numbers import Numbers, decimal_sign, from_column
 from weaver.data.importer.table_reader import RawTable
-from weaver.data.timestamps import Ambiguous, Kind, Times, from_series, localise
+from weaver.data.numeric_times import TimeUnit, explain_number
+from weaver.data.timestamps import Ambiguous, Kind, Times, from_series, in_january_1970, localise
 
 __all__ = ["ReadOptions", "Rows", "understand"]
 
@@ -36,6 +37,7 @@ class ReadOptions:
     day_first: bool | None = None
     decimal: str | None = None
     fixes: frozenset[str] = frozenset()
+    time_unit: TimeUnit | None = None
 
 
 @dataclass(slots=True)
@@ -102,13 +104,21 @@ def _times(rows: Rows, raw: RawTable, found: ColumnMap, how: ReadOptions) -> Non
         clock = raw.columns[found.clock].cast(pl.String)
         column = (column.cast(pl.String) + " " + clock).alias(column.name)
     name = raw.names[found.time]
-    times = from_series(column, day_first=how.day_first)
+    times = from_series(column, day_first=how.day_first, unit=how.time_unit)
+    unclear = np.flatnonzero(times.kind == Kind.NUMBER)
+    rows.find("unit", unclear, lambda row: f"{name} {column[row]!r} is a number: {explain_number(float(column[row]))}")
+    rows.timeless[unclear] = True
     unread = np.flatnonzero(times.kind == Kind.BAD)
     if times.undecided:
         rows.find("undecided", unread, lambda row: f"{name} {column[row]!r}: day and month cannot be told apart")
     else:
         rows.find("time", unread, lambda row: f"{name} {column[row]!r} is not a time")
     rows.timeless[unread] = True
+    if how.time_unit is None and in_january_1970(times):
+        raise DataError(
+            f"{rows.file}: the times in {name!r} begin at {format_ns(int(times.ns[0]))} and all are in January 1970, so "
+            "they were converted from numbers with the wrong unit; write the numbers and name it: --time-unit s"
+        )
     _say_kinds(rows, times)
     rows.starts = times.ns.copy()
     wall = np.flatnonzero((times.kind == Kind.WALL) | (times.kind == Kind.DATE))

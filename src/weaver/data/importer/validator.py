@@ -34,7 +34,7 @@ __all__ = ["ValidatedRows", "judge"]
 
 
 # Until the caller has said how to read these, their times and prices are not known, and no repair helps.
-_HOW_TO_READ = frozenset({"naive", "ambiguous", "undecided", "decimal"})
+_HOW_TO_READ = frozenset({"naive", "ambiguous", "undecided", "decimal", "unit"})
 
 
 @dataclass(frozen=True, slots=True)

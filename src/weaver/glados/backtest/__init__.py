@@ -49,6 +49,7 @@ def backtest(
     end: Instant | None = None,
     calendar: str | SessionCalendar | None = None,
     tz: str | None = None,
+    time_unit: str | None = None,
     instrument: Instrument | Mapping[str, Instrument] | None = None,
     intrabar: str = "worst",
     finer: Any = None,
@@ -71,7 +72,9 @@ def backtest(
         timeframe: length of a bar, such as "1h" (default: the most common spacing of the bars).
         start, end: use the bars whose start is in [start, end): an aware datetime, a date or ISO text.
         tz: time zone of timestamps without one. calendar: exchange ("XNYS") whose sessions the bars follow.
-        instrument: lot size, price step and so on; one `Instrument` for all symbols, or a mapping.
+        time_unit: unit of timestamps that are numbers: "s", "ms", "us", "ns", "excel" or "matlab" (default: by their size,
+            where that leaves no doubt).
+        instrument: lot size, price step, quote currency and so on; one `Instrument` for all symbols, or a mapping.
         params: values of the strategy's parameters. seed: seed of the strategy's `self.random`.
     Account:
         cash: starting cash. leverage: largest gross exposure, as a multiple of equity. cash_only: forbid shorts and
@@ -109,6 +112,7 @@ def backtest(
         end=end,
         calendar=calendar,
         tz=tz,
+        time_unit=time_unit,
         instrument=instrument,
         intrabar=intrabar,
         finer=finer,

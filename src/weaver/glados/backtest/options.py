@@ -39,6 +39,7 @@ class RunOptions:
     end: Instant | None = None
     calendar: str | SessionCalendar | None = None
     tz: str | None = None
+    time_unit: str | None = None
     instrument: Instrument | Mapping[str, Instrument] | None = None
     intrabar: str = "worst"
     finer: Any = None

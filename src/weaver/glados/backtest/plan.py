@@ -88,6 +88,7 @@ def plan_run(strategy: type[Strategy], bars: Any, options: RunOptions) -> RunPla
         end=options.end,
         calendar=calendar,
         tz=options.tz,
+        time_unit=options.time_unit,
         instrument=options.instrument,
     )
     finer = options.finer
@@ -100,7 +101,9 @@ def plan_run(strategy: type[Strategy], bars: Any, options: RunOptions) -> RunPla
         calendar=calendar,
         seed=int(options.seed),
         finalize=options.finalize,
-        finer=None if finer is None else load_bars(finer, symbols=list(series), calendar=calendar, tz=options.tz),
+        finer=None
+        if finer is None
+        else load_bars(finer, symbols=list(series), calendar=calendar, tz=options.tz, time_unit=options.time_unit),
     )
 
 
