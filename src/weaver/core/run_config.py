@@ -17,6 +17,7 @@ import msgspec
 
 from weaver.core.errors import ConfigError
 from weaver.core.instants import format_ns, from_ns, to_ns
+from weaver.core.jsonable import check_json
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["RunConfig", "RunMode"]
@@ -104,8 +105,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"seed={self.seed!r}: must be a whole number, zero or greater")
         if self.calendar is not None:
             _check_name("calendar", self.calendar)
-        self._set("params", _plain("params", self.params, top=True))
-        self._set("settings", _plain("settings", self.settings, top=True))
+        self._set("params", _mapping("params", self.params))
+        self._set("settings", _mapping("settings", self.settings))
 
     @property
     def start_time(self) -> datetime | None:
@@ -175,27 +176,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _plain(where: str, value: object, *, top: bool = False) -> Any:
-    """A deep copy in plain JSON values, so that nobody can change a config through what it was made from."""
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise ConfigError(f"{where} has the key {key!r}; keys must be text")
-        return {key: _plain(f"{where}[{key!r}]", each) for key, each in value.items()}
-    if top:
-        raise ConfigError(f"{where}={value!r}: must be a mapping of names to plain values")
-    if isinstance(value, Timeframe | StrEnum):
-        return str(value)
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(f"{where}[{index}]", each) for index, each in enumerate(value)]
-    if _is_number(value):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{where}={value!r}: must be finite, for JSON has no such number")
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise ConfigError(f"{where}={value!r}: whole numbers must fit into 64 bits")
-        return value
-    raise ConfigError(
-        f"{where}={value!r}: {type(value).__name__} is no plain value (number, text, true/false, list, map)"
-    )
+def _mapping(name: str, value: object) -> Any:
+    """Return a deep copy, so that the config does not change with the mapping that it was created from."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name}={value!r}: must be a mapping of names to plain values")
+    return check_json(name, value)

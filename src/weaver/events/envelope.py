@@ -23,6 +23,7 @@ import msgspec
 
 from weaver.core.errors import ConfigError, EventNotSerialisable, EventTooLarge, UnknownEventType
 from weaver.core.instants import format_ns, from_ns, to_ns
+from weaver.core.text import has_nul
 from weaver.events.registry import check_type, name_of, payload_class, registered
 
 __all__ = [
@@ -172,7 +173,7 @@ def encode(event: Envelope[Any]) -> bytes:
             "file and its name in the event"
         )
     _check_return(event, data)
-    if b"\\u0000" in data and _has_nul(data):
+    if b"\\u0000" in data and has_nul(msgspec.json.decode(data)):
         raise EventNotSerialisable(
             f"{event.type} {event.id}: a text holds the NUL character \\u0000, which PostgreSQL's JSONB cannot keep"
         )
@@ -381,16 +382,3 @@ def _not_finite(where: str, value: Any) -> str | None:
     else:
         return None
     return next((place for name, each in parts if (place := _not_finite(name, each)) is not None), None)
-
-
-def _has_nul(data: bytes) -> bool:
-    """Return whether a string in `data` contains NUL. The six characters \\u0000 as text are allowed."""
-
-    def walk(value: Any) -> bool:
-        if isinstance(value, str):
-            return "\x00" in value
-        if isinstance(value, dict):
-            return any("\x00" in key or walk(each) for key, each in value.items())
-        return isinstance(value, list) and any(map(walk, value))
-
-    return walk(msgspec.json.decode(data))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from weaver.core.bars import Floats
+from weaver.core.suggest import suggest
 from weaver.results import metrics
 from weaver.results.fill_columns import FillColumns, fill_columns
 from weaver.results.record import RunRecord
@@ -31,7 +32,8 @@ class StatsView(Mapping[str, "float | int"]):
         try:
             return self._values[key]
         except KeyError:
-            raise KeyError(f"{key!r} is not a statistic; there are: {', '.join(self._values)}") from None
+            hint = suggest(key, self._values, f"there are: {', '.join(self._values)}")
+            raise KeyError(f"{key!r} is not a statistic; {hint}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

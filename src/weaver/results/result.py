@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weaver.core.instants import format_ns, from_ns
-from weaver.core.jsonable import plain
+from weaver.core.jsonable import jsonable
 from weaver.results.analysis import RunAnalysis, StatsView
 from weaver.results.record import RunRecord
 
@@ -198,7 +198,7 @@ class Result:
             "elapsed_s": record.elapsed_s,
             "bars_per_s": rate,
         }
-        return json.dumps(plain(values), allow_nan=False, ensure_ascii=False, indent=2)
+        return json.dumps(jsonable(values), allow_nan=False, ensure_ascii=False, indent=2)
 
     def plot(self, symbol: str | None = None) -> go.Figure:
         """A Plotly figure: equity beside buy-and-hold, drawdown, candles with fills and indicators of one symbol

@@ -22,8 +22,9 @@ from weaver.core.bars import BarSeries
 from weaver.core.errors import DataError
 from weaver.core.files import replacing
 from weaver.core.instrument import Instrument
-from weaver.core.jsonable import plain
+from weaver.core.jsonable import jsonable
 from weaver.core.orders import Fill
+from weaver.core.text import storable
 from weaver.core.timeframe import Timeframe
 from weaver.results.record import OrderRecord, PlotSeries, RunRecord
 
@@ -53,10 +54,10 @@ def save(record: RunRecord, folder: Path, bars_folder: Path) -> Path:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     bars_folder.mkdir(parents=True, exist_ok=True)
-    facts: dict[str, Any] = {name: plain(getattr(record, name)) for name in _FACTS}
+    facts: dict[str, Any] = {name: jsonable(getattr(record, name)) for name in _FACTS}
     facts["format"] = 1
     facts["timeframe"] = str(record.timeframe)
-    facts["params"], facts["settings"] = plain(record.params), plain(record.settings)
+    facts["params"], facts["settings"] = jsonable(record.params), jsonable(record.settings)
     digests = {symbol: digest_of(record.series[symbol]) for symbol in record.symbols}
     facts["series"] = [_facts_of(record.series[symbol], digests[symbol]) for symbol in record.symbols]
     facts["plots"] = _keep_plots(record.plots, part)
@@ -211,14 +212,9 @@ def _structs(structs: Sequence[msgspec.Struct], kind: type[msgspec.Struct]) -> p
         column_type = _column_type(one.type)
         values = [getattr(each, one.name) for each in structs]
         if column_type == pl.String:
-            values = list(map(_text, values))
+            values = list(map(storable, values))
         columns[one.encode_name] = pl.Series(one.encode_name, values, dtype=column_type, strict=False)
     return pl.DataFrame(columns)
-
-
-def _text(value: Any) -> Any:
-    """What Parquet can hold of a text: a lone surrogate is written out."""
-    return value if value is None or value.isascii() else str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _column_type(annotation: Any) -> Any:

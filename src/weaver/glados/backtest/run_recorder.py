@@ -20,9 +20,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from weaver.core.jsonable import plain
+from weaver.core.jsonable import jsonable
 from weaver.core.orders import Fill
 from weaver.core.run_config import RunConfig, RunMode
+from weaver.core.text import storable, storable_values
 from weaver.events.envelope import Envelope, envelope
 from weaver.events.types.orders import OrdersRecorded
 from weaver.events.types.run import RunCompleted, RunCreated, RunError, RunStarted, RunStopped
@@ -196,7 +197,9 @@ class RunRecorder:
                 self.run_id,
                 end.status,
                 bars_done=end.bars_done,
-                error=None if end.error is None else clean(f"{type(end.error).__name__}: {end.error}", LONGEST_MESSAGE),
+                error=None
+                if end.error is None
+                else storable(f"{type(end.error).__name__}: {end.error}", LONGEST_MESSAGE),
                 result=kept,
                 transaction=transaction,
             )
@@ -220,7 +223,7 @@ class RunRecorder:
                 f.quantity,
                 f.price,
                 f.commission,
-                clean(f.tag, LONGEST_TEXT),
+                storable(f.tag, LONGEST_TEXT),
             )
             for count, f in enumerate(fills, start=1)
         ]
@@ -252,7 +255,7 @@ class RunRecorder:
         record = result.record
         rows = extremes(record.equity, POINTS_OF_EQUITY)
         return StoredResult(
-            stats=plain(result.stats),  # type: ignore[arg-type]
+            stats=jsonable(result.stats),
             equity=list(zip(record.equity_end[rows].tolist(), record.equity[rows].tolist(), strict=True)),
             warnings=list(result.warnings),
             folder=self.run_id,
@@ -265,8 +268,8 @@ class RunRecorder:
             told = "".join(traceback.format_exception(cause))[-20_000:]
             return RunError(
                 error=type(cause).__name__,
-                message=clean(str(end.error), LONGEST_MESSAGE) or "",
-                traceback=clean(told, LONGEST_MESSAGE) or "",
+                message=storable(str(end.error), LONGEST_MESSAGE) or "",
+                traceback=storable(told, LONGEST_MESSAGE) or "",
                 bars=end.bars_done,
             )
         if end.status == "stopped":
@@ -304,27 +307,10 @@ class _Threads(ThreadPoolExecutor):
         return done
 
 
-def clean(text: str | None, most: int) -> str | None:
-    """`text` as PostgreSQL can keep it: NUL and lone surrogates written out, and no longer than `most`."""
-    if text is None or (len(text) <= most and text.isascii() and "\0" not in text):
-        return text
-    kept = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-    return kept if len(kept) <= most else kept[: most - 1] + "…"
-
-
-def cleaned(value: Any) -> Any:
-    """Plain values with every text in them cleaned."""
-    if isinstance(value, str):
-        return clean(value, LONGEST_MESSAGE)
-    if isinstance(value, dict):
-        return {clean(key, LONGEST_TEXT): cleaned(each) for key, each in value.items()}
-    return list(map(cleaned, value)) if isinstance(value, list) else value
-
-
 def _row_of(order: Order) -> tuple[Any, ...]:
     """An order as a row of the table and of its event."""
     row = list(_order_row(order_record(order)))
-    row[6], row[7] = clean(row[6], LONGEST_TEXT), clean(row[7], LONGEST_TEXT)  # reason and tag
+    row[6], row[7] = storable(row[6], LONGEST_TEXT), storable(row[7], LONGEST_TEXT)  # reason and tag
     return tuple(row)
 
 
@@ -332,14 +318,14 @@ def config_of(plan: RunPlan) -> RunConfig:
     """What identifies the run of a plan: everything but its bars."""
     first = min(int(one.start[0]) for one in plan.series.values())
     last = max(int(one.start[-1]) for one in plan.series.values())
-    settings = plain(plan.describe())
+    settings = jsonable(plan.describe())
     assert isinstance(settings, dict)
     return RunConfig(
         mode=RunMode.BACKTEST,
         strategy=plan.strategy.__name__,
         symbols=tuple(plan.series),
         timeframe=plan.timeframe,
-        params=cleaned(plain(plan.params)),
+        params=storable_values(jsonable(plan.params), LONGEST_MESSAGE, key_limit=LONGEST_TEXT),
         start=first,
         end=last + 1,
         cash=plan.cash,

@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from weaver.core.jsonable import jsonable
+
 __all__ = ["CheckReport", "FindingKind", "LookaheadFinding", "Lookback"]
 
 
@@ -194,11 +196,11 @@ class CheckReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold; instants are ISO 8601 in UTC."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        values["findings"] = [_plain(dataclasses.asdict(finding)) for finding in self.findings]
+        values["findings"] = [dataclasses.asdict(finding) for finding in self.findings]
         values["lookbacks"] = [dataclasses.asdict(lookback) for lookback in self.lookbacks]
         values |= {"ok": self.ok, "proved": self.proved, "verdict": self.verdict, "symbols": list(self.symbols)}
-        values |= {"notes": list(self.notes), "params": _plain(dict(self.params))}
-        return _plain(values)
+        values |= {"notes": list(self.notes), "params": dict(self.params)}
+        return dict(jsonable(values))
 
 
 _WORD = {
@@ -211,15 +213,3 @@ _WORD = {
 
 def _warn_renamed(old: str, new: str) -> None:
     warnings.warn(f"CheckReport.{old} is now CheckReport.{new}", DeprecationWarning, stacklevel=3)
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _plain_value(value) for name, value in values.items()}
-
-
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, int | float | bool | list | dict | None) and not isinstance(value, StrEnum):
-        return value
-    return str(value)

@@ -11,7 +11,7 @@ import numpy as np
 from weaver.core.bars import BarSeries, Floats
 from weaver.core.durations import duration_text
 from weaver.core.instants import format_ns
-from weaver.core.jsonable import plain
+from weaver.core.jsonable import jsonable
 from weaver.core.timeframe import Timeframe
 from weaver.results.analysis import RunAnalysis
 from weaver.results.formats import days, money, number, percent
@@ -200,7 +200,7 @@ def details(values: Mapping[str, object]) -> str:
     """Names and values as a description list; nested mappings as "name: value, ..."."""
     if not values:
         return "<p class=muted>None.</p>"
-    rows = (f"<dt>{escape(str(name))}</dt><dd>{escape(_text(plain(value)))}</dd>" for name, value in values.items())
+    rows = (f"<dt>{escape(str(name))}</dt><dd>{escape(_text(jsonable(value)))}</dd>" for name, value in values.items())
     return f"<dl>{''.join(rows)}</dl>"
 
 

@@ -1,0 +1,63 @@
+"""Text that can be stored: NUL and lone surrogates are written out, and nothing else changes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weaver.core.text import describe_error, has_nul, is_storable, storable, storable_values
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("", ""),
+        ("plain", "plain"),
+        ("ü € 😀", "ü € 😀"),
+        ("a\0b", "a\\0b"),
+        ("\ud800", "\\ud800"),
+        ("x\udfff\0", "x\\udfff\\0"),
+        ("\\ud800", "\\ud800"),
+    ],
+)
+def test_characters_that_cannot_be_stored_are_written_out(text: str, stored: str) -> None:
+    assert storable(text) == stored
+    assert is_storable(text) == (text == stored)
+
+
+def test_long_text_is_cut_and_marked() -> None:
+    assert storable("abcdef", 6) == "abcdef"
+    assert storable("abcdefg", 6) == "abcde…"
+    assert storable("\0" * 4, 6) == "\\0\\0\\…"
+
+
+def test_every_text_in_json_values_is_covered() -> None:
+    value = {"a\0": ["\ud800", 1, None, {"deep": "x" * 20}], "n": 1.5}
+    assert storable_values(value, 10, key_limit=3) == {"a\\0": ["\\ud800", 1, None, {"de…": "xxxxxxxxx…"}], "n": 1.5}
+    assert has_nul(value)
+    assert not has_nul(storable_values(value))
+    assert has_nul(["x", {"k": ["\0"]}])
+    assert not has_nul(["\\u0000", 0, None])
+
+
+# Characters of every category, lone surrogates ("Cs") included.
+@given(st.text(st.characters(exclude_categories=[])), st.one_of(st.none(), st.integers(1, 20)))
+def test_any_text_becomes_storable(text: str, most: int | None) -> None:
+    stored = storable(text, most)
+    stored.encode("utf-8")
+    assert "\0" not in stored
+    assert most is None or len(stored) <= most
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise KeyError("x")
+
+
+def test_any_error_can_be_described() -> None:
+    assert describe_error(ValueError("a\0\ud800")) == "ValueError: a\\0\\ud800"
+    assert describe_error(ValueError()) == "ValueError"
+    assert describe_error(Unprintable()) == "Unprintable: (its message cannot be read: KeyError)"
+    assert describe_error(ValueError("x" * 100), 20) == "ValueError: " + "x" * 7 + "…"
+    assert storable(None) is None
