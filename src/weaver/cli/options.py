@@ -65,6 +65,8 @@ RUN_OPTIONS: Sequence[tuple[str, Callable[[_Command], _Command]]] = (
                                 help="Smallest price change, such as 0.01.  [default: any]")),
     ("instrument", click.option("--quote", metavar="CURRENCY",
                                 help="Currency of the prices, such as USD.  [default: from a name such as EURUSD]")),
+    ("periods_per_year", click.option("--periods-per-year", type=float, metavar="NUMBER",
+                                      help="Sessions in a year, for annualised statistics.  [default: from the data]")),
     ("params", click.option("--param", "-p", "params", multiple=True, metavar="NAME=VALUE",
                             help="Set a parameter of the strategy. Repeat for several.")),
     ("seed", click.option("--seed", type=int, default=0, show_default=True, help="Seed of the strategy's self.random.")),

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from weaver import Strategy, backtest
+from weaver import ConfigError, Strategy, backtest
 from weaver.results import Result
 from weaver.results.run_files import load, save
 
@@ -101,6 +101,25 @@ def test_minute_bars_around_the_clock_are_annualised_with_365(days: int) -> None
     result = backtest(Idle, frame(starts, walk(len(starts), 0, 5e-4)))
     assert result.start == datetime(2024, 1, 1, tzinfo=UTC)
     assert result.stats["periods_per_year"] == 365.0
+
+
+def test_the_periods_of_a_year_can_be_stated(tmp_path: Path) -> None:
+    bars = daily([100.0, 101.0, 103.0, 102.0])
+    usual, stated = backtest(Idle, bars), backtest(Idle, bars, periods_per_year=260)
+    assert (usual.stats["periods_per_year"], stated.stats["periods_per_year"]) == (252.0, 260.0)
+    ratio = stated.stats["buy_and_hold_sharpe"] / usual.stats["buy_and_hold_sharpe"]
+    assert ratio == pytest.approx(math.sqrt(260 / 252))
+    assert stated.settings["periods_per_year"] == 260.0
+    kept = Result(load(save(stated.record, tmp_path / "run", tmp_path / "bars"), tmp_path / "bars"))
+    assert kept.stats["periods_per_year"] == 260.0
+
+
+@pytest.mark.parametrize("number", [0, -1, math.nan, math.inf, "252", True])
+def test_periods_per_year_that_are_no_positive_number_are_refused(number: Any) -> None:
+    with pytest.raises(
+        ConfigError, match="periods_per_year=.*: must be a number greater than zero, such as 252 or 365"
+    ):
+        backtest(Idle, daily([100.0, 101.0]), periods_per_year=number)
 
 
 def test_a_rounding_error_of_equity_is_no_loss() -> None:

@@ -60,6 +60,7 @@ def backtest(
     maintenance: float | None = None,
     borrow: float | Borrow = 0.0,
     financing: float | Financing = 0.0,
+    periods_per_year: float | None = None,
     should_stop: Callable[[], bool] | None = None,
     record: bool = False,
 ) -> Result:
@@ -87,6 +88,8 @@ def backtest(
             only beyond its price. intrabar: "worst" or "best", the exit that fills where a bar reached two of them.
         finer: bars of a smaller timeframe that decide which of the two was reached first.
         finalize: close open positions at the last close.
+    Statistics:
+        periods_per_year: number of return periods (sessions) in a year, instead of the one that follows from the data.
     Run:
         progress: True draws a bar on standard error; a function is called with (bars done, bars in all).
         should_stop: called between chunks of bars; the run ends when it returns True.
@@ -122,6 +125,7 @@ def backtest(
         maintenance=maintenance,
         borrow=borrow,
         financing=financing,
+        periods_per_year=periods_per_year,
     )
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
         raise ConfigError(

@@ -66,6 +66,7 @@ def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
             holding_costs=broker.holding_costs,
             calendar=None if plan.calendar is None else plan.calendar.name,
             session_dates=session_dates,
+            periods_per_year=plan.periods_per_year,
         )
     )
 

@@ -49,3 +49,4 @@ class RunOptions:
     maintenance: float | None = None
     borrow: float | Borrow = 0.0
     financing: float | Financing = 0.0
+    periods_per_year: float | None = None

@@ -41,6 +41,7 @@ class RunPlan:
     seed: int = 0
     finalize: bool = False
     finer: Mapping[str, BarSeries] | None = None
+    periods_per_year: float | None = None
 
     def __post_init__(self) -> None:
         if not self.series or any(not len(one) for one in self.series.values()):
@@ -57,12 +58,14 @@ class RunPlan:
         if self.finer is not None:
             smaller = next(iter(self.finer.values())).timeframe
             settings["intrabar"] = f"drill into {smaller} bars, worst where they do not tell"
+        stated = {} if self.periods_per_year is None else {"periods_per_year": self.periods_per_year}
         return {
             "cash": self.cash,
             **settings,
             "finalize": self.finalize,
             "seed": self.seed,
             "calendar": None if self.calendar is None else self.calendar.name,
+            **stated,
         }
 
 
@@ -104,6 +107,7 @@ def plan_run(strategy: type[Strategy], bars: Any, options: RunOptions) -> RunPla
         finer=None
         if finer is None
         else load_bars(finer, symbols=list(series), calendar=calendar, tz=options.tz, time_unit=options.time_unit),
+        periods_per_year=None if options.periods_per_year is None else float(options.periods_per_year),
     )
 
 
@@ -113,6 +117,9 @@ def _check_account(options: RunOptions) -> None:
         raise ConfigError(f"cash={cash!r}: must be a number greater than zero")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ConfigError(f"seed={seed!r}: must be a whole number, zero or greater")
+    periods = options.periods_per_year
+    if periods is not None and not (_is_number(periods) and math.isfinite(periods) and periods > 0):
+        raise ConfigError(f"periods_per_year={periods!r}: must be a number greater than zero, such as 252 or 365")
     if not isinstance(finalize, bool):
         raise ConfigError(f"finalize={finalize!r}: must be True or False")
     if options.intrabar == "drill" and options.finer is None:

@@ -59,6 +59,7 @@ def check(
     maintenance: float | None = None,
     borrow: float | Borrow = 0.0,
     financing: float | Financing = 0.0,
+    periods_per_year: float | None = None,
     cuts: int | None = None,
     lookback: int | None = None,
     sample_seed: int = 0,
@@ -103,6 +104,7 @@ def check(
         maintenance=maintenance,
         borrow=borrow,
         financing=financing,
+        periods_per_year=periods_per_year,
     )
     for name, value, least in (("cuts", cuts, 1), ("lookback", lookback, 1), ("sample_seed", sample_seed, 0)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
