@@ -61,9 +61,15 @@ def test_every_option_reaches_the_run(weaver, buy_once: Path, bars_csv: Path, tm
     result = tmp_path / "result.json"
     ended = weaver(
         "backtest", buy_once, "--data", bars_csv, "--no-record", "--json", result, "--finer", hours,
-        "--maintenance", "0.2", "--leverage", "2", "--spread", "0.001", "--slippage-bps", "10",
+        "--maintenance", "0.2", "--leverage", "2", "--spread", "0.001", "--slippage-bps", "10", "--periods-per-year", "250",
     )  # fmt: skip
     assert ended.code == 0, ended.err
     text = result.read_text(encoding="utf-8")
-    for part in ('"maintenance":0.2', '"leverage":2.0', '"spread":0.001', "drill into 1h bars"):
+    for part in (
+        '"maintenance":0.2',
+        '"leverage":2.0',
+        '"spread":0.001',
+        "drill into 1h bars",
+        '"periods_per_year":250.0',
+    ):
         assert part in text.replace(": ", ":") or part in text, part

@@ -117,7 +117,7 @@ def test_the_periods_of_a_year_can_be_stated(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [0, -1, math.nan, math.inf, "252", True])
 def test_periods_per_year_that_are_no_positive_number_are_refused(number: Any) -> None:
     with pytest.raises(
-        ConfigError, match="periods_per_year=.*: must be a number greater than zero, such as 252 or 365"
+        ConfigError, match=r"periods_per_year=.*: must be a number greater than zero, such as 252 or 365"
     ):
         backtest(Idle, daily([100.0, 101.0]), periods_per_year=number)
 
