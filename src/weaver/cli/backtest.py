@@ -17,6 +17,7 @@ from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.options import RunArguments, run_options
 from weaver.cli.sources import FILE
 from weaver.core.errors import StrategyCrashed
+from weaver.core.files import write_whole
 
 if TYPE_CHECKING:
     from weaver.glados.backtest.run_recorder import RunRecorder
@@ -125,7 +126,7 @@ def show(outcome: Outcome, json_path: str | None, report_path: str | None) -> No
             click.echo(repr(result))
         if json_path not in (None, "-") and cut_short is None:
             path = _ready(json_path)
-            _write_whole(path, result.to_json() + "\n")
+            write_whole(path, result.to_json() + "\n")
             click.echo(f"result: {path}")
         if report_path is not None:
             click.echo(f"report: {result.report(_ready(report_path))}", err=silent)
@@ -169,21 +170,6 @@ def _check_target(text: str | None) -> None:
         raise Stopped(f"{path} cannot be written: {folder} is a file, not a folder", ExitCode.FAILED)
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise Stopped(f"{path} cannot be written: no permission in {folder}; choose another folder", ExitCode.FAILED)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Replace a file whole or not at all; write directly to a pipe or a device, which cannot be replaced."""
-    target = path.resolve()  # a link stays a link
-    if target.exists() and not (target.is_file() and os.access(target.parent, os.W_OK)):
-        target.write_text(text, encoding="utf-8")
-        return
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _ready(text: str | None) -> Path:

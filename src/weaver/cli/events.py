@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,8 +20,6 @@ __all__ = ["events"]
 _MOST_TEXT = 120
 _MOST_ROWS = 12
 _AT_ONCE = 2000
-_AGE = re.compile(r"(\d+)\s*([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @click.group(short_help="Follow, show and prune the log of events.")
@@ -117,6 +114,8 @@ def show(event: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def stats(as_json: bool) -> None:
     """How many events there are, and how far each consumer has come."""
+    from weaver.core.durations import duration_text
+    from weaver.core.instants import NS_PER_SECOND
     from weaver.walle.log.event_queries import EventQueries
 
     async def work(store: OpenStore) -> tuple[Any, Any, Any]:
@@ -132,7 +131,7 @@ def stats(as_json: bool) -> None:
     click.echo(
         table([[row.type, f"{row.count:,}", row.first, row.last] for row in types], ["type", "events", "first", "last"])
     )
-    age = "" if health.age_s is None else f", {_age(health.age_s)} ago"
+    age = "" if health.age_s is None else f", {duration_text(int(health.age_s * NS_PER_SECOND), units=2)} ago"
     click.echo(f"\nnewest: offset {health.latest_offset}{age}")
     parked = {name: sum(letter.consumer_id == name for letter in letters) for name in health.lag}
     if health.lag:
@@ -148,18 +147,16 @@ def stats(as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune(older_than: str, force: bool, yes: bool) -> None:
     """Remove old events for good. The newest one stays, and whatever the slowest consumer has still to see."""
-    from datetime import timedelta
-
+    from weaver.core.durations import parse_duration
     from weaver.core.instants import from_ns
     from weaver.glados.clock.system import SystemClock
     from weaver.walle.log.prune import Pruned
     from weaver.walle.log.prune import prune as remove
 
-    found = _AGE.fullmatch(older_than.strip())
-    if found is None:
-        raise Stopped(f"--older-than {older_than!r}: write a number and s, m, h, d or w, such as 90d", ExitCode.USAGE)
-    age = timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
-    before = from_ns(SystemClock().now_ns()) - age
+    try:
+        before = from_ns(max(0, SystemClock().now_ns() - parse_duration(older_than)))  # no event is older than 1970
+    except ConfigError as error:
+        raise Stopped(f"--older-than {error}", ExitCode.USAGE) from None
     if not yes:
         sure(f"remove all events from before {before:%Y-%m-%d %H:%M} UTC for good?")
 
@@ -272,10 +269,3 @@ def _tree(chain: list[StoredEvent], shown: StoredEvent) -> list[str]:
     for root in below.get(None, []):
         draw(root, "", "", "")
     return lines
-
-
-def _age(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{max(seconds, 0):.1f} s"

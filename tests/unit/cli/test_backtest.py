@@ -196,13 +196,13 @@ def test_json_that_cannot_be_written_to_its_end_leaves_the_old_file(
 ) -> None:
     out = tmp_path / "r.json"
     out.write_text("old", encoding="utf-8")
-    write_text = Path.write_text
+    write_bytes = Path.write_bytes
 
-    def full(path: Path, text: str, **options: str) -> int:
-        write_text(path, text[:100], **options)
+    def full(path: Path, data: bytes) -> int:
+        write_bytes(path, data[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     ended = weaver("backtest", buy_once, "--data", bars_csv, "--json", out)
     assert ended.code == ExitCode.FAILED
     assert ended.err == f"error: {out}: No space left on device\n"

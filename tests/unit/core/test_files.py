@@ -140,7 +140,6 @@ def test_there_is_one_copy() -> None:
     source = Path(weaver.__file__).parent
     allowed = {
         "core/files.py",
-        "cli/backtest.py",
         "results/run_files.py",
         "walle/embedded/server.py",
         "walle/embedded/client.py",
