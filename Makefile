@@ -12,10 +12,11 @@ export VENV PYTHON
 export PYTHONNOUSERSITE = 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test stress check coverage bench bench-log bench-recording format lock clean
+.PHONY: help demo wheel test stress check coverage bench bench-log bench-recording format lock clean
 
 help:
 	@echo "make demo    backtest examples/sma_cross.py on real prices and write reports/demo.html"
+	@echo "make wheel   build dist/weaver_trading-VERSION-py3-none-any.whl"
 	@echo "make test    run the tests                     (ARGS=\"-k limit\" is passed to pytest)"
 	@echo "make stress  stress the event log for WEAVER_STRESS=60 seconds, with deliberately wrong readers as a control"
 	@echo "make check   check style, types and layers     (make format fixes formatting)"
@@ -29,6 +30,10 @@ help:
 demo:
 	@scripts/setup demo
 	@$(PY) -m weaver backtest examples/sma_cross.py --data demo:AAPL --commission 0.001 --report reports/demo.html $(ARGS)
+
+wheel:
+	@scripts/setup demo
+	@$(PY) -m hatchling build -t wheel
 
 test:
 	@scripts/setup test
