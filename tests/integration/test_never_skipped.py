@@ -7,15 +7,17 @@ orders", it goes through all of them.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import asyncpg
 import pytest
-from postgres import Server
+from postgres import Server, running_server
 from readers import INSERT, QUERY, ListsFirstReader, NaiveReader, NoPause, Turns, stepped, within
 
-from weaver.core.errors import SchemaMismatch
+from weaver.core.errors import ConfigError, SchemaMismatch
 from weaver.glados.clock import SystemClock
 from weaver.walle.database import Database
 from weaver.walle.log.event_log import PostgresEventLog
@@ -197,6 +199,126 @@ def test_a_transaction_that_is_prepared_while_a_reader_waits_for_it_has_not_ende
             assert ids(await within(10, reading)) == ([1, 2] if end == "COMMIT" else [2])
 
     asyncio.run(main())
+
+
+class Newest:
+    """Whatever is asked of it is asked of the newest of `connections`, as of a pool that has replaced a broken one."""
+
+    def __init__(self, connections: list[Any]) -> None:
+        self._connections = connections
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connections[-1], name)
+
+
+def restart(server: Server, pid: int) -> None:
+    server.stop()
+    server.start()
+
+
+def kill_and_start(server: Server, pid: int) -> None:
+    server.kill()
+    server.start()
+
+
+def kill_one_backend(server: Server, pid: int) -> None:
+    """The server ends all backends and recovers, and its start time stays the same."""
+    os.kill(pid, signal.SIGKILL)
+    asyncio.run(server._until_it_answers())
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("interrupt", [restart, kill_and_start, kill_one_backend])
+def test_a_prepared_transaction_is_waited_for_although_the_server_restarts_meanwhile(
+    recovering: Server, interrupt: Callable[[Server, int], None], end: str
+) -> None:
+    """Its virtual id is another one afterwards, so that it looks as if it had ended."""
+    name = recovering.new_database()
+
+    async def main() -> None:
+        async with Connections(recovering.dsn(name)) as connections:
+            a, b, *reads = [await connections.new() for _ in range(3)]
+            turns = Turns()
+            reading = asyncio.ensure_future(stepped(GapAwareReader, turns).read(Newest(reads), -1, LIMIT))
+            await a.execute("BEGIN")
+            await insert(a)
+            await insert(b)
+            assert [await turns.step() for _ in range(3)] == ["fetch", "writers", "writers"]
+            await a.execute(f"PREPARE TRANSACTION '{name}'")
+            assert await turns.step() == "writers"
+            await asyncio.to_thread(interrupt, recovering, b.get_server_pid())
+            c = await connections.new()
+            reads.append(await connections.new())
+            assert [await turns.step() for _ in range(4)] == ["writers", "fetch", "writers", "writers"], (
+                "it begins anew"
+            )
+            await c.execute(f"{end} PREPARED '{name}'")
+            turns.release()
+            assert ids(await within(10, reading)) == ([1, 2] if end == "COMMIT" else [2])
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def recovering() -> Iterator[Server]:
+    """A server of the test's own that may be killed."""
+    with running_server(durable=True) as server:
+        yield server
+
+
+def test_a_connection_that_is_opened_while_a_reader_waits_makes_it_read_again_and_nothing_else(
+    server: Server, name: str
+) -> None:
+    async def main() -> None:
+        async with Connections(server.dsn(name)) as connections:
+            a, b, *reads = [await connections.new() for _ in range(3)]
+            turns = Turns()
+            reading = asyncio.ensure_future(stepped(GapAwareReader, turns).read(Newest(reads), -1, LIMIT))
+            await a.execute("BEGIN")
+            await insert(a)
+            await insert(b)
+            assert [await turns.step() for _ in range(3)] == ["fetch", "writers", "writers"]
+            reads.append(await connections.new())
+            assert [await turns.step() for _ in range(5)] == ["writers", "fetch", "writers", "writers", "writers"]
+            await a.execute("COMMIT")
+            turns.release()
+            assert ids(await within(10, reading)) == [1, 2]
+
+    asyncio.run(main())
+
+
+def test_a_standby_is_refused(recovering: Server) -> None:
+    name = recovering.new_database()
+
+    async def append() -> None:
+        async with Connections(recovering.dsn(name)) as connections:
+            a, b = await connections.new(), await connections.new()
+            await a.execute("BEGIN")
+            await insert(a)
+            await insert(b)
+            await a.execute("ROLLBACK")  # which leaves a gap
+
+    async def read() -> None:
+        async with Database(recovering.url(name), clock=SystemClock()) as database:
+            log = PostgresEventLog(database)
+            for reading in (log.read_from(-1), anext(log.subscribe(from_offset=-1))):
+                with pytest.raises(ConfigError, match="standby"):
+                    await within(10, reading)
+            async with database.connection() as connection:
+                with pytest.raises(ConfigError, match="name the primary server in DB_URL"):
+                    await GapAwareReader(QUERY, NoPause()).read(connection, -1, LIMIT)
+            await log.close()
+
+    asyncio.run(append())
+    recovering.stop()
+    signal_file = recovering.folder / "data" / "standby.signal"
+    signal_file.touch(mode=0o644)
+    recovering.start()
+    try:
+        asyncio.run(read())
+    finally:
+        recovering.stop()
+        signal_file.unlink()
 
 
 async def no_lock(connection: Any) -> None:

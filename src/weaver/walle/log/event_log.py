@@ -19,7 +19,7 @@ from weaver.events.envelope import Envelope, StoredEvent, encode_batch, read_sto
 from weaver.events.health import LogHealth
 from weaver.events.log import BEGINNING, EventBatch, EventFilter, Transaction, check_batch, check_limit, check_offset
 from weaver.walle.database import BROKEN, Database, DatabaseTransaction, describe_url, named_errors
-from weaver.walle.log.gap_aware_reader import GapAwareReader, Row
+from weaver.walle.log.gap_aware_reader import GapAwareReader, Row, check_primary
 from weaver.walle.log.notifications import Listener, Notifier
 from weaver.walle.schema import check_sequence
 from weaver.walle.transient import transient_as_unavailable
@@ -305,6 +305,7 @@ class PostgresEventLog:
 
     async def _check_sequence(self, connection: Any) -> None:
         if not self._sequence_checked:
+            await check_primary(connection)
             await check_sequence(connection)
             self._sequence_checked = True
 
