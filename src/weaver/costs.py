@@ -1,4 +1,4 @@
-"""Costs for `backtest(...)`: commissions, slippage, borrow and financing. See the classes for what each number means."""
+"""Costs for `backtest(...)`: commissions, slippage, borrow and financing. The classes document their numbers."""
 
 from weaver.greta.costs import (
     Borrow,

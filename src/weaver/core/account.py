@@ -1,7 +1,7 @@
-"""Account: the only code that turns fills into cash, positions and equity.
+"""Account: computes cash, positions and equity from fills; no other module does.
 
 Money is float64 in one currency. Positions are whole lots, so a position that was bought and sold again is exactly zero.
-It does not decide whether a fill is allowed, and it knows no prices but those it is handed.
+The account does not decide whether a fill is allowed and has no prices of its own: callers pass the marks.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class Account:
     def __init__(self, cash: float, symbols: Sequence[str], instruments: Sequence[Instrument]) -> None:
         self.cash = cash
         self.charged = 0.0
-        """All that `charge` has taken so far."""
+        """Sum of the amounts that `charge` has taken."""
         self.symbols = tuple(symbols)
         self.instruments = tuple(instruments)
         self.multipliers = tuple(instrument.multiplier for instrument in instruments)
         self.lots = [0] * len(self.symbols)
         self.quantity = [0.0] * len(self.symbols)
-        """`lots` as units, signed: what equity is computed from."""
+        """`lots` in units, signed; equity is computed from it."""
         self.average = [0.0] * len(self.symbols)
         """Average entry price of the open position, 0.0 when flat."""
         self.shorts = 0
-        """How many symbols are short."""
+        """Number of symbols with a short position."""
 
     def apply(self, index: int, lots: int, quantity: float, price: float, commission: float) -> None:
         """Book one fill: `lots` is signed, `quantity` its size in units (positive)."""
@@ -60,7 +60,7 @@ class Account:
             self.average[index] = (self.average[index] * abs(held) + price * quantity) / (abs(held) + quantity)
 
     def copy(self) -> Account:
-        """An independent account in the same state."""
+        """Return an independent account in the same state."""
         twin = Account(self.cash, self.symbols, self.instruments)
         twin.lots, twin.quantity, twin.average = list(self.lots), list(self.quantity), list(self.average)
         twin.shorts, twin.charged = self.shorts, self.charged
@@ -72,7 +72,7 @@ class Account:
         self.charged += amount
 
     def equity(self, marks: Sequence[float]) -> float:
-        """Cash plus every position at its mark, added in the order of the run (so that the bits are reproducible)."""
+        """Return cash plus every position at its mark, added in the order of the run, so that the sum is reproducible."""
         total = self.cash
         for held, mark, multiplier in zip(self.quantity, marks, self.multipliers, strict=True):
             if held:
@@ -80,7 +80,7 @@ class Account:
         return total
 
     def gross(self, marks: Sequence[float]) -> float:
-        """The notional of all positions, long and short added."""
+        """Return the notional of all positions, long plus short."""
         total = 0.0
         for held, mark, multiplier in zip(self.quantity, marks, self.multipliers, strict=True):
             if held:
@@ -88,7 +88,7 @@ class Account:
         return total
 
     def short_value(self, marks: Sequence[float]) -> float:
-        """The notional of the short positions (positive)."""
+        """Return the notional of the short positions (positive)."""
         total = 0.0
         for held, mark, multiplier in zip(self.quantity, marks, self.multipliers, strict=True):
             if held < 0:

@@ -1,7 +1,7 @@
-"""Bars: one as a value, many as columns. A bar is named by its start and is an interval [start, end).
+"""Bars: one as a value (`Bar`), many as columns (`BarSeries`). A bar is named by its start and covers [start, end).
 
-A `BarSeries` is checked once, where it is made, and is read-only from then on; everything behind it may rely on strictly
-increasing starts, finite prices and low <= open, close <= high.
+A `BarSeries` is checked once, on creation, and is read-only afterwards. Its users can rely on strictly increasing starts,
+finite prices and low <= open, close <= high.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class BarSeries:
     """The bars of one symbol in columns, all of length n and read-only.
 
     `start` and `end` are int64 nanoseconds since 1970-01-01 UTC, strictly increasing; the others are float64. `extra`
-    holds further numeric columns by name (lower case). `source` says where the bars came from, `notes` what was
-    done to them or is odd about them, `warnings` what makes a result doubtful: for people, in the report.
+    holds further numeric columns by name (lower case). For people, in the report: `source` is where the bars came from,
+    `notes` are changes made to them and oddities, `warnings` are reasons to doubt a result.
     """
 
     symbol: str
@@ -84,17 +84,17 @@ class BarSeries:
         return len(self.start)
 
     def columns(self) -> dict[str, Floats]:
-        """open, high, low, close, volume and the extra columns, by name."""
+        """Return open, high, low, close, volume and the extra columns, by name."""
         return {name: getattr(self, name) for name in PRICE_COLUMNS} | dict(self.extra)
 
     def between(self, start_ns: int | None, end_ns: int | None) -> BarSeries:
-        """The bars whose start lies in [start_ns, end_ns); None leaves that side open. Shares memory."""
+        """Return the bars whose start is in [start_ns, end_ns); None leaves that side open. Shares memory."""
         low = 0 if start_ns is None else int(np.searchsorted(self.start, start_ns, side="left"))
         high = len(self) if end_ns is None else int(np.searchsorted(self.start, end_ns, side="left"))
         return self.rows(low, max(low, high))
 
     def rows(self, low: int, high: int) -> BarSeries:
-        """Rows low to high (exclusive). Shares memory."""
+        """Return rows low to high (exclusive). Shares memory."""
         changed: dict[str, Any] = {name: getattr(self, name)[low:high] for name in PRICE_COLUMNS}
         return BarSeries(
             symbol=self.symbol,

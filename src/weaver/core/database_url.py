@@ -187,7 +187,7 @@ def _checked(name: str, value: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name that could be part of a password is not repeated."""
+    """Return the error for unknown parameters; a name that could be part of a password is not repeated."""
     return repr(name) if name.replace("_", "").replace("-", "").isalnum() and len(name) <= 40 else "with a special name"
 
 

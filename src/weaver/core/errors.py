@@ -10,36 +10,36 @@
     ├── DataError                    the bars are wrong: mend the file or say how to read it
     │   ├── UnknownSymbol            not in the data; names the nearest
     │   ├── OffGridError             bars that do not start on a boundary of their timeframe
-    │   ├── BarsRefused              a file with lines that cannot be bars; lists them, and what would mend them
-    │   └── NoBars                   nothing is left to run on
+    │   ├── BarsRefused              a file with lines that cannot be bars; lists them, and the repairs
+    │   └── NoBars                   there are no bars to run on
     ├── StrategyError                the strategy's own code
     │   ├── StrategyLoadError        the file or class cannot be loaded
     │   ├── StrategyCrashed          a callback raised; names bar, line and parameters
-    │   ├── SymbolRequired           several symbols in the run, and none was named
+    │   ├── SymbolRequired           several symbols in the run, and the call names none
     │   ├── IndicatorError           an indicator was called wrongly (a period below 1, columns of unequal length)
     │   └── OrderError               a call that can never be an order (no quantity, both price and trail)
     ├── ClockError                   time
     │   ├── ClockRunning             started twice
-    │   ├── ClockMovedBackwards      a test clock was told to go back
+    │   ├── ClockMovedBackwards      a test clock was asked to go back
     │   └── MissedBoundary           a boundary that bars need was never ticked
     ├── UnsafeFork                   this process was forked after Polars had started its threads: spawn workers
-    ├── EventError                   an event that the log will not take; nothing was written
+    ├── EventError                   an event that the log refuses; nothing was written
     │   ├── UnknownEventType         its payload's class is not registered
     │   ├── EventNotSerialisable     it cannot become JSON and come back equal (NaN, infinity, NUL)
-    │   ├── EventTooLarge            it is beyond the bound of one event
-    │   └── BatchTooLarge            so many are beyond the bound of one append
+    │   ├── EventTooLarge            it exceeds the limit of one event
+    │   └── BatchTooLarge            they exceed the limit of one append
     └── StoreError                   the database
         ├── StoreUnavailable         it cannot be reached; nothing was done, try again
-        ├── OutcomeUnknown           the connection broke while it was committing: look before you do it again
-        ├── SchemaMismatch           its tables are older or newer than this Weaver; says what to run
-        ├── MissingPrivilege         the role may not do that; names the privilege and who can grant it
-        ├── LeaseLost                another process has taken this consumer over; nothing of the last batch was kept
+        ├── OutcomeUnknown           the connection broke during the commit: check before you repeat
+        ├── SchemaMismatch           its tables are older or newer than this Weaver; names the command
+        ├── MissingPrivilege         the role lacks a privilege; names it and who can grant it
+        ├── LeaseLost                another process runs this consumer; the last batch was rolled back
         └── DatabaseError            the server itself, our own or yours
-            ├── PostgresNotFound     there are no programs to start one with
-            ├── DatabaseStartError   it does not start, or cannot here; says what it said
-            ├── DatabaseDiskFull     there is no room: nothing was written, nothing is lost; make some, and go on
-            ├── DatabaseVersionError  the data are another version's
-            ├── DatabaseInUse        others use it, or there is something in it
+            ├── PostgresNotFound     there are no server programs
+            ├── DatabaseStartError   it does not start; quotes its message
+            ├── DatabaseDiskFull     the disk is full: nothing was written, nothing is lost; free space and retry
+            ├── DatabaseVersionError  the data belong to another version
+            ├── DatabaseInUse        others use it, or it is not empty
             └── BackupError          a backup cannot be written, read or restored
 
 A docstring's first line is the default message. Messages name the thing, the value and the way out.
@@ -166,7 +166,7 @@ class StrategyLoadError(StrategyError):
 class StrategyCrashed(StrategyError):
     """A strategy's callback raised.
 
-    `result` is the Result of the run up to there, where there is one; the strategy's own exception is `__cause__`.
+    `result` is the Result of the run up to that point, if there is one; the strategy's own exception is `__cause__`.
     """
 
     result: Any = None
@@ -225,7 +225,7 @@ class BatchTooLarge(EventError):
 
 
 class StoreError(WeaverError):
-    """The database did not do what it was asked."""
+    """The database did not carry out a request."""
 
 
 class StoreUnavailable(StoreError):
@@ -233,7 +233,7 @@ class StoreUnavailable(StoreError):
 
 
 class OutcomeUnknown(StoreError):
-    """The connection to the database broke while it was committing."""
+    """The connection to the database broke during the commit."""
 
 
 class SchemaMismatch(StoreError):
@@ -249,11 +249,11 @@ class LeaseLost(StoreError):
 
 
 class DatabaseError(StoreError):
-    """The database cannot do what was asked of it."""
+    """The database cannot carry out a request."""
 
 
 class PostgresNotFound(DatabaseError):
-    """PostgreSQL's programs are not there."""
+    """The programs of PostgreSQL were not found."""
 
 
 class DatabaseStartError(DatabaseError):
@@ -261,7 +261,7 @@ class DatabaseStartError(DatabaseError):
 
 
 class DatabaseDiskFull(DatabaseError):
-    """There is no room on the disk for the database."""
+    """The disk of the database is full."""
 
 
 class DatabaseVersionError(DatabaseError):

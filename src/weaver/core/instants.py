@@ -1,7 +1,7 @@
-"""Instants: one number inside, an aware UTC datetime at the edges.
+"""Instants: an int of nanoseconds since 1970-01-01 00:00 UTC inside, an aware UTC datetime at the public edge.
 
-An instant is an int of nanoseconds since 1970-01-01 00:00 UTC. Converting to that number is exact; converting back is exact
-to the microsecond, because a `datetime` holds no more. Nothing here asks what time it is.
+Converting to nanoseconds is exact. Converting back is exact to the microsecond, the resolution of `datetime`. This module
+does not read a clock.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _BEYOND_MICROSECONDS = re.compile(r"(.*[.,]\d{6})(\d+)(.*)", re.DOTALL)
 
 
 def to_ns(value: datetime | date | str | int) -> int:
-    """The instant as nanoseconds since 1970-01-01 UTC, exactly.
+    """Return an instant as nanoseconds since 1970-01-01 UTC, exactly.
 
-    A datetime must be aware; a date, or a string that holds only a date (`"2024-03-01"`), means 00:00 UTC of that day; any
-    other string is ISO 8601 with an offset or `Z`; an int is taken as nanoseconds. Raises `NaiveDatetimeError` where the
-    time zone is missing and `ConfigError` for everything else that is not an instant.
+    A datetime must be aware. A date, or a string with only a date (`"2024-03-01"`), means 00:00 UTC of that day. Any other
+    string must be ISO 8601 with an offset or `Z`. An int is nanoseconds. Raises `NaiveDatetimeError` for a missing time
+    zone and `ConfigError` for any other value.
     """
     if isinstance(value, datetime):
         return _from_datetime(value)
@@ -47,17 +47,17 @@ def to_ns(value: datetime | date | str | int) -> int:
 
 
 def from_ns(ns: int) -> datetime:
-    """The aware UTC datetime of an instant; what is finer than a microsecond is cut off towards the past."""
+    """Return the aware UTC datetime of an instant, rounded down to a microsecond."""
     try:
         return _EPOCH + timedelta(microseconds=ns // 1000)
     except OverflowError:
         raise ConfigError(
-            f"{ns} nanoseconds since 1970 lie outside the years 1 to 9999; were seconds or milliseconds scaled twice?"
+            f"{ns} nanoseconds since 1970 are outside the years 1 to 9999; were seconds or milliseconds scaled twice?"
         ) from None
 
 
 def format_ns(ns: int) -> str:
-    """ISO 8601 in UTC with `Z` and no more digits than needed: `2024-03-01T09:30:00Z`, `2024-03-01T09:30:00.000000001Z`."""
+    """Return ISO 8601 text in UTC with as few digits as possible: `2024-03-01T09:30:00Z`, `2024-03-01T09:30:00.5Z`."""
     seconds, fraction = divmod(ns, NS_PER_SECOND)
     text = from_ns(seconds * NS_PER_SECOND).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
     if not fraction:
@@ -91,7 +91,7 @@ def _from_text(text: str) -> int:
     if found := _BEYOND_MICROSECONDS.fullmatch(stripped):
         head, digits, tail = found.groups()
         if digits[3:].strip("0"):
-            raise ConfigError(f"{text!r} is finer than a nanosecond; nine digits after the point are the most")
+            raise ConfigError(f"{text!r} is finer than a nanosecond; use at most nine digits after the point")
         finer = int(digits[:3].ljust(3, "0"))
     try:
         if _DATE_ONLY.fullmatch(stripped):

@@ -1,4 +1,4 @@
-"""What is traded: its lot, its price step, its contract size and its currency. Quantities are whole numbers of lots."""
+"""Instrument: lot, price step, contract size and currency of a traded symbol. Quantities are whole numbers of lots."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Instrument:
         object.__setattr__(self, "_lots", ratio.denominator)
 
     def to_lots(self, quantity: float) -> int:
-        """Whole lots in `quantity` units, cut towards zero; 0.3 is read as the decimal 0.3, not as its binary neighbour.
+        """Return the whole lots in `quantity` units, cut towards zero; 0.3 means the decimal 0.3, not its binary neighbour.
 
-        What a sum of floats lacks to a whole lot, up to 1e-12 of the quantity, counts as there.
+        A quantity that is short of a whole lot by at most 1e-12 of itself, as sums of floats are, counts as that lot.
         """
         exact = quantity * self._lots / self._units
         nearest = round(exact)
@@ -65,13 +65,13 @@ class Instrument:
         return int(exact)
 
     def to_quantity(self, lots: int) -> float:
-        """The quantity of `lots` lots, correctly rounded."""
+        """Return the quantity of `lots` lots, correctly rounded."""
         return lots * self._units / self._lots
 
     def round_price(self, price: float, *, up: bool) -> float:
-        """`price` on the price step, moved up or down to it; unchanged where there is no step.
+        """Return `price` rounded up or down to the price step; unchanged without a step.
 
-        951 * 0.1 lies on a step of 0.1, though as a float it is 95.10000000000001: what is within 1e-9 of a step is on it.
+        A price within 1e-9 of a step is on it: 951 * 0.1 is on a step of 0.1, although as a float it is 95.10000000000001.
         """
         if self.price_step is None:
             return price
@@ -84,7 +84,7 @@ class Instrument:
 
 
 def _decimal(value: object) -> Decimal | None:
-    """`value` as a finite number above zero, None where it is none."""
+    """Return `value` as a Decimal, None unless it is a finite number above zero."""
     try:
         number = Decimal(str(value))
     except InvalidOperation:

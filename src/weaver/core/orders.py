@@ -1,4 +1,4 @@
-"""What was asked and what happened: frozen values that marvin, greta and veda pass to each other. No behaviour."""
+"""Orders, commands, fills and updates: frozen values that marvin, greta and veda pass to each other. No behaviour."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ ALLOWED: Mapping[OrderStatus, frozenset[OrderStatus]] = MappingProxyType(
         OrderStatus.REJECTED: frozenset(),
     }
 )
-"""An accepted order may still be rejected: its money is checked again at the fill."""
+"""Allowed moves of a status. An accepted order may still be rejected: its cost is checked again at the fill."""
 
 
 class Trail(msgspec.Struct, frozen=True):
-    """The distance of a trailing stop from the best price since it became alive: `percent` of it, or an `amount`."""
+    """The distance of a trailing stop from the best price since its activation: `percent` of it, or an `amount`."""
 
     percent: float | None = None
     amount: float | None = None
@@ -100,11 +100,11 @@ class Trail(msgspec.Struct, frozen=True):
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One order as asked. Prices are already on the price step, `lots` is a positive whole number of the lot size.
+    """One order as requested. Prices are on the price step; `lots` is a positive whole number of lots.
 
     `number` counts the run's orders from 1. `exit` marks an order that may only reduce; `parent` is the entry of a bracket
-    leg; `shrink` allows a size that came from a weight to be cut to what can be paid for. A `plain` one is a
-    market order without any other term but `exit` and `tag`.
+    leg; `shrink` allows a size that came from a weight to be cut to the buying power. A `plain` order is a market
+    order without terms other than `exit` and `tag`.
     """
 
     number: int
@@ -124,13 +124,13 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):
-    """Cancel order `number`; what is done stays done."""
+    """Cancel order `number`; its fills stay."""
 
     number: int
 
 
 class Modify(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Change what is given of order `number`; `lots` is the new total, what was filled included."""
+    """Change the given terms of order `number`; `lots` is the new total, filled lots included."""
 
     number: int
     limit: float | None = None
@@ -148,7 +148,7 @@ Command = OrderRequest | Cancel | Modify | Link
 
 
 class Fill(msgspec.Struct, frozen=True, gc=False):
-    """One execution. `ts_ns` is the start of the bar it happened in (live: the venue's instant)."""
+    """One execution. `ts_ns` is the start of the bar in which it happened (live: the venue's time)."""
 
     number: int
     symbol: str
@@ -162,17 +162,17 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def ts(self) -> datetime:
-        """When it happened, an aware UTC datetime."""
+        """Time of the fill (start of its bar), an aware UTC datetime."""
         return from_ns(self.ts_ns)
 
     @property
     def order_id(self) -> int:
-        """The `id` of the order that it fills."""
+        """The `id` of the order."""
         return self.number
 
 
 class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
-    """One change of one order: its new status, with the reason or the fill that caused it."""
+    """One change of an order: its new status, with the reason or the fill that caused it."""
 
     number: int
     ts_ns: int

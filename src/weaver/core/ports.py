@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class Tick(Protocol):
-    """One tick of a clock at `ts_ns`: every bar that ends there is complete, and the next one starts now."""
+    """One tick of a clock at `ts_ns`: every bar that ends then is complete, and the next one starts."""
 
     @property
     def run_id(self) -> str: ...
@@ -106,11 +106,11 @@ class TickSource(Protocol):
         ...
 
     def boundaries(self) -> Iterator[int]:
-        """The boundaries as plain ints, strictly rising, for use without an event loop."""
+        """Return the boundaries as ints, strictly rising, for use without an event loop."""
         ...
 
     def on_tick(self, callback: TickCallback) -> Unsubscribe:
-        """Call `callback` (a function or a coroutine function) at every tick until the returned function is called."""
+        """Call `callback` (a function or a coroutine function) at every tick; return the function that ends this."""
         ...
 
 

@@ -1,7 +1,7 @@
 """RunConfig: everything that identifies a run, as one frozen value that survives JSON unchanged.
 
-Two runs with equal configs over equal data make the same decisions. It holds no secret and no path of this machine, for it
-is stored in the event log and shown to others; where the bars and the strategy's file lie is the business of wiring.
+Two runs with equal configs over equal data make the same decisions. It holds no secret and no path of this machine, since it
+is stored in the event log and shown to others; `weaver.glados.wiring` knows where bars and strategy files are.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RunMode(StrEnum):
 
 
 class _Stored(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The JSON form: instants as ISO text, since a JSON number loses nanoseconds in many readers."""
+    """The JSON form. Instants are ISO text, since many readers lose nanoseconds of a JSON number."""
 
     mode: RunMode
     strategy: str
@@ -53,13 +53,13 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What identifies a run. Wrong values raise `ConfigError` that names the field.
+    """The identity of a run. Wrong values raise `ConfigError` that names the field.
 
     `strategy` is an importable name (`module:Class`) or a plain name, never a file. `params` are the strategy's parameters
     and `settings` the costs and account rules in force, both as plain JSON values. `timeframe` may be given as text, and
     `start`, `end` and `history` as anything that `to_ns` takes; they are kept as int nanoseconds since 1970-01-01 UTC.
-    Bars whose start lies in [start, end) take part; None leaves a side open. `history` is the start of the first bar that
-    the strategy is shown (None: `start`); it belongs to the identity because some indicators remember for ever.
+    Bars whose start is in [start, end) take part; None leaves a side open. `history` is the start of the first bar that
+    the strategy is shown (None: `start`); it is part of the identity because some indicators depend on all earlier bars.
     """
 
     mode: RunMode
@@ -119,7 +119,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.end is None else from_ns(self.end)
 
     def to_json(self) -> bytes:
-        """UTF-8 JSON with sorted keys: equal configs give equal bytes."""
+        """Return UTF-8 JSON with sorted keys: equal configs give equal bytes."""
         stored = _Stored(
             mode=self.mode,
             strategy=self.strategy,
@@ -138,7 +138,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_json(cls, data: bytes | str) -> RunConfig:
-        """The config that `to_json` wrote; raises `ConfigError` that names what is wrong or unknown."""
+        """Return the config that `to_json` wrote. Raises `ConfigError` that names the wrong or unknown field."""
         try:
             stored = msgspec.json.decode(data, type=_Stored)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

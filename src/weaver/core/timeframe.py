@@ -1,7 +1,7 @@
 """Timeframe: the length of a bar and the grid that bars align to, in exact integer arithmetic.
 
-The grid is UTC: `4h` bars start at 00, 04, ...; `1d` at 00:00; `1w` on Monday 00:00. Bars that follow an exchange's sessions
-instead are the business of a `SessionCalendar`. Lengths below a second and calendar months are not timeframes here.
+The grid is UTC: `4h` bars start at 00, 04, ...; `1d` at 00:00; `1w` on Monday 00:00. For bars that follow an exchange's
+sessions see `SessionCalendar`. Lengths below a second and calendar months are not timeframes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SPELLINGS = {
     "w": ("w", "wk", "week", "weeks"),
 }
 _PARENTS = {"s": ("a minute", 60), "m": ("an hour", 60), "h": ("a day", 24), "d": ("a week", 7), "w": ("", 1)}
-# Every length that there is, with its shortest text: what a refusal may offer.
+# All allowed lengths with their shortest text, for the suggestions of error messages.
 _ALLOWED = {
     count * _NS[unit]: f"{count}{unit}"
     for unit, (_, size) in _PARENTS.items()
@@ -70,39 +70,39 @@ class Timeframe:
 
     @classmethod
     def of(cls, value: str | Timeframe) -> Timeframe:
-        """`value` itself when it is a Timeframe already, else the one that the text names."""
+        """Return `value` if it is a Timeframe, else the timeframe that the text names."""
         return value if isinstance(value, Timeframe) else cls(value)
 
     @property
     def is_daily_or_longer(self) -> bool:
-        """True from `1d` on; with a session calendar such a bar is named by its date."""
+        """Whether the length is `1d` or more; with a session calendar such a bar is named by its date."""
         return self.ns >= NS_PER_DAY
 
     @property
     def is_intraday(self) -> bool:
-        """True below `1d`."""
+        """Whether the length is below `1d`."""
         return self.ns < NS_PER_DAY
 
     def bar_start(self, ts_ns: int) -> int:
-        """The start of the bar that holds `ts_ns`: the last boundary at or before it."""
+        """Return the start of the bar that contains `ts_ns`: the last boundary at or before it."""
         return ts_ns - (ts_ns - self._origin) % self.ns
 
     def next_bar_start(self, ts_ns: int) -> int:
-        """The first boundary strictly after `ts_ns`."""
+        """Return the first boundary strictly after `ts_ns`."""
         return self.bar_start(ts_ns) + self.ns
 
     def count(self, start_ns: int, end_ns: int) -> int:
-        """How many boundaries b there are with start_ns <= b < end_ns; 0 when the end is before the start."""
+        """Return the number of boundaries b with start_ns <= b < end_ns; 0 when the end is before the start."""
         first = -((self._origin - start_ns) // self.ns)
         past = -((self._origin - end_ns) // self.ns)
         return max(0, past - first)
 
     def bar_starts(self, ts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """`bar_start` of every element; int64 nanoseconds in, a new array of the same shape out."""
+        """Return `bar_start` of each element: int64 nanoseconds, a new array of the same shape."""
         return ts - self.offsets(ts)
 
     def offsets(self, ts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How far every element lies behind its bar's start, in nanoseconds: 0 is on the grid."""
+        """Return the distance of each element from its bar's start in nanoseconds: 0 is on the grid."""
         return np.asarray((ts - self._origin) % self.ns, dtype=np.int64)
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -1,6 +1,6 @@
-"""Test tools for users and for Weaver itself: a clock that a test moves, simulated real time, the event log in memory.
+"""Test tools for users and for Weaver itself: a controllable clock, simulated real time, the event log in memory.
 
-`weaver.testing.contracts` holds the test suites for implementations of the log, offset store and consumer store ports.
+`weaver.testing.contracts` has the test suites for implementations of the clock, log, offset store and consumer store ports.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Idle loop: an event loop that says when everything that runs on it is blocked, so that simulated time can move on.
+"""Idle loop: an event loop that detects that all code on it is blocked, so that simulated time can move on.
 
-It sees what waits on the loop. Work in other threads is invisible to it until the thread has reported back.
+It sees only code that waits on the loop. Work in another thread is invisible to it until the thread reports its result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["run_until_idle"]
 _T = TypeVar("_T")
 
 Idle = Callable[[float | None], bool]
-"""Called with the seconds that the loop would wait (None: for ever); True when it has made something happen."""
+"""Called with the seconds that the loop would wait (None: for ever); returns whether it made some code ready."""
 
 
 class _IdleSelector(selectors.DefaultSelector):
@@ -39,9 +39,9 @@ class _IdleLoop(asyncio.SelectorEventLoop):
 
 
 def run_until_idle(main: Coroutine[Any, Any, _T], idle: Idle, now: Callable[[], float] | None = None) -> _T:
-    """Run `main` on a new event loop and return its result; `idle` is called whenever everything waits.
+    """Run `main` on a new event loop and return its result; call `idle` whenever all code waits.
 
-    `now` (seconds) replaces the loop's own time, by which `call_later` and `asyncio.timeout` go.
+    `now` (seconds) replaces the loop's own time, which `call_later` and `asyncio.timeout` use.
     """
     selector = _IdleSelector()
 

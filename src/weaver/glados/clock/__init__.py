@@ -1,4 +1,4 @@
-"""Clocks: the only place where time is read, waited for, and told to everybody else."""
+"""Clocks: the only package that reads the time and sleeps. Other code receives a clock as a parameter."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""BacktestClock: the boundaries of a stretch of the past, as fast as they are taken.
+"""BacktestClock: the boundaries of a past period, as fast as they are consumed.
 
-The same ticks come to subscribers on an event loop (`start`), as tick objects from a plain iterator (`ticks`) and as plain
-ints (`boundaries`). Memory does not grow with the length of the run. It reads real time only to be fair to its event loop.
+The same ticks come to subscribers on an event loop (`start`), as tick objects from an iterator (`ticks`) and as ints
+(`boundaries`). Memory does not grow with the length of the run. It reads real time only to yield to its event loop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from weaver.glados.clock.base import BaseClock, ClockTick
 
 __all__ = ["BacktestClock"]
 
-# A turn of the event loop at every tick would cost 20 times the tick itself; every 10 ms nobody else waits noticeably.
+# A turn of the event loop at every tick would cost 20 times the tick itself; every 10 ms delays other tasks little.
 _SLICE_NS = 10_000_000
 
 
@@ -28,7 +28,7 @@ class BacktestClock(BaseClock):
     """Ticks every boundary from `start_time` to `end_time`, both included.
 
     Times are aware datetimes, dates (00:00 UTC), ISO strings with an offset, or int nanoseconds since 1970-01-01 UTC.
-    Raises `ConfigError` when the start is after the end or no boundary lies between them, and `NaiveDatetimeError`.
+    Raises `ConfigError` when the start is after the end or there is no boundary between them, and `NaiveDatetimeError`.
     With `backpressure` the clock waits after every tick until `acknowledge()` is called.
     """
 
@@ -51,7 +51,7 @@ class BacktestClock(BaseClock):
             of = f" of calendar {self._calendar.name!r}" if self._calendar else ""
             nearest = format_ns(self._grid.next_after(self._end_ns))
             raise ConfigError(
-                f"no {self._timeframe} boundary{of} lies between {span[0]} and {span[1]}; the next is {nearest}"
+                f"no {self._timeframe} boundary{of} is between {span[0]} and {span[1]}; the next is {nearest}"
             )
         self._first_ns, self._last_ns = ends
         self._now_ns = self._start_ns
@@ -63,22 +63,22 @@ class BacktestClock(BaseClock):
 
     @property
     def start_time(self) -> datetime:
-        """The start of the stretch, an aware UTC datetime."""
+        """The start of the period, an aware UTC datetime."""
         return from_ns(self._start_ns)
 
     @property
     def end_time(self) -> datetime:
-        """The end of the stretch, an aware UTC datetime."""
+        """The end of the period, an aware UTC datetime."""
         return from_ns(self._end_ns)
 
     @property
     def simulated_time(self) -> datetime:
-        """The present tick, an aware UTC datetime; `start_time` before the first."""
+        """The current tick, an aware UTC datetime; `start_time` before the first."""
         return from_ns(self._now_ns)
 
     @property
     def progress(self) -> float:
-        """The share of the stretch that has been ticked: 0.0 before the first tick, 1.0 at the last one."""
+        """The fraction of the period that has been ticked: 0.0 before the first tick, 1.0 at the last one."""
         if self._complete:
             return 1.0
         if not self._tick_count:
@@ -88,36 +88,36 @@ class BacktestClock(BaseClock):
 
     @property
     def is_complete(self) -> bool:
-        """True once every boundary has been ticked and every callback of the last one is done."""
+        """Whether every boundary has been ticked and every callback of the last one has returned."""
         return self._complete
 
     def now_ns(self) -> int:
-        """The present tick in nanoseconds since 1970-01-01 UTC; the start before the first."""
+        """Return the current tick in nanoseconds since 1970-01-01 UTC; the start before the first."""
         return self._now_ns
 
     def boundaries(self) -> Iterator[int]:
-        """All boundaries as plain ints, without changing the clock; without a calendar this is the iterator of a range."""
+        """Return all boundaries as ints, without changing the clock; without a calendar this is the iterator of a range."""
         return self._grid.between(self._first_ns, self._last_ns)
 
     def ticks(self, run_id: str = "backtest") -> Iterator[ClockTick]:
-        """The same ticks as a plain iterator, with the clock's time, count and progress moving along.
+        """Return the ticks as an iterator that moves the clock's time, count and progress along.
 
         Taking the next tick acknowledges the one before. Subscribers are not called. The clock is running until the
-        iterator is exhausted or closed, so that a second one, or a start, raises `ClockRunning`.
+        iterator is exhausted or closed; meanwhile a second iterator or a start raises `ClockRunning`.
         """
         return self._iterate(run_id)
 
     def enable_backpressure(self) -> None:
-        """From the next tick on, wait for `acknowledge()` after each."""
+        """Wait for `acknowledge()` after each tick, from the next one on."""
         self._backpressure = True
 
     def disable_backpressure(self) -> None:
-        """Tick on without waiting; a wait in progress ends."""
+        """Tick without waiting; a wait in progress ends."""
         self._backpressure = False
         self._wake()
 
     def acknowledge(self) -> None:
-        """The present tick is dealt with. Calling it before the wait or twice is the same as once; it is never saved up."""
+        """Let the clock go on after the current tick. Calling it early or twice has the same effect as once."""
         self._acknowledged = True
         self._wake()
 

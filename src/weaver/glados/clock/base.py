@@ -1,8 +1,8 @@
-"""BaseClock: what every clock promises, and the life cycle that all of them share.
+"""BaseClock: the guarantees and the life cycle that all clocks share.
 
-Each boundary is ticked exactly once, in order, never early, or it is reported once as missed (`ClockGap`). Starting a
+Each boundary is ticked exactly once, in order and never early, or it is reported once as missed (`ClockGap`). Starting a
 running clock raises; stopping is idempotent; a stopped clock starts again from the beginning; no callback is called after
-`stop()` returns. When boundaries come is the business of each clock.
+`stop()` returns. Subclasses decide when boundaries come.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ logger = logging.getLogger("weaver.clock")
 
 
 class ClockTick(msgspec.Struct, frozen=True, gc=False):
-    """Every bar that ends at `ts_ns` is complete; the next one starts now.
+    """A tick: every bar that ends at `ts_ns` is complete, and the next one starts.
 
     `ts_ns` is the boundary (nanoseconds since 1970-01-01 UTC), not the moment of emission. `bar_index` counts the
-    boundaries of the run from 0, those that were missed included.
+    boundaries of the run from 0, missed ones included.
     """
 
     run_id: str
@@ -53,7 +53,7 @@ class ClockTick(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def ts(self) -> datetime:
-        """The boundary as an aware UTC datetime, made when it is asked for."""
+        """The boundary as an aware UTC datetime, computed at each access."""
         return from_ns(self.ts_ns)
 
 
@@ -94,13 +94,13 @@ GapCallback = Callable[[ClockGap], Awaitable[None] | None]
 
 
 def check_callback(method: str, callback: object) -> None:
-    """Raise `ConfigError` for what cannot be called: where it is subscribed, and not at the first tick, far from there."""
+    """Raise `ConfigError` unless `callback` can be called; the error comes at the subscription, not at the first tick."""
     if not callable(callback):
         raise ConfigError(f"{method}({callback!r}): give a function or a coroutine function (without calling it)")
 
 
 class Subscription:
-    """One callback; `active` turns False when it is unsubscribed, which takes effect even within the same tick."""
+    """One callback. `active` becomes False when it is unsubscribed, which takes effect within the same tick."""
 
     __slots__ = ("active", "callback")
 
@@ -109,8 +109,8 @@ class Subscription:
         self.active = True
 
 
-# The clocks whose callbacks the present code runs in. A task that a callback starts inherits it, so that a callback may
-# stop its own clock, directly or through a task that it awaits, without waiting for itself.
+# The clocks whose callbacks are running the current code. A task that a callback starts inherits it, so that a callback
+# may stop its own clock, directly or through a task that it awaits, without waiting for itself.
 _INSIDE: ContextVar[tuple[BaseClock, ...]] = ContextVar("weaver_clock_inside", default=())
 
 
@@ -144,27 +144,27 @@ class BaseClock(ABC):
 
     @property
     def calendar(self) -> SessionCalendar | None:
-        """The session calendar that the ticks follow; None: UTC, around the clock."""
+        """The session calendar of the ticks; None: UTC, around the clock."""
         return self._calendar
 
     @property
     def run_id(self) -> str:
-        """The run of the last start; empty before the first."""
+        """The run id of the last start; empty before the first start."""
         return self._run_id
 
     @property
     def is_running(self) -> bool:
-        """True from `start()` until the last tick is done or `stop()` is called."""
+        """Whether the clock was started and neither ended nor stopped since."""
         return self._running and not self._stopping
 
     @property
     def tick_count(self) -> int:
-        """How many boundaries were ticked since the last start."""
+        """Number of boundaries ticked since the last start."""
         return self._tick_count
 
     @property
     def error(self) -> BaseException | None:
-        """What stopped the clock: the first error that a callback raised since the last start."""
+        """The first error that a callback raised since the last start, which stopped the clock; None without one."""
         return self._error
 
     def on_tick(self, callback: TickCallback) -> Unsubscribe:
@@ -184,16 +184,16 @@ class BaseClock(ABC):
 
     @property
     def gaps(self) -> tuple[ClockGap, ...]:
-        """The latest reports of missed boundaries since the last start, oldest first; a clock of the past misses none."""
+        """The latest reports of missed boundaries since the last start, oldest first; a backtest clock has none."""
         return ()
 
     def on_gap(self, callback: GapCallback) -> Unsubscribe:
-        """Call `callback` for every report of missed boundaries; a clock of the past has none. Otherwise like `on_tick`."""
+        """Call `callback` for every report of missed boundaries; a backtest clock has none. Otherwise like `on_tick`."""
         check_callback("on_gap", callback)
         return lambda: None
 
     async def start(self, run_id: str) -> None:
-        """Begin ticking, from the beginning and with fresh state. Raises `ClockRunning` when it is running already."""
+        """Start ticking, from the beginning and with fresh state. Raises `ClockRunning` when it is running already."""
         if self._running:
             raise ClockRunning(f"this clock is already running (run {self._run_id!r}); await stop() first")
         ended = asyncio.get_running_loop().create_future()
@@ -206,9 +206,9 @@ class BaseClock(ABC):
             raise
 
     async def stop(self) -> None:
-        """End ticking; no callback is called after this returns. A stopped clock stays stopped.
+        """Stop ticking; no callback is called after this returns. Stopping twice does nothing.
 
-        A callback in progress is waited for, unless it is the one that stops its own clock.
+        It waits for a callback in progress, unless that callback is the one that stops the clock.
         """
         if not self._running:
             return
@@ -219,7 +219,7 @@ class BaseClock(ABC):
             await asyncio.wait({self._ended})
 
     async def wait(self) -> None:
-        """Return when the clock has ended; raise the error that a callback raised. Returns at once before a start."""
+        """Return when the clock has ended; raise the error of a callback, if any. Returns at once before a start."""
         if self in _INSIDE.get():
             raise ClockError("a callback cannot wait for the end of its own clock; await stop() or return instead")
         if self._running and self._ended is not None:
@@ -228,24 +228,24 @@ class BaseClock(ABC):
             raise self._error
 
     def current_time(self) -> datetime:
-        """What time it is on this clock, an aware UTC datetime."""
+        """Return the time on this clock, an aware UTC datetime."""
         return from_ns(self.now_ns())
 
     @abstractmethod
     def now_ns(self) -> int:
-        """What time it is on this clock, in nanoseconds since 1970-01-01 UTC."""
+        """Return the time on this clock, in nanoseconds since 1970-01-01 UTC."""
 
     @abstractmethod
     def boundaries(self) -> Iterator[int]:
-        """The boundaries as plain ints (nanoseconds since 1970-01-01 UTC), for use without an event loop."""
+        """Return the boundaries as ints (nanoseconds since 1970-01-01 UTC), for use without an event loop."""
 
     @abstractmethod
     def _begin(self) -> None:
-        """Arrange the first tick; the state is fresh and an event loop is running."""
+        """Schedule the first tick; the state is fresh and an event loop is running."""
 
     @abstractmethod
     def _halt(self) -> None:
-        """See to it that no further tick comes and that `_finish` is called; `_stopping` is set."""
+        """Prevent further ticks and ensure that `_finish` is called; `_stopping` is set."""
 
     def _enter(self, run_id: str) -> None:
         self._run_id = run_id
@@ -255,7 +255,7 @@ class BaseClock(ABC):
         self._error = None
 
     def _mark_inside(self) -> None:
-        """Called once in every task that runs callbacks."""
+        """Record that this task runs callbacks of this clock; call it once in each such task."""
         _INSIDE.set((*_INSIDE.get(), self))
 
     def _keep_error(self, error: BaseException) -> None:

@@ -1,7 +1,7 @@
-"""Session calendars over the `exchange-calendars` library, an extra that is imported only when a calendar is asked for.
+"""Session calendars from the library `exchange-calendars`, an extra that is imported when a calendar is first used.
 
-Guarantees that every answer comes from sessions that the library knows: years outside its range are an error, never an
-empty answer. It does not know halts inside a session, nor what an exchange decides after the library was released.
+All results come from sessions that the library knows: years outside its range are an error, never an empty result. It does
+not know halts inside a session, nor decisions of an exchange after the library's release.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Instants = NDArray[np.int64]
 _NO_BREAK = np.iinfo(np.int64).min
 # A session may open on the day before its date (futures) and close on the day after it.
 _MARGIN = 2 * NS_PER_DAY
-# Sessions are loaded in whole blocks of years, so that neighbouring questions cost one load; one block takes about 50 ms.
+# Sessions are loaded in whole blocks of years, so that neighbouring queries cost one load; one block takes about 50 ms.
 _BLOCK_YEARS = 10
 _WEEK = Timeframe("1w")
 _LONGEST_REASON = 300
@@ -37,9 +37,9 @@ _LOADING = threading.Lock()
 
 
 def get_calendar(name: str) -> ExchangeCalendar:
-    """The calendar of an exchange by its ISO 10383 code (`XNYS`) or usual alias (`NYSE`), upper or lower case.
+    """Return the calendar of an exchange by its ISO 10383 code (`XNYS`) or usual alias (`NYSE`), upper or lower case.
 
-    Raises `MissingExtra` without the library and `CalendarError` with the nearest names for one that does not exist.
+    Raises `MissingExtra` without the library and `CalendarError` with the nearest names for an unknown name.
     """
     library = _library()
     names = {known.upper(): known for known in library.get_calendar_names(include_aliases=True)}
@@ -54,14 +54,14 @@ def get_calendar(name: str) -> ExchangeCalendar:
 
 
 def _fabricated(name: str, **span: Any) -> Any:
-    """The library's own calendar. Its deprecated calls into pandas are its maintainers' business, not our users'."""
+    """Return the library's own calendar, without its warnings about deprecated calls into pandas."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return _library().get_calendar(name, **span)
         except Exception as error:
             reason = str(error) if len(str(error)) < _LONGEST_REASON else f"{str(error)[:_LONGEST_REASON]} ..."
-            raise CalendarError(f"exchange-calendars cannot make calendar {name!r}: {reason}") from error
+            raise CalendarError(f"exchange-calendars cannot create calendar {name!r}: {reason}") from error
 
 
 @functools.cache
@@ -78,7 +78,7 @@ def _library() -> Any:
 
 
 class _Table(NamedTuple):
-    """Sessions of [first_day, past_day), and the stretches of unbroken trading inside them (two where there is a lunch)."""
+    """Sessions of [first_day, past_day), and the periods of unbroken trading in them (two where there is a lunch break)."""
 
     first_day: int
     past_day: int
@@ -91,9 +91,9 @@ class _Table(NamedTuple):
 
 
 class ExchangeCalendar:
-    """The sessions of one exchange; see `weaver.core.calendar.SessionCalendar` for what each method promises.
+    """The sessions of one exchange; see `weaver.core.calendar.SessionCalendar` for the contract of each method.
 
-    Years are loaded as they are asked for and kept. It may be used from several threads, and pickles as its name.
+    Years are loaded on demand and kept. It may be used from several threads, and pickles as its name.
     """
 
     def __init__(self, name: str) -> None:
@@ -102,7 +102,7 @@ class ExchangeCalendar:
         self._bounds: tuple[int, int] | None = None
 
     def sessions(self, first_ns: int, last_ns: int) -> Sessions:
-        """The sessions that overlap [first_ns, last_ns], each from its date (00:00 UTC) or open up to before its close."""
+        """Return the sessions that overlap [first_ns, last_ns]; each is from its date (00:00 UTC) or open to its close."""
         table = self._covering(first_ns, last_ns)
         date, open_, close = table.sessions
         low = int(np.searchsorted(close, first_ns, side="right"))
@@ -110,7 +110,7 @@ class ExchangeCalendar:
         return Sessions(date[low:high], open_[low:high], close[low:high])
 
     def bar_ends(self, starts: Instants, timeframe: Timeframe) -> Instants:
-        """The end of each bar by its start. Raises `OffGridError` that names the first start which is none here."""
+        """Return the end of each bar by its start. Raises `OffGridError` that names the first start off the grid."""
         if not len(starts):
             return np.empty(0, dtype=np.int64)
         table, index = self._locate(starts, timeframe)
@@ -119,14 +119,14 @@ class ExchangeCalendar:
         return (table.week_close if timeframe == _WEEK else table.sessions.close)[index]
 
     def session_ids(self, starts: Instants, timeframe: Timeframe) -> Instants:
-        """The session date (00:00 UTC) that each bar belongs to; a daily or weekly bar is named by it already."""
+        """Return the session date (00:00 UTC) of each bar; the start of a daily or weekly bar is that date."""
         if not len(starts):
             return np.empty(0, dtype=np.int64)
         table, index = self._locate(starts, timeframe)
         return table.part_date[index] if timeframe.is_intraday else np.array(starts, dtype=np.int64)
 
     def boundaries(self, first_ns: int, last_ns: int, timeframe: Timeframe) -> Instants:
-        """Every tick in [first_ns, last_ns], strictly rising: where trading opens (a bar starts) and where bars end."""
+        """Return all ticks in [first_ns, last_ns], strictly rising: the opens of trading and the ends of bars."""
         if last_ns < first_ns:
             return np.empty(0, dtype=np.int64)
         table = self._covering(first_ns, last_ns)
@@ -140,13 +140,13 @@ class ExchangeCalendar:
         low = int(np.searchsorted(table.part_close, first_ns, side="left"))
         high = int(np.searchsorted(table.part_open, last_ns, side="right"))
         opens, closes, step = table.part_open[low:high], table.part_close[low:high], timeframe.ns
-        # Of each stretch only the part inside the range is laid out, so that a narrow question stays cheap.
+        # Of each period only the part inside the range is computed, so that a narrow query stays cheap.
         skipped = np.maximum(0, -((opens - first_ns) // step))
         last = np.minimum(-((opens - closes) // step), (last_ns - opens) // step)
         counts = np.maximum(0, last - skipped + 1)
         within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
         ticks = np.minimum(np.repeat(opens + skipped * step, counts) + within * step, np.repeat(closes, counts))
-        # A close that is no multiple of the step may lie in the range though the multiple after it does not.
+        # A close that is not a multiple of the step may be in the range although the multiple after it is not.
         ticks = np.union1d(ticks, _within(closes, first_ns, last_ns))
         return _within(ticks, first_ns, last_ns).astype(np.int64)
 
@@ -157,7 +157,7 @@ class ExchangeCalendar:
         return f"get_calendar({self.name!r})"
 
     def _locate(self, starts: Instants, timeframe: Timeframe) -> tuple[_Table, Instants]:
-        """The row of each bar in the table: of its stretch of trading (intraday), its session or its week."""
+        """Return the row of each bar in the table: of its period of trading (intraday), its session or its week."""
         table = self._covering(int(starts.min()), int(starts.max()))
         if timeframe.is_intraday:
             index = np.searchsorted(table.part_open, starts, side="right") - 1
@@ -198,7 +198,7 @@ class ExchangeCalendar:
         return f"{text}the exchange is closed then; it is {' and '.join(around)}. Drop such bars or use no calendar"
 
     def _covering(self, first_ns: int, last_ns: int) -> _Table:
-        """The table with at least the sessions that touch [first_ns, last_ns]."""
+        """Return the table with at least the sessions that touch [first_ns, last_ns]."""
         table = self._table
         if table is None or first_ns - _MARGIN < table.first_day or last_ns + _MARGIN > table.past_day:
             with _LOADING:
@@ -211,13 +211,13 @@ class ExchangeCalendar:
             try:
                 return self._read(_block(self._first(low)), _block(self._past(high), 1))
             except CalendarError:
-                # Years that it does not know are the usual reason; if it is another, the next attempt raises it again.
+                # Years that it does not know are the usual reason; for any other, the next attempt raises it again.
                 self._bounds = self._known_range()
         earliest, latest = self._bounds
         if first_ns < earliest or last_ns > latest:
             raise CalendarError(
-                f"calendar {self.name!r} knows {_day(earliest)} to {_day(latest)}, and {_day(first_ns)} to {_day(last_ns)} "
-                "was asked for; choose a range inside, a newer exchange-calendars, or no calendar"
+                f"calendar {self.name!r} knows {_day(earliest)} to {_day(latest)}, not {_day(first_ns)} to "
+                f"{_day(last_ns)}; choose a range inside, a newer exchange-calendars, or no calendar"
             )
         low, high = max(low, earliest), min(high, latest)
         table = self._table
@@ -235,7 +235,7 @@ class ExchangeCalendar:
         calendar = _fabricated(self.name)
         earliest, latest = calendar.bound_min(), calendar.bound_max()
         return (
-            # Instants of the library are int64 nanoseconds, so that the years 1678 to 2261 are the most that it can hold.
+            # Instants of the library are int64 nanoseconds, so the years 1678 to 2261 are the widest range that it can hold.
             to_ns("1678-01-01") if earliest is None else to_ns(earliest.date()),
             to_ns("2261-12-31") if latest is None else to_ns(latest.date()) + NS_PER_DAY - 1,
         )
@@ -278,7 +278,7 @@ def _within(ticks: Instants, first_ns: int, last_ns: int) -> Instants:
 
 
 def _block(ts_ns: int, after: int = 0) -> int:
-    """The start of the block of years that holds `ts_ns`, or of the one `after` it."""
+    """Return the start of the block of years that contains `ts_ns`, or of a later one by `after` blocks."""
     year = from_ns(ts_ns).year // _BLOCK_YEARS * _BLOCK_YEARS + after * _BLOCK_YEARS
     return to_ns(f"{year:04d}-01-01")
 

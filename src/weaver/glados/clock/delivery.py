@@ -1,7 +1,7 @@
-"""Delivery: each callback gets its events in order from a queue of its own, so that a slow one delays no other.
+"""Delivery: each callback receives its events in order from its own queue, so that a slow one does not delay the others.
 
-A queue is bounded. What does not fit, or is still queued when the clock stops, is reported and never silently lost. A plain
-function runs on the event loop itself: one that blocks, blocks everybody, and the clock reports what that cost.
+A queue is bounded. Ticks that do not fit, or are still queued when the clock stops, are reported as missed. A plain
+function runs on the event loop itself: one that blocks also blocks the clock, which reports the boundaries missed by that.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ __all__ = ["DeliveringClock"]
 
 # A callback that is this many ticks behind (17 minutes of one-second bars) will not catch up; its ticks become a gap.
 QUEUE_LIMIT = 1024
-# Gaps are kept for whoever asks later; more than this in one run means that nobody is reading them.
+# Gaps are kept for later inspection; more than this in one run means that no code is reading them.
 _GAPS_KEPT = 256
 
 
 class _Queue:
-    """The events on their way to one callback, and the task that delivers them while there are any."""
+    """The queued events of one callback, and the task that delivers them while there are any."""
 
     def __init__(self, clock: DeliveringClock, callback: Callable[[Any], Awaitable[None] | None], limit: int) -> None:
         self._clock = clock
@@ -63,19 +63,19 @@ class _Queue:
             self._task = asyncio.get_running_loop().create_task(self._drain())
 
     def discard(self) -> list[int]:
-        """Forget what is queued; the boundaries that were in it."""
+        """Drop the queued events; return the boundaries among them."""
         boundaries = [event.ts_ns for event in self._events if isinstance(event, ClockTick)]
         self._events.clear()
         return boundaries
 
     def close(self) -> None:
-        """The clock stops: what was not delivered is reported."""
+        """Report the undelivered boundaries, as the clock stops."""
         self.report(GapReason.SLOW_CALLBACK)
         self._lost = self.discard()
         self.report(GapReason.STOPPED)
 
     def report(self, reason: GapReason) -> None:
-        """Report what was lost, once."""
+        """Report the lost boundaries, once."""
         if self._lost:
             gap = ClockGap(self._lost[0], self._lost[-1], len(self._lost), reason)
             self._lost = []
@@ -84,7 +84,7 @@ class _Queue:
     def _lose(self, ts_ns: int) -> None:
         if not self._lost:
             logger.warning("callback %r is %d ticks behind; further ticks are left out", self._callback, self._limit)
-        # Only the ends and the number are reported, but a list that is this long is also a fault that must end.
+        # A report needs only the ends and the number, but the list must have a bound as well.
         self._lost.append(ts_ns)
         if len(self._lost) >= self._limit:
             self.report(GapReason.SLOW_CALLBACK)
@@ -109,13 +109,13 @@ class _Queue:
 
 
 class DeliveringClock(BaseClock):
-    """A clock that goes on while its callbacks work. What it adds to `BaseClock` is queues and the reporting of gaps."""
+    """A clock that goes on while its callbacks work: a `BaseClock` with queues and reports of missed boundaries."""
 
     def __init__(self, timeframe: str | Timeframe, calendar: str | SessionCalendar | None = None) -> None:
         super().__init__(timeframe, calendar)
         self._queues: dict[Subscription, _Queue] = {}
         self._gap_queues: tuple[_Queue, ...] = ()
-        # Unsubscribed while their callback was in progress: `stop` waits for it, and its error is still this run's.
+        # Unsubscribed while their callback was in progress: `stop` waits for it, and its error still belongs to this run.
         self._retired: tuple[_Queue, ...] = ()
         self._gaps: deque[ClockGap] = deque(maxlen=_GAPS_KEPT)
 
@@ -145,7 +145,7 @@ class DeliveringClock(BaseClock):
     def on_gap(self, callback: GapCallback) -> Unsubscribe:
         """Call `callback` for every report of missed boundaries; otherwise like `on_tick`.
 
-        What is still missing for a slow callback when the clock stops stands in `gaps` and the log only.
+        Boundaries that a slow callback still misses when the clock stops are in `gaps` and the log only.
         """
         check_callback("on_gap", callback)
         queue = _Queue(self, callback, QUEUE_LIMIT)
@@ -171,7 +171,7 @@ class DeliveringClock(BaseClock):
     def _report(self, gap: ClockGap) -> None:
         self._gaps.append(gap)
         logger.warning("clock of run %r: %s", self._run_id, gap)
-        # Without an event loop (`boundaries`) nobody is called.
+        # Without an event loop (`boundaries`) no callback is called.
         if self._ended is not None and not self._stopping:
             for queue in self._gap_queues:
                 queue.push(gap)
@@ -195,7 +195,7 @@ class DeliveringClock(BaseClock):
         self._drained()
 
     def _drained(self) -> None:
-        """The end of the run is when nothing is being delivered any more."""
+        """Finish the run once no callback is in progress."""
         self._retired = tuple(queue for queue in self._retired if queue.is_busy)
         queues = (*self._queues.values(), *self._gap_queues, *self._retired)
         if self._stopping and not any(queue.is_busy for queue in queues):
@@ -203,4 +203,4 @@ class DeliveringClock(BaseClock):
 
     @abstractmethod
     def _silence(self) -> None:
-        """See to it that nothing wakes this clock any more."""
+        """Ensure that nothing wakes this clock any more."""

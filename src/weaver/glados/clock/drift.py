@@ -1,7 +1,7 @@
-"""Drift: how late the ticks of a real-time clock come, measured always.
+"""Drift: the lateness of a real-time clock's ticks, which is always measured.
 
-Recording costs an addition and an index; the percentiles are those of the last thousand ticks and are worked out when
-somebody asks. The maximum and the counts are of the whole run.
+Recording costs an addition and an index. The percentiles are those of the last 1,024 ticks and are computed on request. The
+maximum and the counts are of the whole run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _WINDOW = 1024
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """Lateness of ticks in nanoseconds (never negative: a clock is never early), and how many boundaries were missed.
+    """Lateness of ticks in nanoseconds (never negative, as a clock is never early), and the number of missed boundaries.
 
     `p50_ns` and `p99_ns` are nearest-rank percentiles of the last 1,024 ticks; `ticks`, `gaps` (reports), `missed`
     (boundaries in them) and `max_ns` are of the whole run. All are 0 before the first tick.
@@ -43,7 +43,7 @@ class DriftMeter:
         self._ticks = self._gaps = self._missed = self._last = self._max = 0
 
     def record(self, late_ns: int) -> None:
-        """One tick came `late_ns` nanoseconds after its boundary."""
+        """Record a tick that came `late_ns` nanoseconds after its boundary."""
         if len(self._recent) < _WINDOW:
             self._recent.append(late_ns)
         else:
@@ -54,12 +54,12 @@ class DriftMeter:
             self._max = late_ns
 
     def record_gap(self, count: int) -> None:
-        """One report of `count` missed boundaries."""
+        """Record a report of `count` missed boundaries."""
         self._gaps += 1
         self._missed += count
 
     def snapshot(self) -> Drift:
-        """What has been measured so far."""
+        """Return the measurements so far."""
         ordered = sorted(self._recent)
         return Drift(
             ticks=self._ticks,
@@ -73,7 +73,7 @@ class DriftMeter:
 
 
 def _percentile(ordered: list[int], percent: int) -> int:
-    """Nearest rank: the smallest value that at least `percent` of all do not exceed; 0 where there is none."""
+    """Return the nearest rank: the smallest value that at least `percent` of all do not exceed; 0 for an empty list."""
     if not ordered:
         return 0
     return ordered[-(-len(ordered) * percent // 100) - 1]

@@ -1,4 +1,4 @@
-"""Factory: the clock that a configuration asks for.
+"""Factory: creates the clock for a configuration.
 
 `backtest` gets a `BacktestClock` over the run's stretch of time; `paper` and `live` get a `RealtimeClock`.
 """
@@ -25,11 +25,11 @@ __all__ = ["ClockConfig", "create_clock"]
 
 
 class ClockConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a clock needs to know; wrong or contradictory values raise `ConfigError` that names them.
+    """The settings of a clock; wrong or contradictory values raise `ConfigError` that names them.
 
     `start_time` and `end_time` (both included) belong to a backtest and are required there; `spin` (see `RealtimeClock`)
-    belongs to paper and live, `backpressure` to a backtest. Times may be given as anything that `to_ns` takes and
-    `timeframe` as text; they are kept as int nanoseconds since 1970-01-01 UTC and as a `Timeframe`.
+    belongs to paper and live, `backpressure` to a backtest. Times may be any value that `to_ns` takes and `timeframe` may
+    be text; they are stored as int nanoseconds since 1970-01-01 UTC and as a `Timeframe`.
     """
 
     mode: RunMode | str
@@ -52,7 +52,7 @@ class ClockConfig(msgspec.Struct, frozen=True, kw_only=True):
             if mode is RunMode.BACKTEST and value is None:
                 raise ConfigError(f"{name} is missing: a backtest's clock needs start_time and end_time")
             if mode is not RunMode.BACKTEST and value is not None:
-                raise ConfigError(f"{name}={value!r} means nothing to a {mode} clock, which starts now; leave it out")
+                raise ConfigError(f"{name}={value!r} does not apply to a {mode} clock, which starts now; leave it out")
             if value is not None:
                 msgspec.structs.force_setattr(self, name, to_ns(value))
         if self.start_time is not None and self.end_time is not None:
@@ -64,22 +64,24 @@ class ClockConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.calendar is not None and not (isinstance(self.calendar, str) and self.calendar.strip()):
             raise ConfigError(f"calendar={self.calendar!r}: must be the name of an exchange, such as 'XNYS', or None")
         if mode is RunMode.BACKTEST and self.spin:
-            raise ConfigError(f"spin={self.spin!r} means nothing to a backtest's clock; leave it out")
+            raise ConfigError(f"spin={self.spin!r} does not apply to a backtest's clock; leave it out")
         check_spin(self.spin)
         if mode is not RunMode.BACKTEST and self.backpressure:
             raise ConfigError(
-                f"backpressure=True means nothing to a {mode} clock, for time does not wait; leave it out"
+                f"backpressure=True does not apply to a {mode} clock, as time does not wait; leave it out"
             )
 
 
 def create_clock(config: ClockConfig | RunConfig) -> BaseClock:
-    """The clock for `config`, not started. A `RunConfig` of a backtest must have `start` and `end`; the clock then ticks
-    from the start of the first bar that starts in [start, end) to the end of the last one.
+    """Return the clock for `config`, not started.
+
+    A `RunConfig` of a backtest must have `start` and `end`; the clock then ticks from the start of the first bar that
+    starts in [start, end) to the end of the last one.
     """
     if isinstance(config, RunConfig):
         if config.mode is not RunMode.BACKTEST:
             return RealtimeClock(config.timeframe, calendar=config.calendar)
-        first, last = _stretch(config)
+        first, last = _period(config)
         return BacktestClock(first, last, config.timeframe, calendar=config.calendar)
     if config.start_time is not None and config.end_time is not None:
         return BacktestClock(
@@ -92,15 +94,15 @@ def create_clock(config: ClockConfig | RunConfig) -> BaseClock:
     return RealtimeClock(config.timeframe, calendar=config.calendar, spin=config.spin)
 
 
-def _stretch(config: RunConfig) -> tuple[int, int]:
-    """The start of the first bar that starts in [start, end), and the end of the last one."""
+def _period(config: RunConfig) -> tuple[int, int]:
+    """Return the start of the first bar that starts in [start, end), and the end of the last one."""
     if config.start is None or config.end is None:
         missing = "start" if config.start is None else "end"
         raise ConfigError(
             f"{missing} is None: a backtest's clock needs both; the first and last bar of the data give them"
         )
     timeframe, start, end = config.timeframe, config.start, config.end
-    nothing = NoBars(f"no {timeframe} bar starts in [{format_ns(start)}, {format_ns(end)}); choose a longer stretch")
+    nothing = NoBars(f"no {timeframe} bar starts in [{format_ns(start)}, {format_ns(end)}); choose a longer period")
     if config.calendar is None:
         if not timeframe.count(start, end):
             raise nothing
@@ -128,7 +130,7 @@ def _stretch(config: RunConfig) -> tuple[int, int]:
 
 
 def _bar_end(calendar: SessionCalendar, timeframe: Timeframe, boundary: int) -> int | None:
-    """The end of the bar that starts at `boundary`; None where only a bar ends there."""
+    """Return the end of the bar that starts at `boundary`; None where only a bar ends there."""
     try:
         return int(calendar.bar_ends(np.array([boundary], dtype=np.int64), timeframe)[0])
     except OffGridError:

@@ -1,6 +1,6 @@
-"""Grid: which boundaries a clock ticks, either every multiple of the timeframe in UTC or those of a session calendar.
+"""Grid: the boundaries that a clock ticks, either all multiples of the timeframe in UTC or those of a session calendar.
 
-It answers for any stretch of time in constant memory. It knows nothing of a clock, a run or what time it is.
+Every query takes constant memory, however long the period. The grid does not read a clock.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from weaver.core.timeframe import Timeframe
 
 __all__ = ["Grid", "SessionGrid", "UtcGrid", "make_grid"]
 
-# Session ticks are laid out in windows: at least a day, and of long bars so many that a window holds some thousand ticks.
+# Session ticks are computed in windows: at least a day, and for long bars long enough for some thousand ticks.
 _WINDOW_BARS = 4096
-# The longest that an exchange has ever been shut is some months (1914); what is quiet for longer has been delisted.
+# The longest closure of an exchange was some months (1914); a calendar without sessions for longer has ended.
 _LONGEST_CLOSURE = 400 * NS_PER_DAY
 
 
@@ -28,19 +28,19 @@ class Grid(Protocol):
     """The boundaries of one timeframe, as int nanoseconds since 1970-01-01 UTC."""
 
     def between(self, first_ns: int, last_ns: int) -> Iterator[int]:
-        """Every boundary in [first_ns, last_ns], rising."""
+        """Return every boundary in [first_ns, last_ns], rising."""
         ...
 
     def next_after(self, ts_ns: int) -> int:
-        """The first boundary strictly after `ts_ns`."""
+        """Return the first boundary strictly after `ts_ns`."""
         ...
 
     def ends(self, first_ns: int, last_ns: int) -> tuple[int, int] | None:
-        """The first and the last boundary in [first_ns, last_ns], or None when there is none."""
+        """Return the first and the last boundary in [first_ns, last_ns], or None when there is none."""
         ...
 
     def count(self, first_ns: int, last_ns: int) -> int:
-        """How many boundaries lie in [first_ns, last_ns]."""
+        """Return the number of boundaries in [first_ns, last_ns]."""
         ...
 
 
@@ -51,25 +51,25 @@ class UtcGrid:
         self._timeframe = timeframe
 
     def between(self, first_ns: int, last_ns: int) -> Iterator[int]:
-        """Every boundary in [first_ns, last_ns], rising, at the price of a range."""
+        """Return every boundary in [first_ns, last_ns], rising: the iterator of a range."""
         return iter(range(self.next_after(first_ns - 1), last_ns + 1, self._timeframe.ns))
 
     def next_after(self, ts_ns: int) -> int:
-        """The first boundary strictly after `ts_ns`."""
+        """Return the first boundary strictly after `ts_ns`."""
         return self._timeframe.next_bar_start(ts_ns)
 
     def ends(self, first_ns: int, last_ns: int) -> tuple[int, int] | None:
-        """The first and the last boundary in [first_ns, last_ns], or None when there is none."""
+        """Return the first and the last boundary in [first_ns, last_ns], or None when there is none."""
         first = self.next_after(first_ns - 1)
         return (first, self._timeframe.bar_start(last_ns)) if first <= last_ns else None
 
     def count(self, first_ns: int, last_ns: int) -> int:
-        """How many boundaries lie in [first_ns, last_ns]."""
+        """Return the number of boundaries in [first_ns, last_ns]."""
         return self._timeframe.count(first_ns, last_ns + 1)
 
 
 class SessionGrid:
-    """Where trading opens and where bars end, by a session calendar."""
+    """The opens of trading and the ends of bars, by a session calendar."""
 
     def __init__(self, timeframe: Timeframe, calendar: SessionCalendar) -> None:
         self._timeframe = timeframe
@@ -79,7 +79,7 @@ class SessionGrid:
         self._ahead_from = 0
 
     def between(self, first_ns: int, last_ns: int) -> Iterator[int]:
-        """Every boundary in [first_ns, last_ns], rising; one window of them is in memory at a time."""
+        """Yield every boundary in [first_ns, last_ns], rising; one window of them is in memory at a time."""
         low = first_ns
         while low <= last_ns:
             high = min(low + self._window - 1, last_ns)
@@ -87,7 +87,7 @@ class SessionGrid:
             low = high + 1
 
     def next_after(self, ts_ns: int) -> int:
-        """The first boundary strictly after `ts_ns`; `CalendarError` when the calendar knows none for more than a year."""
+        """Return the first boundary strictly after `ts_ns`; raise `CalendarError` without one for over a year."""
         ahead = self._ahead
         if not (len(ahead) and self._ahead_from <= ts_ns < ahead[-1]):
             low, span = ts_ns + 1, NS_PER_DAY
@@ -98,14 +98,14 @@ class SessionGrid:
                 if span >= _LONGEST_CLOSURE:
                     raise CalendarError(
                         f"calendar {self._calendar.name!r} has no session in the {span // NS_PER_DAY} days after "
-                        f"{format_ns(ts_ns)}; nothing would ever tick"
+                        f"{format_ns(ts_ns)}; the clock would never tick"
                     )
                 span = min(span * 4, _LONGEST_CLOSURE)
             self._ahead, self._ahead_from = ahead, ts_ns
         return int(ahead[np.searchsorted(ahead, ts_ns, side="right")])
 
     def ends(self, first_ns: int, last_ns: int) -> tuple[int, int] | None:
-        """The first and the last boundary in [first_ns, last_ns], or None when there is none."""
+        """Return the first and the last boundary in [first_ns, last_ns], or None when there is none."""
         first = next(self.between(first_ns, last_ns), None)
         if first is None:
             return None
@@ -118,7 +118,7 @@ class SessionGrid:
             high = low - 1
 
     def count(self, first_ns: int, last_ns: int) -> int:
-        """How many boundaries lie in [first_ns, last_ns]."""
+        """Return the number of boundaries in [first_ns, last_ns]."""
         total, low = 0, first_ns
         while low <= last_ns:
             high = min(low + self._window - 1, last_ns)
@@ -128,5 +128,5 @@ class SessionGrid:
 
 
 def make_grid(timeframe: Timeframe, calendar: SessionCalendar | None) -> Grid:
-    """The calendar's boundaries where there is one, else those of UTC."""
+    """Return the grid of `calendar`, or that of UTC without one."""
     return UtcGrid(timeframe) if calendar is None else SessionGrid(timeframe, calendar)

@@ -1,8 +1,8 @@
 """RealtimeClock: ticks at the boundaries of wall time, never early, each exactly once or reported as missed.
 
 It wakes by an absolute kernel timer where there is one and by staged loop timers elsewhere, and notices when the wall clock
-is set or the machine was suspended. Lateness is measured always. It cannot make up for an event loop that is blocked; it
-says what that cost.
+is set or the machine was suspended. Lateness is always measured. It does not compensate for a blocked event loop; it
+reports the boundaries missed by that.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from weaver.glados.clock.tracker import Tracker
 
 __all__ = ["RealtimeClock", "check_spin"]
 
-# Where slewing moves wall time against running time (0.05 % at most), a look at least this often keeps it below what
-# counts as a step, however long the bars are.
+# Slewing moves wall time against running time by 0.05 % at most. Reading the time at least this often keeps that below a
+# step, however long the bars are.
 _LOOK_NS = 600 * NS_PER_SECOND
 _LOG_EVERY_NS = 300 * NS_PER_SECOND
-# Without an event loop nobody wakes the sleeper when the clock is set, so it looks every second.
+# Without an event loop nothing wakes the sleeper when the clock is set, so it reads the time every second.
 _NAP_NS = NS_PER_SECOND
 _LONGEST_SPIN = 0.005
 
 
 def check_spin(spin: float) -> None:
-    """Raise `ConfigError` where `spin` is no length of time that a clock may wait busily, in seconds."""
+    """Raise `ConfigError` unless `spin` (seconds) is a length of time that a clock may spend in a busy loop."""
     if isinstance(spin, bool) or not isinstance(spin, int | float) or not 0.0 <= spin <= _LONGEST_SPIN:
-        raise ConfigError(f"spin={spin!r}: must lie between 0 and {_LONGEST_SPIN} seconds; 0.0003 is a good value")
+        raise ConfigError(f"spin={spin!r}: must be between 0 and {_LONGEST_SPIN} seconds; 0.0003 is a good value")
 
 
 class RealtimeClock(DeliveringClock):
     """Ticks every boundary of wall time from the next one after `start()` until `stop()`.
 
-    `spin` (seconds, at most 0.005) wakes that much early and waits out the rest busily, which takes most of the remaining
-    lateness (the kernel's wake-up, about 0.2 ms) for that much processor time per tick; 0.0003 is a good value. `source`
-    and `alarm` are the time and what wakes by it; they are for tests.
+    `spin` (seconds, at most 0.005) wakes that much early and waits for the rest in a busy loop. That removes most of the
+    remaining lateness (the kernel's wake-up, about 0.2 ms) for that much processor time per tick; 0.0003 is a good value.
+    `source` and `alarm` replace the machine's time and timers in tests.
     """
 
     def __init__(
@@ -68,31 +68,31 @@ class RealtimeClock(DeliveringClock):
 
     @property
     def drift(self) -> Drift:
-        """The lateness of the ticks and the count of gaps since the last start."""
+        """The lateness of the ticks and the number of gaps since the last start."""
         return self._meter.snapshot()
 
     @property
     def holding_until(self) -> datetime | None:
-        """The next boundary, while the wall clock has been set back before what was ticked already; else None."""
+        """The next boundary, while wall time is before the last ticked one after a step back; else None."""
         held = self._tracker.holding_until if self._tracker is not None else None
         return None if held is None else from_ns(held)
 
     @property
     def next_boundary(self) -> datetime | None:
-        """The boundary that the clock waits for, an aware UTC datetime; None when it is not running."""
+        """The next boundary, an aware UTC datetime; None when the clock is not running."""
         return from_ns(self._tracker.due) if self._tracker is not None and self._running else None
 
     def now_ns(self) -> int:
-        """Wall time in nanoseconds since 1970-01-01 UTC, but never before a boundary that was ticked already."""
+        """Return wall time in nanoseconds since 1970-01-01 UTC, but never before a boundary that was already ticked."""
         settled = self._tracker.settled if self._tracker is not None and self._running else None
         wall = self._source.wall_ns()
         return wall if settled is None else max(wall, settled)
 
     def boundaries(self) -> Iterator[int]:
-        """The boundaries as plain ints, each when its time has come: blocks the calling thread, without an event loop.
+        """Yield the boundaries as ints, each at its time: blocks the calling thread, without an event loop.
 
-        Endless; close it to end. The same promises as ticking: never early, never twice, and what was missed stands in
-        `gaps` and the log. The clock is running meanwhile.
+        It is endless; close it to end. The guarantees are those of ticking: never early, never twice; missed boundaries are
+        in `gaps` and the log. The clock is running meanwhile.
         """
         if self._running:
             raise ClockRunning(f"this clock is already running (run {self._run_id!r}); await stop() first")
@@ -133,7 +133,7 @@ class RealtimeClock(DeliveringClock):
         except WeaverError as error:  # a session calendar that knows no further session
             self._fail(error)
             return
-        # Armed before anybody is called, so that no callback can delay the next boundary.
+        # Armed before the callbacks are called, so that none of them delays the next boundary.
         self._arm(tracker)
         if boundary is not None:
             self._deliver(*boundary, is_backtest=False)
@@ -143,7 +143,7 @@ class RealtimeClock(DeliveringClock):
             self._alarm.arm(min(tracker.due - self._spin_ns, self._source.wall_ns() + _LOOK_NS))
 
     def _spun(self, due: int) -> Reading:
-        """The present reading; when it is a spin's length or less before `due`, one at it. Bounded by twice the spin."""
+        """Return the current reading; within a spin's length before `due`, wait for it busily, at most twice the spin."""
         reading = self._source.read()
         if 0 < due - reading.wall <= self._spin_ns:
             give_up = reading.running + 2 * self._spin_ns
@@ -152,7 +152,7 @@ class RealtimeClock(DeliveringClock):
         return reading
 
     def _judge(self, tracker: Tracker, reading: Reading) -> tuple[int, int] | None:
-        """Let the tracker judge a wake-up; measure and report; the boundary to tick, with its index."""
+        """Let the tracker judge a wake-up; measure and report; return the boundary to tick, with its index, or None."""
         wake = tracker.wake(reading)
         if wake.gap is not None:
             self._meter.record_gap(wake.gap.count)
@@ -170,7 +170,7 @@ class RealtimeClock(DeliveringClock):
         until = tracker.holding_until
         if until is not None and not self._held:
             logger.warning(
-                "clock of run %r: the wall clock was set back to %s, before what was ticked already; holding until %s",
+                "clock of run %r: the wall clock was set back to %s, before the last tick; holding until %s",
                 self._run_id,
                 format_ns(reading.wall),
                 format_ns(until),

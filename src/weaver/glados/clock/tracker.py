@@ -1,8 +1,8 @@
-"""Tracker: what a real-time clock does at each wake-up, as arithmetic on readings, without waiting for anything.
+"""Tracker: decides at each wake-up of a real-time clock which boundary to tick or report. It never waits.
 
-A boundary is ticked once its time has come, and at most once. One that was jumped over, by a step of the wall clock or a
-suspend, or whose next boundary has passed as well, is reported instead: late news is no news. After a step backwards the
-clock holds until the wall clock has passed what was ticked already.
+A boundary is ticked once its time has come, and at most once. A boundary that was jumped over, by a step of the wall clock
+or a suspend, or whose next boundary has passed as well, is reported as missed instead. After a step backwards the clock
+holds until wall time has passed the last ticked boundary.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from weaver.glados.clock.time_source import Reading
 __all__ = ["Tracker", "Wake"]
 
 # A jump below a second is a correction (time daemons step from about 0.1 s on): the boundary in it is ticked, a little
-# late or on time, which serves better than a missed bar. From a second on it is a step, and what it skips is reported.
+# late or on time, which is better than a missed bar. A jump of a second or more is a step; skipped boundaries are reported.
 _STEP_NS = NS_PER_SECOND
 
 
 class Wake(NamedTuple):
-    """What one wake-up brought: missed boundaries to report, a boundary to tick with its index and lateness, or neither."""
+    """The result of a wake-up: missed boundaries to report, a boundary to tick with its index and lateness, or neither."""
 
     gap: ClockGap | None
     boundary: int | None
@@ -31,7 +31,7 @@ class Wake(NamedTuple):
 
 
 class Tracker:
-    """The state of a real-time clock between wake-ups. `due` is the boundary that it waits for."""
+    """The state of a real-time clock between wake-ups. `due` is the next boundary."""
 
     def __init__(self, grid: Grid, reading: Reading) -> None:
         self._grid = grid
@@ -42,21 +42,21 @@ class Tracker:
 
     @property
     def settled(self) -> int | None:
-        """The last boundary that was ticked or reported; no boundary up to it comes again."""
+        """The last boundary that was ticked or reported; none up to it is ticked again."""
         return self._settled
 
     @property
     def holding_until(self) -> int | None:
-        """The next boundary, while the wall clock stands before what was ticked already; None in normal times."""
+        """The next boundary, while wall time is before the last ticked one; otherwise None."""
         return self.due if self._settled is not None and self._last.wall < self._settled else None
 
     def wake(self, now: Reading) -> Wake:
-        """Judge a wake-up at `now`, which may come early, on time or late, for whatever reason."""
+        """Judge a wake-up at `now`, which may come early, on time or late."""
         before, self._last = self._last, now
         jump = (now.wall - before.wall) - (now.running - before.running)
         if now.wall < self.due:
             if self._settled is None and jump < 0:
-                # Set back before the first tick: boundaries that nobody has seen lie ahead again.
+                # Set back before the first tick: boundaries that were not ticked are ahead again.
                 self.due = self._grid.next_after(now.wall)
             return Wake(None, None, self._index, 0)
         passed = self._grid.count(self.due, now.wall)

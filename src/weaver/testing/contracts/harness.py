@@ -1,4 +1,4 @@
-"""Store: what the suites are run on, and how a test that is a coroutine becomes one that pytest runs."""
+"""Harness of the store contracts: the store under test, and helpers to write tests as coroutines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _S = TypeVar("_S", bound="StoreContract")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Store:
-    """A log and a desk whose transactions it takes part in, both empty; `clock` is what they wait by."""
+    """An empty log and consumer store with common transactions, and the clock by which they wait."""
 
     log: EventLog
     desk: ConsumerStore
@@ -29,19 +29,19 @@ class Store:
 
 
 class StoreContract:
-    """What the suites have in common."""
+    """Base class of the suites."""
 
     def opened(self) -> AbstractAsyncContextManager[Store]:
-        """A new, empty store for one test, closed when the block ends."""
+        """Return a context manager that opens a new, empty store for one test and closes it when the block ends."""
         raise NotImplementedError("say how the store is opened")
 
     def run(self, main: Coroutine[Any, Any, None]) -> None:
-        """Run one test. With a clock that is moved by hand, this is where it is moved."""
+        """Run one test. Override it to move a clock that does not move by itself."""
         asyncio.run(main)
 
 
 def on_store(test: Callable[[_S, Store], Awaitable[None]]) -> Callable[[_S], None]:
-    """Make a test of a coroutine: opens the store, runs it there."""
+    """Return a test that opens the store and runs the coroutine function `test` on it."""
 
     def run(self: _S) -> None:
         async def main() -> None:
@@ -56,31 +56,31 @@ def on_store(test: Callable[[_S, Store], Awaitable[None]]) -> Callable[[_S], Non
 
 
 async def take(stream: AsyncIterator[StoredEvent], count: int) -> list[StoredEvent]:
-    """The next `count` events of a subscription, which stays open."""
+    """Return the next `count` events of a subscription, which stays open."""
     return [await anext(stream) for _ in range(count)]
 
 
 @contextmanager
-def refused(expected: type[WeaverError], part: str = "", *, what: str = "what must be refused") -> Iterator[None]:
-    """The block must raise `expected`, whose message holds `part`."""
+def refused(expected: type[WeaverError], part: str = "", *, what: str = "the input") -> Iterator[None]:
+    """Check that the block raises `expected` with `part` in its message; `what` names the input in the failure."""
     try:
         yield
     except expected as error:
         if part not in str(error):
             raise AssertionError(f"{part!r} is not in the message {str(error)!r}") from error
     else:
-        raise AssertionError(f"{what} was taken; {expected.__name__} is what it should raise")
+        raise AssertionError(f"{what} was accepted; it should raise {expected.__name__}")
 
 
 async def turn() -> None:
-    """Let everything else that is ready run once."""
+    """Let all other code that is ready run once."""
     passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(passed.set_result, None)
     await passed
 
 
 async def meanwhile(store: Store) -> None:
-    """Let others come as far as they probably can. Tests get sharper by it, and stay right without."""
+    """Let other tasks run as far as they probably can. This makes tests sharper; they are correct without it."""
     for _ in range(20):
         await turn()
     await store.desk.offsets.get_all_offsets()
@@ -90,5 +90,5 @@ async def meanwhile(store: Store) -> None:
 
 
 def offsets_of(events: Sequence[StoredEvent]) -> list[int]:
-    """The offsets alone."""
+    """Return the offsets of the events."""
     return [stored.offset for stored in events]

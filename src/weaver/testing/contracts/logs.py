@@ -1,4 +1,4 @@
-"""EventLogContract: what every EventLog promises about order, completeness and transactions.
+"""EventLogContract: tests of order, completeness and transactions for implementations of EventLog.
 
 Several tests hold a transaction open. That a reader waits for it is asserted by what `read_from` gives in the meantime and
 by the order of what a subscription gives afterwards, never by waiting for nothing to happen.
@@ -21,7 +21,7 @@ class _Refused(Exception):
 
 
 class EventLogContract(StoreContract):
-    """Subclass it, and say in `opened` how the log is opened."""
+    """Subclass it and open the log in `opened`."""
 
     # --- appending ---------------------------------------------------------------------------------------------------
 
@@ -381,7 +381,7 @@ class EventLogContract(StoreContract):
     # --- what nobody knows any more ----------------------------------------------------------------------------------
 
     async def _forgotten(self, store: Store) -> int:
-        """Append an event of a type that this process then no longer knows."""
+        """Append an event of a type that this process does not know afterwards."""
         from msgspec import Struct
 
         from weaver.events import envelope as envelopes

@@ -1,4 +1,4 @@
-"""OffsetStoreContract: what every OffsetStore promises. Whether offsets outlive the process is not in it."""
+"""OffsetStoreContract: tests for implementations of OffsetStore. Whether offsets outlive the process is not tested."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ODD = (
 
 
 class OffsetStoreContract(StoreContract):
-    """Subclass it, and say in `opened` how the store is opened."""
+    """Subclass it and open the store in `opened`."""
 
     @on_store
     async def test_a_consumer_that_nobody_knows_stands_at_minus_one(self, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""RefusalContract: what an EventLog does not take, by which name it says so, and that nothing was written then."""
+"""RefusalContract: tests that an EventLog refuses invalid events with the right error and writes nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Unregistered(Struct, frozen=True):
 
 
 def _with(payload: Any) -> Envelope[Any]:
-    """An envelope around `payload` that was not made by `envelope()`, so that the log must look for itself."""
+    """Return an envelope around `payload` that bypasses the checks of `envelope()`, so that the log must check."""
     known: dict[type, str] = {Noted: "testing.Noted", Strange: "testing.Strange", Tree: "testing_tree.Grown"}
     return replace(note(0), type=known.get(type(payload), "testing.Noted"), payload=payload)
 
@@ -65,7 +65,7 @@ _CASES: tuple[tuple[str, Envelope[Any], type[EventError]], ...] = (
 
 
 class RefusalContract(StoreContract):
-    """Subclass it, and say in `opened` how the log is opened."""
+    """Subclass it and open the log in `opened`."""
 
     @on_store
     async def test_what_cannot_be_kept_is_refused_by_name_and_nothing_is_written(self, store: Store) -> None:

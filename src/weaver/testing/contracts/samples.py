@@ -1,4 +1,4 @@
-"""Samples: payloads for the suites, as small and as strange as they come."""
+"""Samples: small and unusual payloads for the suites."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Noted(msgspec.Struct, frozen=True):
 
 @register("testing.Answered")
 class Answered(msgspec.Struct, frozen=True):
-    """What a handler leaves behind; `to` is the number that it answers."""
+    """The effect of a handler; `to` is the number that it answers."""
 
     to: int
 
@@ -45,7 +45,7 @@ class Tree(msgspec.Struct, frozen=True):
 
 @register("testing.Strange")
 class Strange(msgspec.Struct, frozen=True):
-    """Whatever JSON can say."""
+    """Any JSON value."""
 
     value: Any
 
@@ -78,6 +78,6 @@ STRANGE: dict[str, Any] = {
 def note(
     number: int, *, run_id: str | None = None, text: str = "", cause: Envelope[Any] | None = None
 ) -> Envelope[Any]:
-    """An event that says `number`, at that many seconds after the first of 2024."""
+    """Return an event with `number`, stamped that many seconds after 2024-01-01 UTC."""
     ts = 1_704_067_200_000_000_000 + number * 1_000_000_000
     return envelope(Noted(number, text), ts=ts, producer="test", run_id=run_id, cause=cause)

@@ -87,7 +87,7 @@ class TestBacktestClockInit:
         assert [tick.ts.hour for tick in clock.ticks()] == [1, 2, 3]
 
     def test_a_stretch_without_a_boundary_is_refused_with_the_next_one(self) -> None:
-        with pytest.raises(ConfigError, match=r"no 1h boundary lies between .*the next is 2024-01-01T01:00:00Z"):
+        with pytest.raises(ConfigError, match=r"no 1h boundary is between .*the next is 2024-01-01T01:00:00Z"):
             BacktestClock("2024-01-01T00:00:01Z", "2024-01-01T00:00:02Z", "1h")
 
     def test_it_is_a_tick_source(self) -> None:
