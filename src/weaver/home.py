@@ -25,13 +25,15 @@ def data_folder(environment: Mapping[str, str] | None = None) -> Path:
 
         return user_data_path("weaver", appauthor=False).expanduser()
     except RuntimeError:
-        raise ConfigError(f"no home folder is known {no_account_advice()}") from None
+        raise ConfigError(
+            f"no home folder is known: user id {os.geteuid()} has no entry in /etc/passwd, and HOME is not set; "
+            f"{no_account_advice()}"
+        ) from None
 
 
 def no_account_advice() -> str:
     """Return the part of an error that says what a user id without an account can do."""
     return (
-        f"for user id {os.geteuid()}, which has no entry in /etc/passwd and no HOME; set WEAVER_HOME=DIR to a folder it "
-        "can write, and use a server of your own with DB_URL, or give the user id a name with nss_wrapper "
-        '(docs/docker.md, "A user id without a name")'
+        "set WEAVER_HOME=DIR to a folder that it can write, and use a server of your own with DB_URL or give the user id a "
+        "name with nss_wrapper (docs/docker.md)"
     )

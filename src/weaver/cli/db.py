@@ -1,7 +1,8 @@
-"""`weaver db`: the embedded PostgreSQL, or your own. Results go to standard output, refusals to standard error."""
+"""`weaver db`: the embedded PostgreSQL, or your own. Results go to standard output, errors to standard error."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from weaver import __version__
 from weaver.cli.output import json_text, table
 from weaver.cli.store import sure
-from weaver.core.errors import ConfigError, DatabaseError
+from weaver.core.errors import ConfigError, DatabaseError, StoreError
 
 if TYPE_CHECKING:
     from weaver.config import Settings
@@ -20,24 +22,26 @@ if TYPE_CHECKING:
 
 __all__ = ["db"]
 
-_TCP_PORT = 54318  # not 5432, where a PostgreSQL of the system is likely to be
-_STATED = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": ["--help"]}
+_TCP_PORT = 54318  # not 5432, which a PostgreSQL of the system is likely to use
+_PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": ["--help"]}
 
 
-@click.group(short_help="The database: start, stop, look, back up.")
+@click.group(short_help="Start, stop, inspect, back up and restore the database.")
 def db() -> None:
-    """The database that Weaver keeps its records in: a PostgreSQL of its own that starts when it is used and stops after its
-    last user, or the one that DB_URL names. docs/database.md has the promises.
+    """Manage the database of runs and events.
+
+    By default this is a bundled PostgreSQL database that starts on demand and shuts down when nothing uses it. DB_URL names
+    a server of your own instead. See docs/database.md.
     """
 
 
 @db.command()
 @click.option("--linger", type=float, metavar="SECONDS",
-              help="Stop so many seconds after the last user has left, and not at `weaver db stop` alone.")  # fmt: skip
+              help="Stop this long after the last user has left, instead of at `weaver db stop`.")  # fmt: skip
 @click.option("--tcp", type=click.IntRange(1, 65535), is_flag=False, flag_value=_TCP_PORT, metavar="[PORT]",
-              help=f"Listen on 127.0.0.1 too, on this port ({_TCP_PORT} where none is named).")  # fmt: skip
+              help=f"Listen on 127.0.0.1 too, on this port (default {_TCP_PORT}).")  # fmt: skip
 def start(linger: float | None, tcp: int | None) -> None:
-    """Start the embedded server, and keep it running until `weaver db stop`, a kill or the end of the machine."""
+    """Start the embedded server and keep it running until `weaver db stop`."""
     from weaver.walle.embedded.attachment import attach, keep
 
     settings = _embedded_settings("start", {"database.linger": linger})
@@ -53,66 +57,70 @@ def start(linger: float | None, tcp: int | None) -> None:
 
 @db.command()
 def upgrade() -> None:
-    """Make the tables, or bring those of an older Weaver up to date. What is in them stays; make a backup first."""
-    from weaver.walle.migrate import upgrade as bring_up
+    """Create the tables, or update those of an older version of Weaver. Their content stays; make a backup first."""
+    from weaver.walle.migrate import upgrade as migrate
 
-    with _url_of(_settings(), "bringing the tables up to date") as url:
-        bring_up(url)
+    with _database_url(_settings(), "updating the tables") as url:
+        migrate(url)
     click.echo("the tables are up to date")
 
 
 @db.command()
 @click.argument("revision", default="base")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def downgrade(revision: str, yes: bool) -> None:
-    """Take the tables back to REVISION; without one, remove them with everything in them."""
-    from weaver.walle.migrate import downgrade as take_back
+    """Take the tables back to REVISION. Without one, remove them and everything in them."""
+    from weaver.walle.migrate import downgrade as migrate
 
     settings = _settings()
     what = "remove all tables with everything in them" if revision == "base" else f"take the tables back to {revision}"
     if not yes:
         sure(f"{what} ({settings.database.safe_url or settings.home})?")
-    with _url_of(settings, "taking the tables back") as url:
-        take_back(url, revision)
+    with _database_url(settings, "taking the tables back") as url:
+        migrate(url, revision)
     click.echo(f"the tables are at revision {revision}")
 
 
 @db.command()
 @click.option("--force", is_flag=True, help="Stop it even while others use it; their connections break.")
 def stop(force: bool) -> None:
-    """Stop the embedded server. While others use it, it is no longer kept, and stops when they have left."""
+    """Stop the embedded server until the next command that needs it.
+
+    While others use it, this is refused, and the server stops when they have left. With or without --force, programs that
+    still use it do not start it again.
+    """
     from weaver.walle.embedded import attachment
     from weaver.walle.embedded.paths import DatabasePaths
-    from weaver.walle.embedded.status import users_in_words
+    from weaver.walle.embedded.status import describe_users
 
     place = DatabasePaths(_embedded_settings("stop").home)
-    stopped = attachment.stop(place, force=force, users=users_in_words)
+    stopped = attachment.stop(place, force=force, users=describe_users)
     click.echo("stopped" if stopped else "no embedded PostgreSQL is running")
 
 
 @db.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(as_json: bool) -> None:
-    """Say which database is used, whether it runs, where it lies and who uses it. Starts nothing."""
+    """Show which database is used, whether it runs, its folder and its users. Starts nothing."""
     settings = _settings()
     if settings.database.url is not None:
-        _own_status(settings, as_json)
+        _own_status(settings, as_json=as_json)
         return
     from weaver.walle.embedded.paths import DatabasePaths
-    from weaver.walle.embedded.status import look
+    from weaver.walle.embedded.status import read_status
 
-    state = look(DatabasePaths(settings.home))
+    state = read_status(DatabasePaths(settings.home))
     if as_json:
         click.echo(json_text(state.as_json()))
         return
     server = state.server
     rows = [
         ("database", "embedded"),
-        ("state", "not running; it starts when it is used"),
+        ("state", "not running; it starts when a command needs it"),
         ("folder", str(state.place.folder)),
     ]
     if server is not None:
-        ends = "until `weaver db stop`" if state.kept else f"until its last user has left, and {state.linger:g} s more"
+        ends = "until `weaver db stop`" if state.kept else f"until {state.linger:g} s after its last user has left"
         copied = f" (a copy: user {server['user']} cannot reach the original)" if server["copied"] else ""
         rows[1] = ("state", f"running, {ends}")
         rows += [
@@ -132,10 +140,10 @@ def status(as_json: bool) -> None:
     click.echo(table(rows))
 
 
-def _own_status(settings: Settings, as_json: bool) -> None:
+def _own_status(settings: Settings, *, as_json: bool) -> None:
     try:
         version, problem = _own_client(settings).ask("SHOW server_version"), None
-    except DatabaseError as error:
+    except StoreError as error:
         version, problem = None, str(error)
     url, source = settings.database.safe_url, settings.sources["database.url"]
     if as_json:
@@ -147,31 +155,33 @@ def _own_status(settings: Settings, as_json: bool) -> None:
 
 
 @db.command()
-@click.option("--show-password", is_flag=True, help="Show it; whoever reads the screen or a log then has it.")
+@click.option(
+    "--show-password", is_flag=True, help="Print the password too; it then appears on the screen or in a log."
+)
 def url(show_password: bool) -> None:
-    """Print the URL of the database. The embedded one has it while it runs, and the same one after the next start."""
+    """Print the URL of the database. The embedded one has a URL only while it runs; it stays the same."""
     from weaver.config import hide_password
 
     settings = _settings()
-    found = settings.database.url or _running_url(settings)
-    click.echo(found if show_password else hide_password(found))
+    address = settings.database.url or _running_url(settings)
+    click.echo(address if show_password else hide_password(address))
 
 
 def _running_url(settings: Settings) -> str:
     from weaver.walle.embedded.attachment import attach
     from weaver.walle.embedded.paths import DatabasePaths
-    from weaver.walle.embedded.status import look
+    from weaver.walle.embedded.status import read_status
 
-    if look(DatabasePaths(settings.home)).server is None:
+    if read_status(DatabasePaths(settings.home)).server is None:
         raise DatabaseError("the embedded database is not running; start it with: weaver db start")
     with attach(settings.home) as holding:
         return holding.url
 
 
-@db.command(context_settings=_STATED)
+@db.command(context_settings=_PASSED_ON)
 @click.argument("arguments", nargs=-1, metavar="[PSQL ARGUMENTS]...", type=click.UNPROCESSED)
 def psql(arguments: tuple[str, ...]) -> None:
-    """Open psql on the database, with what follows as its arguments: weaver db psql -c 'SELECT 1'."""
+    """Open psql on the database and pass ARGUMENTS to it: weaver db psql -c 'SELECT 1'."""
     settings = _settings()
     if settings.database.url is not None:
         _own_client(settings).become_psql(arguments)
@@ -184,32 +194,34 @@ def psql(arguments: tuple[str, ...]) -> None:
 @db.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def backup(file: Path) -> None:
-    """Write the whole database to FILE (pg_dump's custom format). FILE appears whole or not at all."""
-    with _either(_settings(), f"the backup is being written to {file}") as client:
-        client.backup(file)
-    click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    """Write the database and the files of its runs to FILE, which replaces an existing one when it is complete."""
+    settings = _settings()
+    with _open_client(settings, f"writing the backup to {file}") as client:
+        runs = client.backup(file, settings.home / "runs", version=__version__)
+    click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, with the files of {runs} run{'s' * (runs != 1)}")
 
 
 @db.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--force", "--yes", is_flag=True, help="Replace what is in the database, and cut the connections of others."
+    "--force", "--yes", is_flag=True, help="Replace existing tables, and cut the connections of other programs."
 )
 def restore(file: Path, force: bool) -> None:
-    """Put the content of FILE in the database's place. One that fails leaves the database as it was."""
-    with _either(_settings(), f"{file} is being restored") as client:
-        client.restore(file, force=force)
-    click.echo(f"restored from {file}")
+    """Replace the database by the backup FILE. If it fails, the database is as it was."""
+    settings = _settings()
+    with _open_client(settings, f"restoring {file}") as client:
+        runs = client.restore(file, settings.home / "runs", force=force)
+    click.echo(f"restored from {file}" + (f", with the files of {runs} run{'s' * (runs != 1)}" if runs else ""))
 
 
-def _settings(given: dict[str, object] | None = None) -> Settings:
+def _settings(options: dict[str, object] | None = None) -> Settings:
     from weaver.config import Settings
 
-    return Settings.load(given)
+    return Settings.load(options)
 
 
-def _embedded_settings(verb: str, given: dict[str, object] | None = None) -> Settings:
-    settings = _settings(given)
+def _embedded_settings(verb: str, options: dict[str, object] | None = None) -> Settings:
+    settings = _settings(options)
     if settings.database.url is not None:
         raise ConfigError(
             f"`weaver db {verb}` is for the embedded database, and {settings.sources['database.url']} names one of your own "
@@ -219,26 +231,26 @@ def _embedded_settings(verb: str, given: dict[str, object] | None = None) -> Set
 
 
 @contextmanager
-def _either(settings: Settings, doing: str) -> Iterator[Client]:
-    from weaver.walle.embedded.attachment import attach, telling
+def _open_client(settings: Settings, activity: str) -> Iterator[Client]:
+    from weaver.walle.embedded.attachment import attach, report_if_slow
 
     if settings.database.url is not None:
-        with telling(doing, None):
+        with report_if_slow(activity, None):
             yield _own_client(settings)
         return
-    with attach(settings.home, linger=settings.linger) as holding, telling(doing, None):
+    with attach(settings.home, linger=settings.linger) as holding, report_if_slow(activity, None):
         yield _client(holding)
 
 
 @contextmanager
-def _url_of(settings: Settings, doing: str) -> Iterator[str]:
-    from weaver.walle.embedded.attachment import attach, telling
+def _database_url(settings: Settings, activity: str) -> Iterator[str]:
+    from weaver.walle.embedded.attachment import attach, report_if_slow
 
     if settings.database.url is not None:
-        with telling(doing, None):
+        with report_if_slow(activity, None):
             yield settings.database.url
         return
-    with attach(settings.home, linger=settings.linger) as holding, telling(doing, None):
+    with attach(settings.home, linger=settings.linger) as holding, report_if_slow(activity, None):
         yield holding.url
 
 
@@ -250,7 +262,11 @@ def _client(holding: Attachment) -> Client:
 
 
 def _own_client(settings: Settings) -> Client:
+    """Return the client of your own server, after a connection that finds what PostgreSQL's programs would not name."""
+    from weaver.walle.connection import check_server
     from weaver.walle.embedded.binaries import find_programs
     from weaver.walle.embedded.client import Client
 
-    return Client(str(settings.database.sync_url), find_programs())
+    url = str(settings.database.url)
+    asyncio.run(check_server(url))
+    return Client(url, find_programs())

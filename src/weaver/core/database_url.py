@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from weaver.core.errors import ConfigError
 from weaver.core.suggest import listed, suggest
@@ -118,6 +118,19 @@ class DatabaseUrl:
         """The kind of server that is wanted: the URL's target_session_attrs, else the primary one of several hosts."""
         return self.parameters.get("target_session_attrs") or ("primary" if len(self.hosts) > 1 else "any")
 
+    def text(self, *, database: str | None = None) -> str:
+        """Return the URL, password included, with another database's name if one is given."""
+        login = "" if self.user is None else quote(self.user, safe="")
+        if self.password is not None:
+            login += f":{quote(self.password, safe='')}"
+        parameters = dict(self.parameters)
+        if self.hosts:
+            parameters["host"] = ",".join(host for host, _ in self.hosts)
+            parameters["port"] = ",".join(str(port) for _, port in self.hosts)
+        query = "&".join(f"{name}={quote(value, safe='/,')}" for name, value in parameters.items())
+        name = quote(database or self.database or "", safe="")
+        return f"{ASYNC_SCHEME}://{login}{'@' if login else ''}/{name}{'?' if query else ''}{query}"
+
     def environment(self) -> dict[str, str]:
         """Return the URL as the environment variables that psql, pg_dump and pg_restore read, password included."""
         variables = {_PARAMETERS[name]: value for name, value in self.parameters.items()}
@@ -127,8 +140,9 @@ class DatabaseUrl:
             "PGUSER": self.user or "",
             "PGPASSWORD": self.password or "",
             "PGDATABASE": self.database or self.user or "",
-            "PGTARGETSESSIONATTRS": self.session_attributes,
         }
+        if self.session_attributes != "any":
+            variables["PGTARGETSESSIONATTRS"] = self.session_attributes
         return {name: value for name, value in variables.items() if value}
 
 

@@ -45,13 +45,13 @@ async def open_store(
     settings = settings or Settings.load()
     wanted = settings.database
     async with AsyncExitStack() as stack:
-        url = wanted.url
+        url, restart = wanted.url, None
         if url is None:
             from weaver.walle.embedded import attach
 
             holding = await asyncio.to_thread(attach, settings.home, linger=settings.linger)
             stack.callback(holding.close)
-            url = holding.url
+            url, restart = holding.url, holding.restart
         database = Database(
             url,
             clock=SystemClock(),
@@ -59,6 +59,7 @@ async def open_store(
             max_overflow=wanted.max_overflow,
             echo=wanted.echo,
             patience_s=_PATIENCE_S,
+            restart=restart,
         )
         stack.push_async_callback(database.close)
         if wanted.url is None:

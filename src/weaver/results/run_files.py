@@ -110,8 +110,9 @@ def load(folder: Path, bars_folder: Path) -> RunRecord:
 
 
 def forget(folder: Path, bars_folder: Path) -> None:
-    """Remove the record in `folder`, and the bars that no other record beside it needs."""
+    """Remove the record in `folder`, what a killed recording left of it (`ID.part`), and bars that no other record needs."""
     shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder.with_name(f"{folder.name}.part"), ignore_errors=True)
     for file in bars_folder.glob("*.parquet"):
         if file.stem not in _needed(folder.parent):
             aside = file.with_suffix(".aside")

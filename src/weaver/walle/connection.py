@@ -22,8 +22,8 @@ import asyncpg
 from weaver.core.database_url import DatabaseUrl
 from weaver.core.errors import ConfigError, MissingPrivilege, StoreError, StoreUnavailable
 
-__all__ = ["BROKEN", "SETTINGS", "Connector", "addresses", "connection_error", "describe_url", "first_line",
-           "missing_privilege", "root_certificate"]  # fmt: skip
+__all__ = ["BROKEN", "SETTINGS", "Connector", "addresses", "check_server", "connection_error", "describe_url", "first_line",
+           "missing_privilege", "root_certificate", "system_user"]  # fmt: skip
 
 BROKEN = (
     asyncpg.PostgresConnectionError,
@@ -94,23 +94,34 @@ class Connector:
         Raises the driver's errors (see `connection_error`), and StoreUnavailable for a pooler in transaction mode.
         """
         wanted = SETTINGS | dict(settings)
-        if self._pooled is not True:
-            try:
-                connection = await self._open(application, wanted, connection_class)
-            except asyncpg.ProtocolViolationError as error:
-                if "unsupported startup parameter" not in str(error):  # a pooler refuses what it does not track
-                    raise
-                self._pooled = True
-            else:
-                if self._pooled is None:
-                    self._pooled = await self._checked(connection, self._has_pooler(connection))
-                if not self._pooled:
-                    return connection
-                connection.terminate()
-                await self._refuse_transaction_mode(connection_class)
+        if not self._pooled:
+            connection = await self._connect_directly(application, wanted, connection_class)
+            if connection is not None:
+                return connection
+            await self._refuse_transaction_mode()
+            self._pooled = True
         connection = await self._open(application, {"timezone": wanted["timezone"]}, connection_class)
         await self._checked(connection, _apply(connection, wanted))
         return connection
+
+    async def _connect_directly(
+        self, application: str, settings: dict[str, str], connection_class: type[Any] | None
+    ) -> Any | None:
+        """Return a connection to the server itself; None where a pooler answers."""
+        try:
+            connection = await self._open(application, settings, connection_class)
+        except asyncpg.ProtocolViolationError as error:
+            if "unsupported startup parameter" in str(error):  # pgbouncer refuses those that it does not track
+                return None
+            raise
+        if self._pooled is None:
+            pooled = await self._checked(connection, self._has_pooler(connection))
+            if not pooled:
+                self._pooled = False
+        if self._pooled is False:
+            return connection
+        connection.terminate()
+        return None
 
     async def check(self) -> None:
         """Connect once and close the connection. Raises what `connect` raises."""
@@ -142,7 +153,7 @@ class Connector:
         pid: int = await connection.fetchval("SELECT pg_backend_pid()")
         return bool(pid != connection.get_server_pid())
 
-    async def _refuse_transaction_mode(self, connection_class: type[Any] | None) -> None:
+    async def _refuse_transaction_mode(self) -> None:
         """Raise StoreUnavailable where the pooler gives one server connection to several clients.
 
         One client asks for its server's process id. While it stays connected, others open transactions: in session mode
@@ -152,11 +163,11 @@ class Connector:
         """
         opened: list[Any] = []
         try:
-            first = await self._open(_APPLICATION, {}, connection_class)
+            first = await self._open(_APPLICATION, {}, None)
             opened.append(first)
             pid = await first.fetchval("SELECT pg_backend_pid()", timeout=_POOLER_TIMEOUT_S)
             for _ in range(_POOLER_ROUNDS):
-                other = await self._open(_APPLICATION, {}, connection_class)
+                other = await self._open(_APPLICATION, {}, None)
                 opened.append(other)
                 await other.execute("BEGIN", timeout=_POOLER_TIMEOUT_S)
                 shared = pid == await other.fetchval("SELECT pg_backend_pid()", timeout=_POOLER_TIMEOUT_S)
@@ -190,7 +201,7 @@ async def _apply(connection: Any, settings: dict[str, str]) -> None:
 def _arguments(url: DatabaseUrl) -> dict[str, Any]:
     """Return the URL as the arguments of `asyncpg.connect`. Nothing is left to the variables PGHOST, PGUSER and so on."""
     places = addresses(url)
-    user = url.user or _system_user()
+    user = url.user or system_user()
     given = url.parameters
     arguments: dict[str, Any] = {
         "host": [host for host, _ in places],
@@ -241,7 +252,8 @@ def _timeout(text: str | None, hosts: int) -> float | None:
     return seconds * hosts if seconds else None
 
 
-def _system_user() -> str:
+def system_user() -> str:
+    """Return the name of the user who runs this process, which a URL without a user means. Raises ConfigError."""
     import pwd
 
     try:
@@ -251,6 +263,17 @@ def _system_user() -> str:
             f"the database URL names no user, and the user id {os.geteuid()} has no name on this machine; write "
             "postgresql://USER:PASSWORD@HOST/NAME in DB_URL"
         ) from None
+
+
+async def check_server(url: str) -> None:
+    """Connect to the server once. Raises StoreError if it cannot be reached, or is a pooler that Weaver cannot use."""
+    connector = Connector(url)
+    try:
+        await connector.check()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise connection_error(connector.url, error) or StoreUnavailable(
+            f"{connector.url.description} refused the connection: {first_line(error)}"
+        ) from error
 
 
 def connection_error(url: DatabaseUrl, error: BaseException) -> StoreError | None:

@@ -65,7 +65,7 @@ class Database:
 
     At most `pool_size` + `max_overflow` pooled connections are open. Connecting is tried for `patience_s` seconds before
     StoreUnavailable. `echo` logs the statements that go through SQLAlchemy. `restart` is called in a thread when the server
-    does not answer: it starts a server that crashed, and raises StoreError where it must not.
+    does not answer: it starts a server that crashed and returns its URL, or raises StoreError where it must not.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Database:
         max_overflow: int = 10,
         echo: bool = False,
         patience_s: float = 10.0,
-        restart: Callable[[], None] | None = None,
+        restart: Callable[[], str] | None = None,
     ) -> None:
         self.url = url
         self.clock = clock
@@ -224,7 +224,9 @@ class Database:
     async def _restart_server(self) -> None:
         if self._restart is not None:
             async with self._restarting:
-                await asyncio.to_thread(self._restart)
+                url = await asyncio.to_thread(self._restart)
+                if url != self.url:
+                    self.url, self._connector = url, Connector(url)
 
     # SQLAlchemy's.
 

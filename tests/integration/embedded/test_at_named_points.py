@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from using import Stop, User, ask, kill, on, wait_until_stopped
 
-from weaver.walle.embedded import Attachment, attach, attachment
+from weaver.walle.embedded import Attachment, attach, attachment, startup
 
 NEVER_MADE = ("making", "made")
 
@@ -78,7 +78,7 @@ def test_without_the_lock_on_starting_the_server_would_be_stopped_under_its_user
     """The control: a user that takes no part in start.lock comes between the keeper's last look and the stop."""
     stop = Stop(tmp_path, "stopping")
     first = User(home, stop.code)
-    server = attachment.server_of(attachment.DatabasePaths(home))
+    server = startup.read_server_facts(attachment.DatabasePaths(home))
     first.leave()
     stop.reached()
     assert server is not None

@@ -98,7 +98,7 @@ def test_a_backup_comes_back_whole(weaver: Run, home: Path, tmp_path: Path) -> N
 def test_a_restore_that_fails_leaves_everything_as_it_was(holding: Attachment, weaver: Run, tmp_path: Path) -> None:
     ask(holding.url, "CREATE TABLE precious AS SELECT generate_series(1, 50000) AS n")
     whole, broken = tmp_path / "whole.dump", tmp_path / "broken.dump"
-    Client(holding.url, find_programs()).backup(whole)
+    Client(holding.url, find_programs()).backup(whole, tmp_path / "runs", version="0")
     content = whole.read_bytes()
     broken.write_bytes(content[: len(content) * 3 // 4])
     for file in (broken, tmp_path / "missing.dump", Path(__file__)):

@@ -82,7 +82,7 @@ def test_a_disk_that_is_full_is_said_so_and_the_database_is_intact_when_there_is
         ask(held.url, "DROP TABLE IF EXISTS filler; CHECKPOINT")
         # A backup that does not fit leaves no file, and the one before it as it was.
         client = Client(held.url, find_programs())
-        client.backup(home / "backup.dump")
+        client.backup(home / "backup.dump", home / "runs", version="0")
         before = (home / "backup.dump").read_bytes()
         ask(
             held.url,
@@ -91,7 +91,7 @@ def test_a_disk_that_is_full_is_said_so_and_the_database_is_intact_when_there_is
         ask(held.url, "CHECKPOINT")
         fill(home / "ballast")
         with pytest.raises(DatabaseDiskFull, match="backup was not written"):
-            client.backup(home / "backup.dump")
+            client.backup(home / "backup.dump", home / "runs", version="0")
         (home / "ballast").unlink()
         assert (home / "backup.dump").read_bytes() == before
         assert [path.name for path in home.glob("*.dump*")] == ["backup.dump"]

@@ -19,7 +19,7 @@ __all__ = ["Stop", "User", "ask", "kill", "lives", "on", "psql", "wait_until_sto
 USER = """
 import sys
 from pathlib import Path
-from weaver.walle.embedded import attach, attachment as module
+from weaver.walle.embedded import attach, startup as module
 if len(sys.argv) > 2:
     module._KEEPER = sys.argv[2]
 with attach(Path(sys.argv[1])) as holding:

@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_look_starts_nothing_and_makes_no_folder(weaver: Callable[..., Any], home: Path) -> None:
     ended = weaver("db", "status")
     assert (ended.code, ended.err) == (0, "")
-    assert "not running; it starts when it is used" in ended.out
+    assert "not running; it starts when a command needs it" in ended.out
     assert json.loads(weaver("db", "status", "--json").out)["running"] is False
     assert weaver("db", "stop").out == "no embedded PostgreSQL is running\n"
     assert not home.exists()

@@ -1,6 +1,6 @@
-"""A PostgreSQL that is simply there: started by its first user, stopped after its last one, with no service to set up.
+"""Embedded PostgreSQL: a bundled server that starts on demand and shuts down when nothing uses it. No service to set up.
 
-`attach()` is all that others need. Importing this imports the standard library alone. docs/database.md has the promises.
+Other packages need `attach()` only. See docs/database.md for its guarantees.
 """
 
 from __future__ import annotations

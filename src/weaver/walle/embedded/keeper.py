@@ -1,22 +1,21 @@
-"""The keeper: a small process that owns one PostgreSQL and stops it when nobody uses it any more.
+"""Keeper: a small process that owns one PostgreSQL server and stops it when nothing uses it any more.
 
-Guarantees that the server is stopped after the last user left, whatever way it left (a lock falls with a kill -9), and that
-it is never stopped under a user, unless somebody says so (SIGTERM to the keeper, which is `weaver db stop`). Why there is no
-window:
+Guarantees that the server is stopped after its last user has left, however that user ended (a lock ends with its process),
+and that it is never stopped while it has users, except by SIGTERM to the keeper (`weaver db stop --force`). The reasons:
 
-- A user takes users.lock shared, and only while it holds start.lock; then it sees whether the server answers, and only
-  then lets start.lock go.
-- The keeper stops the server only while it holds start.lock *and* users.lock exclusively. So nobody can become a user
-  between its look and the stop; whoever comes then waits at start.lock, finds no keeper, and starts another one.
-- keeper.lock is taken by whoever starts a keeper, under start.lock, and handed over as an open descriptor: there is no
-  instant at which two of them could exist, or at which a starting one could be taken for none.
+- A user takes users.lock shared, and only while it holds start.lock; then it checks whether the server answers, and releases
+  start.lock last.
+- The keeper stops the server only while it holds start.lock *and* users.lock exclusively. So no process can become a user
+  between its check and the stop; one that comes later waits at start.lock, finds no keeper, and starts another one.
+- The process that starts a keeper takes keeper.lock under start.lock and passes it on as an open descriptor. So two keepers
+  never exist at a time, and a starting one is never taken for none.
 
-When the server ends by itself (a kill -9) the keeper ends too; the next user starts both again. When the keeper is
-killed, Linux tells the server (PR_SET_PDEATHSIG, see launching), which ends fast; where that signal does not exist, the
-next keeper ends the orphan before it starts its own.
+When the server ends by itself (a kill -9), the keeper ends too; the next user starts both again. When the keeper is killed,
+Linux signals the server (PR_SET_PDEATHSIG, see child_process.py), which ends; on systems without that signal the next keeper
+ends the orphan before it starts its own server.
 
-Only the standard library is imported, for this runs under `python -I -S`. Standard input brings what to do as JSON, standard
-output takes one JSON line: ready, or why not.
+Imports only the standard library, because it runs under `python -I -S`. Standard input brings the task as JSON; standard
+output gets one JSON line: ready, or the reason why not.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ from types import FrameType
 from typing import Any, TextIO
 
 from weaver.core.files import write_whole
-from weaver.walle.embedded.child_process import runner_of
-from weaver.walle.embedded.server import NoStart, Server
+from weaver.walle.embedded.child_process import find_user
+from weaver.walle.embedded.server import Server, StartFailed
 
 __all__ = ["Keeper", "main"]
 
@@ -45,10 +44,9 @@ _USERS_GONE = 0  # no signal has this number
 
 
 class Keeper:
-    """One life: start the server, wait for its users to leave, stop it.
+    """Starts the server, waits until its users have left, and stops it.
 
-    `at_step` is called with the name of each step (making, made, launched, ready, users gone, stopping), so that a test can
-    stop there.
+    `at_step` is called with the name of each step (making, made, launched, ready, users gone, stopping), for tests.
     """
 
     def __init__(self, spec: dict[str, Any], at_step: Callable[[str], None] = lambda _: None) -> None:
@@ -62,10 +60,10 @@ class Keeper:
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, _noted)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
-        self._server = Server(spec, runner_of(spec["user"]), self._wait_for_signal, at_step)
+        self._server = Server(spec, find_user(spec["user"]), self._wait_for_signal, at_step)
 
     def run(self) -> None:
-        """Everything. Returns when the server is no more."""
+        """Do all of it. Return when the server has ended."""
         try:
             if not self._server.made:
                 self._server.make(self._spec["password"])
@@ -73,9 +71,11 @@ class Keeper:
                 self._server.set_password(self._spec["password"])
             self._server.start()
             self._note()
-        except (NoStart, OSError) as error:
-            told = error.disk_full if isinstance(error, NoStart) else error.errno in (errno.ENOSPC, errno.EDQUOT)
-            full = told or self._server.no_room()
+        except (StartFailed, OSError) as error:
+            disk_full = (
+                error.disk_full if isinstance(error, StartFailed) else error.errno in (errno.ENOSPC, errno.EDQUOT)
+            )
+            full = disk_full or self._server.no_room()
             self._server.stop()
             self._server.leave()
             _report({"error": str(error), "disk_full": full})
@@ -112,13 +112,13 @@ class Keeper:
                 return
 
     def _over(self) -> bool:
-        """True when the server is no more, by itself or because we were told to stop it."""
+        """True if the server has ended, by itself or because a signal asked for it."""
         if self._seen & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
             self._server.stop()
         return self._server.ended()
 
     def _lingered(self) -> bool:
-        """Wait as long as the users wished. False where a signal came, or somebody was here meanwhile."""
+        """Wait for the linger time of the users. False if a signal or another user came meanwhile."""
         users = self._folder / "users.lock"
         before = users.stat().st_mtime_ns  # every user touches it
         try:
@@ -130,7 +130,7 @@ class Keeper:
 
     def _stopped_unused(self) -> bool:
         with (self._folder / "start.lock").open("a") as start:
-            while not _locks(start):  # never blocking: who holds it may wait for our end
+            while not _locks(start):  # never blocking: its holder may be waiting for this keeper to end
                 self._read(0.02)
                 if self._seen:
                     return False
@@ -159,18 +159,18 @@ class Keeper:
     # --- waiting ------------------------------------------------------------------------------------------------------
 
     def _watch_users(self) -> None:
-        """Wait until nobody holds users.lock, let it go at once, and say so. Runs in a thread."""
+        """Wait until users.lock is free, release it at once, and report that. Runs in a thread."""
         with (self._folder / "users.lock").open("a") as users:
             fcntl.flock(users, fcntl.LOCK_EX)
         os.write(self._wake, bytes([_USERS_GONE]))
 
     def _read(self, seconds: float | None) -> None:
-        """Wait for what the pipe brings, at most so long, and add it to what was seen."""
+        """Wait for signals from the pipe for at most `seconds`, and add them to those seen."""
         if select.select([self._events], [], [], seconds)[0]:
             self._seen.update(os.read(self._events, 512))
 
     def _wait_for_signal(self, seconds: float | None) -> bool:
-        """For the server: True where somebody wants it stopped."""
+        """For the server: wait, and return True if a signal asks for its end."""
         self._read(seconds)
         return bool(self._seen & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
@@ -184,11 +184,11 @@ def _locks(file: TextIO) -> bool:
 
 
 def _noted(number: int, frame: FrameType | None) -> None:
-    """A signal is a byte in the pipe (set_wakeup_fd); there is nothing else to do."""
+    """Do nothing: the signal is a byte in the pipe already (set_wakeup_fd)."""
 
 
 def _report(what: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # whoever asked may be gone
+    with contextlib.suppress(OSError):  # the process that asked may have ended
         os.write(1, json.dumps(what).encode() + b"\n")
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
@@ -196,8 +196,8 @@ def _report(what: dict[str, Any]) -> None:
 
 
 def main(at_step: Callable[[str], None] = lambda _: None) -> None:
-    """Read the task from standard input and live it. The descriptor of keeper.lock is open, and falls at the end."""
-    if os.fork():  # nobody's child: no zombie in the process of its first user, and no thread there to take its status
+    """Read the task from standard input and do it. The descriptor of keeper.lock is open, and is released at the end."""
+    if os.fork():  # an orphan leaves no zombie in the process of its first user
         os._exit(0)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     spec = json.loads(sys.stdin.buffer.read())

@@ -1,15 +1,16 @@
-"""DatabasePaths: where the embedded server's data, locks and notes lie. Finds and names paths; starts nothing.
+"""DatabasePaths: the files of the embedded server: data, locks and notes. Names and makes folders; starts nothing.
 
 HOME/postgres/            0700, of the user who runs Weaver
     pg18/                 the data folder, its name carries PostgreSQL's major version
     password              0600
-    run/                  the Unix socket (elsewhere where its path would be too long for a socket)
-    users.lock            every user holds it shared
-    start.lock            held while somebody joins, starts or stops
-    keeper.lock           held by the keeper while it lives
-    server.json           how to reach the running server, written when it is ready
-    kept, linger          wishes of users, for the keeper to read
-    start.log, keeper.log what the last start and the keeper had to say
+    run/                  the Unix socket (in another folder if the path would be too long for a socket)
+    users.lock            every user holds a shared lock on it
+    start.lock            locked by a process that attaches to, starts or stops the server
+    keeper.lock           locked by the keeper while it lives
+    server.json           the facts of the running server, written when it is ready
+    kept, linger          settings of its users, which the keeper reads
+    stopped               exists from `weaver db stop` until the next command that uses the server
+    start.log, keeper.log output of the last start and of the keeper
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class DatabasePaths:
         self.server = self.folder / "server.json"
         self.kept = self.folder / "kept"
         self.linger = self.folder / "linger"
+        self.stopped = self.folder / "stopped"
         self.keeper_log = self.folder / "keeper.log"
 
     def data(self, major: int) -> Path:
@@ -48,7 +50,7 @@ class DatabasePaths:
         return self.folder / f"pg{major}"
 
     def make(self) -> None:
-        """Make the folder where it is not there. Raises DatabaseStartError where it is another user's."""
+        """Make the folder if it does not exist. Raises DatabaseStartError if it belongs to another user."""
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             self.folder.mkdir(mode=0o700, exist_ok=True)
@@ -64,7 +66,7 @@ class DatabasePaths:
             )
 
     def check_major(self, major: int, programs: Path) -> None:
-        """Raise DatabaseVersionError where the data are another major version's than the programs."""
+        """Raise DatabaseVersionError if the data were made by another major version than that of the programs."""
         marks = {path.parent.name: _read(path) for path in self.folder.glob("pg*/PG_VERSION")}
         ours = marks.pop(f"pg{major}", None)
         if ours is None:
@@ -79,7 +81,7 @@ class DatabasePaths:
             )
 
     def socket_folder(self) -> Path:
-        """Where the socket lies: beside the data, or in a private folder where that path is too long for a socket."""
+        """Return the folder of the socket: `run`, or a private folder elsewhere if that path is too long for a socket."""
         near = self.folder / "run"
         if len(os.fsencode(near)) + len(_SOCKET_NAME) <= _SOCKET_LIMIT:
             return near
@@ -94,14 +96,14 @@ class DatabasePaths:
 
 
 def _makes(folder: Path) -> bool:
-    """Make `folder`, or take one that only its owner can enter: in /tmp anybody may have been there before."""
+    """Make `folder`, or accept one that only its owner can enter: in /tmp another user may have made it."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError:
         return False
-    mine = found.st_uid == os.geteuid() or os.geteuid() == 0
-    return stat.S_ISDIR(found.st_mode) and mine and not found.st_mode & 0o077
+    mine = status.st_uid == os.geteuid() or os.geteuid() == 0
+    return stat.S_ISDIR(status.st_mode) and mine and not status.st_mode & 0o077
 
 
 def _read(path: Path) -> str:

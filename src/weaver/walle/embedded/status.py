@@ -1,4 +1,4 @@
-"""Looking: what is to be said about the embedded server, without starting it or holding it."""
+"""Status: the state of the embedded server and its users. Starts nothing and attaches to nothing."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weaver.walle.embedded.attachment import is_kept_by, server_of
+from weaver.walle.embedded.attachment import is_kept
 from weaver.walle.embedded.paths import DatabasePaths
+from weaver.walle.embedded.startup import read_server_facts
 
-__all__ = ["State", "look", "users_in_words", "users_of"]
+__all__ = ["ServerStatus", "describe_users", "list_users", "read_status"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """The server of one place, at one instant. `server` is what its keeper wrote down, None where none runs."""
+class ServerStatus:
+    """The state of one embedded server at one instant. `server` is None if it does not run."""
 
     place: DatabasePaths
     server: dict[str, Any] | None
@@ -27,7 +28,7 @@ class State:
     size: int
 
     def as_json(self) -> dict[str, Any]:
-        """For programs. There is no password in it."""
+        """Return the status for programs, without the password."""
         return {
             "running": self.server is not None,
             "embedded": True,
@@ -40,8 +41,8 @@ class State:
         }
 
 
-def look(place: DatabasePaths) -> State:
-    """See how things stand; the next instant may be another."""
+def read_status(place: DatabasePaths) -> ServerStatus:
+    """Read the current status, which may change at any time."""
     running = False
     with contextlib.suppress(OSError), place.keeper_lock.open("a") as lock:
         try:
@@ -51,12 +52,12 @@ def look(place: DatabasePaths) -> State:
     linger = 0.0
     with contextlib.suppress(OSError, ValueError):
         linger = float(place.linger.read_text(encoding="ascii")) if running else 0.0
-    return State(
+    return ServerStatus(
         place=place,
-        server=server_of(place) if running else None,
-        kept=running and is_kept_by(place),
+        server=read_server_facts(place) if running else None,
+        kept=running and is_kept(place),
         linger=linger,
-        users=users_of(place) if running else [],
+        users=list_users(place) if running else [],
         size=sum(_sizes(place.folder)),
     )
 
@@ -70,25 +71,25 @@ def _sizes(folder: Path) -> list[int]:
     return sizes
 
 
-def users_of(place: DatabasePaths) -> list[tuple[int, str]]:
-    """The processes that hold the server, with their commands; empty where the system does not tell (Linux does)."""
+def list_users(place: DatabasePaths) -> list[tuple[int, str]]:
+    """Return process ids and commands of the server's users; empty on systems that do not list locks (Linux does)."""
     try:
         inode = str(place.users_lock.stat().st_ino)
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except OSError:
         return []
-    found = {}
+    users = {}
     for line in lines:  # 1: FLOCK  ADVISORY  READ 1234 fd:01:5678 0 EOF; with -> before FLOCK for one that waits
         fields = line.split()
         if len(fields) > 5 and fields[1] == "FLOCK" and fields[3] == "READ" and fields[5].rpartition(":")[2] == inode:
             pid = int(fields[4])
-            found[pid] = _command(pid)
-    return sorted(found.items())
+            users[pid] = _command(pid)
+    return sorted(users.items())
 
 
-def users_in_words(place: DatabasePaths) -> str:
-    """` by process 12 (weaver backtest ...)`, or nothing where nobody knows."""
-    users = [f"process {pid} ({command})" for pid, command in users_of(place)]
+def describe_users(place: DatabasePaths) -> str:
+    """Return ` by process 12 (weaver backtest ...)` for an error, or an empty text if no users are known."""
+    users = [f"process {pid} ({command})" for pid, command in list_users(place)]
     return f" by {', '.join(users)}" if users else ""
 
 

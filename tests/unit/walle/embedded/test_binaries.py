@@ -12,7 +12,7 @@ import pytest
 from weaver.core.errors import DatabaseStartError, DatabaseVersionError, PostgresNotFound
 from weaver.home import data_folder
 from weaver.walle.embedded import binaries as programs
-from weaver.walle.embedded.attachment import telling
+from weaver.walle.embedded.attachment import report_if_slow
 from weaver.walle.embedded.binaries import Programs, find_programs
 from weaver.walle.embedded.client import Client
 from weaver.walle.embedded.paths import DatabasePaths
@@ -55,7 +55,7 @@ def test_a_folder_that_was_named_is_used(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ("version", "message"),
     [
         (None, "where there is no postgres"),
-        ("14.9", "is PostgreSQL 14.9; 15 is the oldest"),
+        ("14.9", "is PostgreSQL 14.9; Weaver needs 15"),
         ("", "does not run on this machine"),
     ],
 )
@@ -146,13 +146,13 @@ def test_psql_gets_the_url_in_variables_and_nothing_of_another_server(monkeypatc
 
 def test_a_long_wait_is_explained_and_a_short_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    with telling("starting", said.append):
+    with report_if_slow("starting", said.append):
         pass
     assert said == []
     from threading import Event
 
     spoken = Event()
     monkeypatch.setattr("weaver.walle.embedded.attachment._PATIENCE_S", 0.0)
-    with telling("starting", lambda line: (said.append(line), spoken.set())[0]):
+    with report_if_slow("starting", lambda line: (said.append(line), spoken.set())[0]):
         assert spoken.wait(30)
     assert said == ["starting ..."]

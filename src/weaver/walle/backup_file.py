@@ -1,0 +1,180 @@
+"""BackupFile: one tar file with the dump of the database and the files of its recorded runs.
+
+    weaver-backup.json          {"format": 1, "weaver": "0.1.0"}
+    database.dump               pg_dump's custom format
+    runs/ID/...                 equity, fills, orders, plots and facts of a run
+    runs/bars/DIGEST.parquet    the bars that these runs share
+    complete                    empty; a backup without it was cut off
+
+Backups of Weaver 0.1.0 are the dump alone; `read` accepts both. Guarantees that a run is stored with all its files or not
+at all, even while it is being deleted, and that reading writes only below the given folder: other names are refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import IO
+
+from weaver.core.errors import BackupError
+
+__all__ = ["install_runs", "read", "write"]
+
+_FACTS = "weaver-backup.json"
+_DUMP = "database.dump"
+_END = "complete"
+_FORMAT = 1
+_DUMP_MAGIC = b"PGDMP"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}"
+_MEMBER = re.compile(rf"runs/{_NAME}/{_NAME}")
+_LARGEST_FACTS = 1 << 16
+
+
+def write(target: Path, *, dump: Path, runs_folder: Path, run_ids: Collection[str], version: str) -> int:
+    """Write a backup to `target` and return the number of runs whose files are in it.
+
+    A run of `run_ids` without complete files in `runs_folder` is left out: it was recorded on another machine, or deleted.
+    """
+    stored = 0
+    digests: set[str] = set()
+    with tarfile.open(target, "w") as archive:
+        facts = json.dumps({"format": _FORMAT, "weaver": version}).encode()
+        member = tarfile.TarInfo(_FACTS)
+        member.size, member.mode = len(facts), 0o600
+        archive.addfile(member, io.BytesIO(facts))
+        archive.add(dump, _DUMP, filter=_anonymous)
+        for run_id in sorted(run_ids):
+            with contextlib.ExitStack() as opened:
+                files = _open_files(runs_folder / run_id, opened)
+                if "run.json" not in files:
+                    continue
+                digests |= _digests(files["run.json"])
+                for name, file in sorted(files.items()):
+                    _add(archive, f"runs/{run_id}/{name}", file)
+                stored += 1
+        for digest in sorted(digests):
+            with (
+                contextlib.suppress(FileNotFoundError),
+                (runs_folder / "bars" / f"{digest}.parquet").open("rb") as file,
+            ):
+                _add(archive, f"runs/bars/{digest}.parquet", file)
+        archive.addfile(tarfile.TarInfo(_END))
+    return stored
+
+
+def _open_files(folder: Path, opened: contextlib.ExitStack) -> dict[str, IO[bytes]]:
+    """Open every file of a run before the first is read, so that a deletion meanwhile takes none of them away."""
+    files: dict[str, IO[bytes]] = {}
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for path in folder.iterdir():
+            if path.is_file() and _MEMBER.fullmatch(f"runs/{folder.name}/{path.name}"):
+                files[path.name] = opened.enter_context(path.open("rb"))
+        return files
+    return {}
+
+
+def _digests(facts: IO[bytes]) -> set[str]:
+    """The names of the bars that a run's facts refer to."""
+    series = json.loads(facts.read()).get("series", [])
+    facts.seek(0)
+    return {str(each["digest"]) for each in series if re.fullmatch(_NAME, str(each.get("digest")))}
+
+
+def _add(archive: tarfile.TarFile, name: str, file: IO[bytes]) -> None:
+    member = _anonymous(archive.gettarinfo(arcname=name, fileobj=file))
+    archive.addfile(member, file)
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode = 0o600
+    return member
+
+
+@contextlib.contextmanager
+def read(file: Path, staging: Path) -> Iterator[Path]:
+    """Yield the path of the dump in the backup `file`, and put the files of its runs below `staging`, which is new.
+
+    A plain dump is yielded as it is, and `staging` is not created. Raises BackupError where the file is no backup.
+    """
+    try:
+        with file.open("rb") as opened:
+            plain = opened.read(len(_DUMP_MAGIC)) == _DUMP_MAGIC
+    except OSError as error:
+        raise BackupError(f"{file}: {error.strerror or error}") from None
+    if plain:
+        yield file
+        return
+    home_is_new = not staging.parent.exists()
+    try:
+        staging.mkdir(parents=True, mode=0o700)
+        try:
+            _extract(file, staging)
+        except (tarfile.TarError, EOFError, ValueError) as error:
+            raise BackupError(
+                f"{file} is not a backup that `weaver db backup` wrote, or a part of it is missing: {error}"
+            ) from None
+        yield staging / _DUMP
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if home_is_new:
+            with contextlib.suppress(OSError):  # it has the files of runs now
+                staging.parent.rmdir()
+
+
+def _extract(file: Path, staging: Path) -> None:
+    with tarfile.open(file, "r:") as archive:
+        first = archive.next()
+        content = archive.extractfile(first) if first is not None and first.isreg() and first.name == _FACTS else None
+        if content is None:
+            raise ValueError(f"it does not begin with {_FACTS}")
+        facts = json.loads(content.read(_LARGEST_FACTS))
+        if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
+            raise BackupError(f"{file} was written by Weaver {facts.get('weaver', '?')}, a newer version; use that one")
+        last = ""
+        for member in archive:
+            last = member.name
+            if last in (_FACTS, _END):
+                continue
+            source = archive.extractfile(member) if member.isreg() else None
+            if source is None or not (member.name == _DUMP or _MEMBER.fullmatch(member.name)):
+                raise ValueError(f"it has an unexpected member {member.name[:200]!r}")
+            target = staging / member.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(target, "xb", opener=_private) as copy:
+                shutil.copyfileobj(source, copy)
+            if target.stat().st_size != member.size:
+                raise ValueError(f"the end of {member.name} is missing")
+    if last != _END or not (staging / _DUMP).exists():
+        raise ValueError("its end is missing")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def install_runs(staging: Path, runs_folder: Path) -> int:
+    """Move the runs that `read` put below `staging` to `runs_folder`, and return their number. Existing ones are replaced.
+
+    A run is there whole or not at all; its bars come first.
+    """
+    source = staging / "runs"
+    if not source.is_dir():
+        return 0
+    (runs_folder / "bars").mkdir(parents=True, exist_ok=True)
+    for bars in sorted((source / "bars").glob("*.parquet")):
+        bars.replace(runs_folder / "bars" / bars.name)
+    runs = [folder for folder in sorted(source.iterdir()) if folder.name != "bars"]
+    for folder in runs:
+        target = runs_folder / folder.name
+        shutil.rmtree(target, ignore_errors=True)
+        folder.replace(target)
+    return len(runs)
