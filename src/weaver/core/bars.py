@@ -46,6 +46,15 @@ class Bar(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GapSummary:
+    """Gaps in a series: how many, the first and the largest, each as [start, end) in nanoseconds UTC."""
+
+    count: int
+    first: tuple[int, int]
+    largest: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BarSeries:
     """The bars of one symbol in columns, all of length n and read-only.
 
@@ -68,6 +77,7 @@ class BarSeries:
     source: str = "data frame"
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    gaps: GapSummary | None = None
 
     def __post_init__(self) -> None:
         for name, column in (("start", self.start), ("end", self.end)):
@@ -106,5 +116,6 @@ class BarSeries:
             source=self.source,
             notes=self.notes,
             warnings=self.warnings,
+            gaps=self.gaps if low <= 0 and high >= len(self) else None,
             **changed,
         )

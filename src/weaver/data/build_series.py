@@ -29,7 +29,7 @@ from weaver.data.bar_checks import (
     unordered_rows,
 )
 from weaver.data.columns import map_columns
-from weaver.data.gap_notes import notes_about, split_warnings
+from weaver.data.gap_notes import find_gaps, notes_about, split_warnings, unexpected_gaps
 from weaver.data.numeric_times import TimeUnit, explain_number
 from weaver.data.timestamps import Kind, from_series, in_january_1970, localise
 
@@ -180,7 +180,8 @@ def to_series(
         else:
             extra[name] = values
     _check_bars(table.symbol, columns, starts, first_row=low)
-    notes += notes_about(table.symbol, timeframe, starts, ends, columns, calendar)
+    gaps = find_gaps(starts, ends, timeframe, calendar)
+    notes += notes_about(table.symbol, timeframe, starts, ends, columns, calendar, gaps)
     return BarSeries(
         symbol=table.symbol,
         timeframe=timeframe,
@@ -195,7 +196,8 @@ def to_series(
         instrument=instrument,
         source=table.source,
         notes=tuple(notes),
-        warnings=tuple(split_warnings(table.symbol, starts, columns["open"], columns["close"])),
+        warnings=tuple(split_warnings(table.symbol, starts, columns["open"], columns["close"], extra.get("adj_close"))),
+        gaps=unexpected_gaps(gaps, starts, calendar),
     )
 
 

@@ -1,4 +1,4 @@
-"""Gaps: what a series of bars lacks, and what in it looks odd, in sentences for people. Nothing here changes a bar."""
+"""Gaps, halts and likely splits in a series of bars, as values and as sentences. Nothing here changes a bar."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weaver.core.bars import Floats, Instants
+from weaver.core.bars import Floats, GapSummary, Instants
 from weaver.core.calendar import SessionCalendar
 from weaver.core.durations import duration_text
 from weaver.core.errors import OffGridError
@@ -14,7 +14,7 @@ from weaver.core.instants import NS_PER_DAY, format_ns
 from weaver.core.timeframe import Timeframe
 from weaver.data.bar_checks import LONG_WEEKEND_NS
 
-__all__ = ["Gap", "find_gaps", "find_halts", "find_splits", "notes_about", "split_warnings"]
+__all__ = ["Gap", "find_gaps", "find_halts", "find_splits", "notes_about", "split_warnings", "unexpected_gaps"]
 
 # The Thursday of the epoch is weekday 3, counted from Monday.
 _EPOCH_WEEKDAY = 3
@@ -22,6 +22,8 @@ _HALT_BARS = 5
 _SPLIT_MOVE = 0.40
 _SPLIT_RATIOS = np.array([1.5, *range(2, 11), 12, 15, 20, 25, 30, 40, 50, 100], dtype=np.float64)
 _SPLIT_TOLERANCE = 0.03
+_SPLIT_TOLERANCE_3_2 = 0.01  # a fall by a third does happen on one day
+_UNUSUAL_BREAK_NS = 7 * NS_PER_DAY
 _SPLIT_BARS = 5
 _SPLITS_TOLD = 5
 
@@ -101,10 +103,31 @@ def find_halts(
     return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= _HALT_BARS]
 
 
-def find_splits(starts: Instants, open_: Floats, close: Floats) -> list[tuple[int, str]]:
-    """Rows whose open is more than 40 % from the close before by a round ratio, with that ratio ("2:1", "1:10").
+def unexpected_gaps(gaps: list[Gap], starts: Instants, calendar: SessionCalendar | None = None) -> GapSummary | None:
+    """Return the gaps that a run should warn of, or None.
 
-    The new level must last for a few bars (a bad tick does not), and the row must not follow on a long gap.
+    With a calendar: all. Without one, only the bars show when a market is closed. If there are bars on weekends, and no
+    more than one gap in two weeks, all count; otherwise only those of a week or longer.
+    """
+    if gaps and calendar is None:
+        days = starts // NS_PER_DAY
+        weekends = bool(((days[:: max(1, len(days) // 5_000)] + _EPOCH_WEEKDAY) % 7 >= 5).any())
+        if not weekends or len(gaps) > (int(days[-1]) - int(days[0])) / 14:
+            gaps = [gap for gap in gaps if gap.length >= _UNUSUAL_BREAK_NS]
+    if not gaps:
+        return None
+    first, largest = gaps[0], max(gaps, key=lambda gap: gap.length)
+    return GapSummary(count=len(gaps), first=(first.start, first.end), largest=(largest.start, largest.end))
+
+
+def find_splits(
+    starts: Instants, open_: Floats, close: Floats, adj_close: Floats | None = None
+) -> list[tuple[int, str]]:
+    """Return the rows whose open is about a round ratio from the close before, with that ratio ("2:1", "1:10").
+
+    The move is above 40 % and within 3 % of the ratio (1 % of 3:2), the new level lasts for a few bars (a bad tick does
+    not), and the row does not follow a long gap. Where `adj_close` is known it decides: close / adj_close steps at a split,
+    and stays the same at a real move or in prices that are adjusted already.
     """
     if len(open_) < 2:
         return []
@@ -117,10 +140,20 @@ def find_splits(starts: Instants, open_: Floats, close: Floats) -> list[tuple[in
         before, after = close[max(0, row - _SPLIT_BARS) : row], close[row : row + _SPLIT_BARS]
         lasts = max(lasting := float(np.median(before) / np.median(after)), 1.0 / lasting) > 1.0 + _SPLIT_MOVE / 2
         near = starts[row] - starts[row - 1] <= max(LONG_WEEKEND_NS, 2 * int(np.diff(starts[:3]).min()))
-        if abs(size / nearest - 1.0) <= _SPLIT_TOLERANCE and lasts and near and (lasting > 1) == (move > 1):
+        tolerance = _SPLIT_TOLERANCE_3_2 if nearest == 1.5 else _SPLIT_TOLERANCE
+        close_to_ratio = abs(size / nearest - 1.0) <= tolerance
+        real = adj_close is not None and _moves_alike(close, adj_close, int(row))
+        if close_to_ratio and lasts and near and (lasting > 1) == (move > 1) and not real:
             new, old = ("3", "2") if nearest == 1.5 else (f"{nearest:g}", "1")
             found.append((int(row), f"{new}:{old}" if move > 1 else f"{old}:{new}"))
     return found
+
+
+def _moves_alike(close: Floats, adj_close: Floats, row: int) -> bool:
+    """Whether the adjusted close moves as the close does at `row`, within 10 % (a dividend); False where it is missing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = (close[row - 1] / adj_close[row - 1]) / (close[row] / adj_close[row])
+    return bool(np.isfinite(step)) and abs(step - 1.0) < 0.1
 
 
 def notes_about(
@@ -130,10 +163,12 @@ def notes_about(
     ends: Instants,
     columns: dict[str, Floats],
     calendar: SessionCalendar | None = None,
+    gaps: list[Gap] | None = None,
 ) -> list[str]:
-    """Sentences about gaps and halts."""
+    """Return sentences about gaps and halts. `gaps` are those of `find_gaps`, where the caller has them already."""
     notes = []
-    gaps = find_gaps(starts, ends, timeframe, calendar)
+    if gaps is None:
+        gaps = find_gaps(starts, ends, timeframe, calendar)
     if gaps:
         largest = max(gaps, key=lambda gap: gap.length)
         where = "" if calendar is None else f" in the sessions of {calendar.name}"
@@ -153,14 +188,20 @@ def notes_about(
     return notes
 
 
-def split_warnings(symbol: str, starts: Instants, open_: Floats, close: Floats) -> list[str]:
-    """Sentences about what looks like a split in unadjusted data, which makes a backtest wrong."""
-    splits = find_splits(starts, open_, close)
-    told = [
-        f"{symbol}: looks like a {ratio} split in unadjusted data at {format_ns(int(starts[row]))}: the close before is "
-        f"{close[row - 1]:g}, the open {open_[row]:g}; use adjusted prices"
-        for row, ratio in splits[:_SPLITS_TOLD]
-    ]
+def split_warnings(
+    symbol: str, starts: Instants, open_: Floats, close: Floats, adj_close: Floats | None = None
+) -> list[str]:
+    """Return sentences about likely splits in unadjusted data, with the ratio and how far the prices are from it."""
+    splits = find_splits(starts, open_, close, adj_close)
+    sentences = []
+    for row, ratio in splits[:_SPLITS_TOLD]:
+        new, old = ratio.split(":")
+        move = close[row - 1] / open_[row]
+        distance = abs(move / (float(new) / float(old)) - 1.0)
+        sentences.append(
+            f"{symbol}: looks like a {ratio} split in unadjusted data at {format_ns(int(starts[row]))}: the close before is "
+            f"{close[row - 1]:g}, the open {open_[row]:g}, {distance * 100:.1f} % from that ratio; use adjusted prices"
+        )
     if len(splits) > _SPLITS_TOLD:
-        told.append(f"{symbol}: {len(splits) - _SPLITS_TOLD} further bars look like splits in unadjusted data")
-    return told
+        sentences.append(f"{symbol}: {len(splits) - _SPLITS_TOLD} further bars look like splits in unadjusted data")
+    return sentences

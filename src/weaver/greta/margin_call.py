@@ -13,7 +13,10 @@ from weaver.greta.order_book import OrderBook
 from weaver.greta.working_order import WorkingOrder
 from weaver.marvin.order_entry import OrderEntry
 
-__all__ = ["MarginCall"]
+__all__ = ["LIQUIDATION", "MarginCall"]
+
+LIQUIDATION = "liquidation: "
+"""Beginning of the note of every order that a margin call gives, and of the reason of every order that it cancels."""
 
 
 class MarginCall:
@@ -49,7 +52,7 @@ class MarginCall:
         needed = self._maintenance * gross
         if gross > 0 and needed - equity > SLACK * max(needed, abs(equity)):
             self._liquidate(
-                f"liquidation: equity {equity:.2f} is below {self._maintenance:g} of the gross position {gross:.2f}"
+                f"{LIQUIDATION}equity {equity:.2f} is below {self._maintenance:g} of the gross position {gross:.2f}"
             )
 
     def _liquidate(self, reason: str) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from weaver.core.bars import Floats
+from weaver.core.orders import OrderStatus
 from weaver.core.suggest import suggest
-from weaver.results import metrics
+from weaver.results import metrics, run_warnings
 from weaver.results.fill_columns import FillColumns, fill_columns
-from weaver.results.record import RunRecord
+from weaver.results.record import LazyOrders, OrderRecord, RunRecord
 from weaver.results.stats import buy_and_hold_curve, compute_stats
 from weaver.results.trade_columns import TradeColumns, fifo_columns, trade_columns
 
@@ -77,6 +78,41 @@ class RunAnalysis:
         return trade_columns(self.record, self.fills)
 
     @cached_property
+    def rejected_orders(self) -> list[OrderRecord]:
+        """The rejected orders, in the order they were given."""
+        orders = self.record.orders
+        if isinstance(orders, LazyOrders):
+            return orders.rejected()
+        return [order for order in orders if order.status is OrderStatus.REJECTED]
+
+    @cached_property
+    def liquidation_orders(self) -> list[OrderRecord]:
+        """The orders that the broker gave to liquidate the account, in the order they were given."""
+        orders = self.record.orders
+        return (
+            orders.liquidations()
+            if isinstance(orders, LazyOrders)
+            else [order for order in orders if order.liquidation]
+        )
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the result doubtful or is easily missed: the warnings of the record, then those that follow from it."""
+        derived = (
+            run_warnings.unfilled_text(self.record),
+            run_warnings.rejections_text(self.record, self.rejected_orders),
+            run_warnings.liquidations_text(self.liquidation_orders),
+            run_warnings.gaps_text(self.record),
+            self.open_positions,
+        )
+        return (*self.record.warnings, *filter(None, derived))
+
+    @cached_property
+    def open_positions(self) -> str | None:
+        """A sentence about the positions open at the end and their unrealised profit, or None."""
+        return run_warnings.open_positions_text(self.open_trades)
+
+    @cached_property
     def drawdown(self) -> Floats:
         """One fraction <= 0 per equity row: equity over its highest value so far, minus 1."""
         return metrics.drawdown_curve(self.record.equity, self.record.initial_cash)
@@ -89,4 +125,12 @@ class RunAnalysis:
     @cached_property
     def stats(self) -> StatsView:
         """The statistics; docs/metrics.md has definitions and units. NaN: not defined."""
-        return StatsView(compute_stats(self.record, self.fills, self.trades, self.open_trades))
+        stats = compute_stats(
+            self.record,
+            self.fills,
+            self.trades,
+            self.open_trades,
+            rejected_orders=len(self.rejected_orders),
+            liquidations=len({order.submitted_ns for order in self.liquidation_orders}),
+        )
+        return StatsView(stats)

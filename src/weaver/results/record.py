@@ -5,6 +5,7 @@ An engine fills it once, at the end of a run; statistics, frames and the report 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +20,7 @@ from weaver.core.orders import Fill, OrderStatus, Side, TimeInForce
 if TYPE_CHECKING:
     from weaver.core.timeframe import Timeframe
 
-__all__ = ["OrderRecord", "PlotSeries", "PlotStyle", "RunRecord"]
+__all__ = ["LazyOrders", "OrderRecord", "PlotSeries", "PlotStyle", "RunRecord"]
 
 PlotStyle = Literal["line", "step", "points", "bars"]
 
@@ -49,6 +50,20 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     parent: int | None = None
     exit: bool = False
     kind: str = "market"
+    liquidation: bool = False
+    """Whether the broker gave it, because equity had fallen below the maintenance margin."""
+
+
+class LazyOrders(Sequence[OrderRecord]):
+    """Orders that become records on access. The two methods make only the records that they return."""
+
+    @abstractmethod
+    def rejected(self) -> list[OrderRecord]:
+        """Return the rejected orders, in the order they were given."""
+
+    @abstractmethod
+    def liquidations(self) -> list[OrderRecord]:
+        """Return the orders that the broker gave to liquidate, in the order they were given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,7 +92,9 @@ class Result:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return self.record.warnings
+        """What makes the result doubtful or is easily missed: rejected orders, liquidations, gaps in the bars, positions
+        still open, doubtful data."""
+        return self.analysis.warnings
 
     @property
     def bars(self) -> int:

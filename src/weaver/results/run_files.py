@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from weaver.core.bars import BarSeries
+from weaver.core.bars import BarSeries, GapSummary
 from weaver.core.errors import DataError
 from weaver.core.files import replacing
 from weaver.core.instrument import Instrument
@@ -150,6 +151,7 @@ def _facts_of(series: BarSeries, digest: str) -> dict[str, object]:
         "source": series.source,
         "notes": list(series.notes),
         "warnings": list(series.warnings),
+        "gaps": None if series.gaps is None else asdict(series.gaps),
         "lot": str(instrument.lot),
         "price_step": None if instrument.price_step is None else str(instrument.price_step),
         "multiplier": instrument.multiplier,
@@ -173,7 +175,15 @@ def _bars(facts: Mapping[str, Any], folder: Path) -> BarSeries:
         source=facts["source"],
         notes=tuple(facts["notes"]),
         warnings=tuple(facts["warnings"]),
+        gaps=_gaps(facts.get("gaps")),  # absent from the files of version 0.1.0 and before
     )
+
+
+def _gaps(facts: Mapping[str, Any] | None) -> GapSummary | None:
+    if facts is None:
+        return None
+    first, largest = facts["first"], facts["largest"]
+    return GapSummary(count=facts["count"], first=(first[0], first[1]), largest=(largest[0], largest[1]))
 
 
 def _keep_plots(plots: Sequence[PlotSeries], folder: Path) -> list[dict[str, object]]:

@@ -21,7 +21,15 @@ Stats = dict[str, float | int]
 NAN = math.nan
 
 
-def compute_stats(record: RunRecord, fills: FillColumns, trades: TradeColumns, open_trades: TradeColumns) -> Stats:
+def compute_stats(
+    record: RunRecord,
+    fills: FillColumns,
+    trades: TradeColumns,
+    open_trades: TradeColumns,
+    *,
+    rejected_orders: int = 0,
+    liquidations: int = 0,
+) -> Stats:
     """Return every statistic of the run, from its columns."""
     start_ns = int(record.equity_start[0]) if len(record.equity_start) else 0
     end_ns = int(record.equity_end[-1]) if len(record.equity_end) else 0
@@ -35,7 +43,7 @@ def compute_stats(record: RunRecord, fills: FillColumns, trades: TradeColumns, o
     )
     stats = _curve(record.equity, record.initial_cash, record, sampled, years)
     stats["periods_per_year"] = sampled.per_year
-    stats |= _activity(record, fills, years)
+    stats |= _activity(record, fills, years, rejected_orders, liquidations)
     stats |= _trading(trades)
     stats["open_trades"] = len(open_trades)
     stats["unrealised_profit"] = float(open_trades.unrealised.sum())
@@ -102,7 +110,7 @@ def _curve(equity: Floats, initial: float, record: RunRecord, sampled: metrics.S
     }
 
 
-def _activity(record: RunRecord, fills: FillColumns, years: float) -> Stats:
+def _activity(record: RunRecord, fills: FillColumns, years: float, rejected_orders: int, liquidations: int) -> Stats:
     rows = len(record.equity)
     traded = float(np.sum(np.abs(fills.price) * fills.quantity * fills.multiplier))
     mean_equity = float(record.equity.mean()) if rows else NAN
@@ -111,6 +119,8 @@ def _activity(record: RunRecord, fills: FillColumns, years: float) -> Stats:
         "exposure": float(np.count_nonzero(record.gross_exposure)) / rows if rows else NAN,
         "fills": len(fills),
         "orders": len(record.orders),
+        "rejected_orders": rejected_orders,
+        "liquidations": liquidations,
         "traded_value": traded,
         "turnover": turnover,
         "turnover_per_year": turnover / years if years > 0 else NAN,

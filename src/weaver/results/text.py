@@ -51,18 +51,25 @@ def as_text(analysis: RunAnalysis) -> str:
     lines += [f"{name:<18}{value:>18}{beside:>18}".rstrip() for name, value, beside in table_rows(analysis)]
     if not record.finished:
         lines.append("This run was stopped before the end of its bars.")
-    lines += [f"Warning: {text}" for text in record.warnings]
+    if analysis.open_positions is not None:
+        count, profit = len(analysis.open_trades), money(analysis.stats["unrealised_profit"])
+        lines.append(f"{'Open positions':<18}{f'{count:,}, unrealised profit {profit}':>36}")
+    lines += [f"Warning: {text}" for text in _warnings(analysis)]
     return "\n".join(lines)
+
+
+def _warnings(analysis: RunAnalysis) -> list[str]:
+    """The warnings but for the open positions, which have a line of the table."""
+    return [text for text in analysis.warnings if text != analysis.open_positions]
 
 
 def as_html(analysis: RunAnalysis) -> str:
     """Return the main statistics and a chart of equity and drawdown, for a notebook."""
-    record = analysis.record
     rows = "".join(
         f'<tr><td style="text-align:left">{escape(name)}</td><td>{escape(value)}</td><td>{escape(beside)}</td></tr>'
         for name, value, beside in table_rows(analysis)
     )
-    warnings = "".join(f"<p>Warning: {escape(text)}</p>" for text in record.warnings)
+    warnings = "".join(f"<p>Warning: {escape(text)}</p>" for text in analysis.warnings)
     title = _title(analysis)
     return (
         f'<div style="max-width:60em"><p><b>{escape(title)}</b></p>{warnings}{_svg(analysis)}'

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 
 from weaver.core.instants import NS_PER_DAY, to_ns
 from weaver.core.timeframe import Timeframe
 from weaver.data.gap_notes import find_gaps, find_halts, find_splits, notes_about, split_warnings
+from weaver.data.load_bars import load_bars
 
 MINUTE = 60 * 10**9
 
@@ -145,3 +147,33 @@ def test_more_than_five_splits_are_counted() -> None:
     notes = split_warnings("X", days, close, close)
     assert sum("looks like" in note for note in notes) == 5
     assert "X: 2 further bars look like splits in unadjusted data" in notes
+
+
+def test_a_split_is_named_with_its_ratio_and_the_distance_from_it() -> None:
+    close = np.full(20, 100.0)
+    close[10:] = 51.0
+    (text,) = split_warnings("X", grid(*range(20), step=NS_PER_DAY), close, close)
+    assert "looks like a 2:1 split in unadjusted data at 1970-01-11T00:00:00Z" in text
+    assert "the close before is 100, the open 51, 2.0 % from that ratio; use adjusted prices" in text
+
+
+@pytest.mark.parametrize("fall", [0.31, 0.32, 0.345, 0.36, 0.47])
+def test_a_real_fall_that_is_not_close_to_a_ratio_is_no_split(fall: float) -> None:
+    close = np.full(20, 100.0)
+    close[10:] *= 1 - fall
+    assert find_splits(grid(*range(20), step=NS_PER_DAY), close, close) == []
+
+
+def test_adjusted_closes_tell_a_real_fall_from_a_split() -> None:
+    days = grid(*range(20), step=NS_PER_DAY)
+    close = np.full(20, 100.0)
+    close[10:] = 50.0
+    real, split, unknown = close * 0.9, np.full(20, 45.0), np.full(20, np.nan)
+    assert find_splits(days, close, close, close) == []  # adjusted already
+    assert find_splits(days, close, close, real) == []
+    assert find_splits(days, close, close, split) == [(10, "2:1")]
+    assert find_splits(days, close, close, unknown) == [(10, "2:1")]
+    frame = pl.DataFrame({"date": [date(2024, 1, 1) + timedelta(days=day) for day in range(20)],
+                          **dict.fromkeys(("open", "high", "low", "close"), close), "volume": 1.0})  # fmt: skip
+    assert len(load_bars(frame)["ASSET"].warnings) == 1
+    assert load_bars(frame.with_columns(adj_close=pl.Series(real)))["ASSET"].warnings == ()

@@ -679,8 +679,8 @@ def test_a_run_whose_orders_all_failed_says_so() -> None:
         def on_bar(self, bar: Any) -> None:
             pass
 
-    (warning,) = backtest(TooMuch, daily([100] * 5)).warnings
-    assert "no order has filled; there were 5, " in warning
-    assert "rejected, the first since: cannot be paid for: " in warning
+    warning, rejected = backtest(TooMuch, daily([100] * 5)).warnings
+    assert warning == "no order has filled; there were 5"
+    assert "rejected orders: 5 of 5, the first at 2024-01-02T00:00:00Z; reason: cannot be paid for" in rejected
     assert backtest(TooLow, daily([100] * 5)).warnings == ("no order has filled; there were 1",)
     assert backtest(Never, daily([100] * 5)).warnings == ()

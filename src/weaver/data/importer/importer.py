@@ -218,4 +218,5 @@ def _oddities(symbol: str, timeframe: Timeframe, frame: pl.DataFrame, calendar: 
     ends = starts + timeframe.ns if calendar is None else calendar.bar_ends(starts, timeframe)
     columns = {name: frame[name].to_numpy() for name in ("open", "high", "low", "close", "volume")}
     notes = notes_about(symbol, timeframe, starts, ends, columns, calendar)
-    return notes + split_warnings(symbol, starts, columns["open"], columns["close"])
+    adjusted = frame["adj_close"].cast(pl.Float64).to_numpy() if "adj_close" in frame.columns else None
+    return notes + split_warnings(symbol, starts, columns["open"], columns["close"], adjusted)

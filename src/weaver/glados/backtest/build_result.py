@@ -13,11 +13,12 @@ from weaver.core.instants import format_ns
 from weaver.core.orders import OrderStatus
 from weaver.glados.backtest.plan import RunPlan
 from weaver.greta.engine import Engine
+from weaver.greta.margin_call import LIQUIDATION
 from weaver.marvin.indicator import IndicatorInfo
 from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
 from weaver.results.equity import equity_columns
-from weaver.results.record import OrderRecord, PlotSeries, RunRecord
+from weaver.results.record import LazyOrders, OrderRecord, PlotSeries, RunRecord
 from weaver.results.result import Result
 
 __all__ = ["order_record", "result_of"]
@@ -33,8 +34,6 @@ def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
     warnings = list(engine.warnings)
     if not engine.finished:
         warnings.append(f"the run stopped before its end ({engine.stopped_by}) at {format_ns(context.now_ns)}")
-    if context.orders and not broker.fills:
-        warnings.append(_unfilled(context.orders))
     notes = [note for one in engine.series.values() for note in one.notes]
     warnings += [warning for one in engine.series.values() for warning in one.warnings]
     return Result(
@@ -78,15 +77,8 @@ def _source(strategy: type[Strategy]) -> str | None:
         return None  # typed into an interpreter, or made by exec
 
 
-def _unfilled(orders: Sequence[Order]) -> str:
-    """What became of the orders of a run in which none has filled: how many were rejected, and why the first one was."""
-    rejected = [order for order in orders if order.status is OrderStatus.REJECTED]
-    text = f"no order has filled; there were {len(orders):,}"
-    return f"{text}, {len(rejected):,} of them rejected, the first since: {rejected[0].reason}" if rejected else text
-
-
-class _Records(Sequence[OrderRecord]):
-    """The run's orders as records, made when somebody looks: most runs have more orders than readers of them."""
+class _Records(LazyOrders):
+    """The run's orders, which become records on access: most runs have many orders, and few readers ask for them."""
 
     def __init__(self, orders: Sequence[Order]) -> None:
         self._orders = orders
@@ -96,6 +88,12 @@ class _Records(Sequence[OrderRecord]):
         if self._made is None:
             self._made = [order_record(order) for order in self._orders]
         return self._made
+
+    def rejected(self) -> list[OrderRecord]:
+        return [order_record(order) for order in self._orders if order.status is OrderStatus.REJECTED]
+
+    def liquidations(self) -> list[OrderRecord]:
+        return [order_record(order) for order in self._orders if _is_liquidation(order)]
 
     @overload
     def __getitem__(self, index: int) -> OrderRecord: ...
@@ -124,8 +122,13 @@ _KINDS = {
 }
 
 
+def _is_liquidation(order: Order) -> bool:
+    # The margin call accepts its orders with this note; orders that it cancels have it as their reason instead.
+    return order.note is not None and order.note.startswith(LIQUIDATION)
+
+
 def order_record(order: Order) -> OrderRecord:
-    """An order as it stands, without the strategy that holds it."""
+    """Return an order as a record, without the strategy that holds it."""
     request = order.request
     kind = "trailing stop" if request.trail is not None else _KINDS[request.limit is not None, request.stop is not None]
     return OrderRecord(
@@ -146,6 +149,7 @@ def order_record(order: Order) -> OrderRecord:
         parent=request.parent,
         exit=request.exit,
         kind=kind,
+        liquidation=_is_liquidation(order),
     )
 
 

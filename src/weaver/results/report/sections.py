@@ -30,7 +30,7 @@ def instant(ns: int) -> str:
 
 def notices(analysis: RunAnalysis) -> str:
     """Warnings of the run, and that it was stopped early."""
-    texts = list(analysis.record.warnings)
+    texts = [text for text in analysis.warnings if text != analysis.open_positions]  # which the tile of trades shows
     if not analysis.record.finished:
         texts.insert(0, "This run was stopped before the end of its bars; everything below is about the part that ran.")
     return "".join(f'<p class="notice">{escape(text)}</p>' for text in texts)
@@ -53,7 +53,7 @@ def tiles(analysis: RunAnalysis) -> str:
     ]
     won = f"{percent(stats['win_rate'])} won" if stats["trades"] else "none closed"
     if stats["open_trades"]:
-        won += f", {stats['open_trades']:,} still open"
+        won += f", {stats['open_trades']:,} still open (unrealised {money(stats['unrealised_profit'])})"
     html.append(f'<div class="tile"><span>Trades</span><strong>{stats["trades"]:,}</strong><small>{won}</small></div>')
     return "".join(html)
 
@@ -119,6 +119,8 @@ def statistics(analysis: RunAnalysis) -> str:
             "Activity and costs",
             [
                 ("Orders", f"{stats['orders']:,}", "", ""),
+                ("Rejected orders", f"{stats['rejected_orders']:,}", "", ""),
+                ("Liquidations", f"{stats['liquidations']:,}", "", "forced by the maintenance margin"),
                 ("Fills", f"{stats['fills']:,}", "", ""),
                 ("Value traded", money(stats["traded_value"]), "", "buys and sells"),
                 (
