@@ -17,7 +17,7 @@ from weaver.core.errors import DataError, NaiveDatetimeError
 from weaver.core.instants import to_ns
 from weaver.core.timeframe import Timeframe
 from weaver.data.catalog import Catalog
-from weaver.data.importer.findings import Refusal
+from weaver.data.importer.findings import FileRefusal
 from weaver.data.importer.importer import ImportOptions, import_files, read_bars
 from weaver.data.load_bars import load_bars
 from weaver.data.timestamps import Ambiguous
@@ -44,8 +44,8 @@ def frame_of(path: Path, *fixes: str, **options) -> pl.DataFrame:
     return read_bars(path, ImportOptions(fixes=frozenset(fixes), **options))[1][0].frame
 
 
-def refused(path: Path, *fixes: str, **options) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refused(path: Path, *fixes: str, **options) -> FileRefusal:
+    with pytest.raises(FileRefusal) as caught:
         frame_of(path, *fixes, **options)
     return caught.value
 

@@ -85,7 +85,7 @@ def import_(
     """
     from weaver.core.timeframe import Timeframe
     from weaver.data.catalog import Catalog, Conflict
-    from weaver.data.importer.findings import Refusal
+    from weaver.data.importer.findings import FileRefusal
     from weaver.data.importer.importer import ImportOptions, import_files
     from weaver.data.numeric_times import time_unit_of
     from weaver.data.timestamps import Ambiguous
@@ -113,7 +113,7 @@ def import_(
     try:
         with _steps(2 * len(paths) + 1) as step:
             report = import_files(paths, catalog, options, dry_run=dry_run, progress=step)
-    except Refusal as refusal:
+    except FileRefusal as refusal:
         for line in (refusal.summary, *(f"  {text}" for text in refusal.listing)):
             click.echo(line, err=True)
         raise DataError(f"nothing was imported; {'; or '.join(refusal.ways)}") from None

@@ -1,7 +1,7 @@
-"""Checking: what is wrong with columns of prices and times, row by row, all at once.
+"""Checks of prices and times, all rows at once.
 
-Guarantees that whatever passes has finite prices above zero with low <= open, close <= high, a volume that is not
-negative, and strictly increasing times. It finds and names faults; it repairs nothing.
+Guarantees that bars without a finding have finite prices above zero with low <= open, close <= high, a volume that is not
+negative, and strictly increasing times. `include_open_and_close` is the only function here that changes a bar.
 """
 
 from __future__ import annotations
@@ -15,12 +15,18 @@ from weaver.core.bars import Floats, Instants
 from weaver.core.timeframe import Timeframe
 
 __all__ = [
+    "FLOAT32_ROUNDING",
     "LONG_WEEKEND_NS",
+    "ROUNDING",
+    "ROUNDING_ADVICE",
     "commonest_spacing",
     "explain_bar",
     "impossible_bars",
+    "include_open_and_close",
     "longer_spacing",
+    "only_rounding_wrong",
     "only_volume_wrong",
+    "rounding_note",
     "swapped_bars",
     "timeframe_of",
     "unordered_rows",
@@ -30,11 +36,22 @@ Rows = NDArray[np.int64]
 LONG_WEEKEND_NS = 4 * 86_400 * 10**9
 """From bar to bar over a long week-end with a holiday; five days are more than any exchange closes regularly."""
 
+ROUNDING = 1e-12
+"""Open and close may breach high and low by this fraction of the price: a few units in the last place of a float64."""
+
+FLOAT32_ROUNDING = 1e-6
+"""A breach up to this fraction of the price comes from rounding, of single precision for example, not from a bad price."""
+
+ROUNDING_ADVICE = (
+    "high and low seem to be rounded more than open and close: take all four from one source in double precision, or set "
+    "high to the largest and low to the smallest of the four"
+)
+
 _PRICES = ("open", "high", "low", "close")
 
 
 def impossible_bars(columns: Mapping[str, Floats]) -> Rows:
-    """The rows whose prices or volume cannot be (missing, infinite, not above zero, outside high and low), in order."""
+    """Return the rows with an impossible price or volume (missing, infinite, not above zero, outside high and low)."""
     o, h, lo, c, v = (columns[name] for name in (*_PRICES, "volume"))
     with np.errstate(invalid="ignore"):
         # NaN and infinity fail these comparisons too, so one pass finds every suspect.
@@ -48,6 +65,35 @@ def only_volume_wrong(columns: Mapping[str, Floats], rows: Rows) -> NDArray[np.b
     mask = np.ones(len(rows), dtype=np.bool_)
     mask[impossible_bars(part)] = False
     return mask
+
+
+def only_rounding_wrong(columns: Mapping[str, Floats], rows: Rows, limit: float = ROUNDING) -> NDArray[np.bool_]:
+    """For each of `rows`, impossible bars all: True where only open or close breaches high or low, by at most `limit`.
+
+    `limit` is a fraction of the price. Adjusted prices are products, whose last digit is rounded for each price alone.
+    """
+    part = {name: columns[name][rows] for name in (*_PRICES, "volume")}
+    high, low = part["high"].copy(), part["low"].copy()
+    include_open_and_close(part, np.arange(len(rows), dtype=np.int64))
+    with np.errstate(invalid="ignore"):
+        mask: NDArray[np.bool_] = (part["high"] - high <= limit * high) & (low - part["low"] <= limit * low)
+    mask[impossible_bars(part)] = False
+    return mask
+
+
+def include_open_and_close(columns: dict[str, Floats], rows: Rows) -> None:
+    """Raise high and lower low in `rows` to include open and close. The two columns in `columns` are replaced by copies."""
+    part = {name: columns[name][rows] for name in _PRICES}
+    high, low = columns["high"].copy(), columns["low"].copy()
+    high[rows] = np.maximum(np.maximum(part["open"], part["close"]), part["high"])
+    low[rows] = np.minimum(np.minimum(part["open"], part["close"]), part["low"])
+    columns["high"], columns["low"] = high, low
+
+
+def rounding_note(count: int) -> str:
+    """Return the note about `count` bars whose high and low were widened to include open and close."""
+    bars = "1 bar whose" if count == 1 else f"{count:,} bars whose"
+    return f"{bars} open or close breached high or low by rounding (at most {ROUNDING:g} of the price): high and low clipped"
 
 
 def swapped_bars(columns: Mapping[str, Floats], rows: Rows) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ Guarantees what `BarSeries` promises. Float64 columns are shared with the frame 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,21 @@ from weaver.core.instants import NS_PER_DAY, format_ns
 from weaver.core.instrument import Instrument
 from weaver.core.timeframe import Timeframe
 from weaver.data.bar_checks import (
+    FLOAT32_ROUNDING,
+    ROUNDING_ADVICE,
     commonest_spacing,
     explain_bar,
     impossible_bars,
+    include_open_and_close,
     longer_spacing,
+    only_rounding_wrong,
+    rounding_note,
     timeframe_of,
     unordered_rows,
 )
 from weaver.data.columns import map_columns
 from weaver.data.gap_notes import find_gaps, notes_about, split_warnings, unexpected_gaps
+from weaver.data.grid_advice import off_grid_advice, resample_advice
 from weaver.data.numeric_times import TimeUnit, explain_number
 from weaver.data.timestamps import Kind, from_series, in_january_1970, localise
 
@@ -40,7 +46,7 @@ Column = pl.Series | NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One symbol's columns by their original names, not yet understood."""
+    """One symbol's columns by their original names."""
 
     symbol: str
     columns: Mapping[str, Column]
@@ -48,15 +54,16 @@ class Table:
     notes: tuple[str, ...] = ()
     timeframe: Timeframe | None = None
     """Where the bars were stored under one; None means that their spacing has to say it."""
+    checked: Timeframe | None = None
+    """The timeframe for which the importer has checked all rows, under the names of the catalog; None: not checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A table whose times are understood: in order, in UTC."""
+    """A table with the starts of its bars: nanoseconds UTC, strictly increasing."""
 
     table: Table
     starts: Instants
-    dates: bool
 
 
 def with_instants(table: Table, *, tz: str | None, intraday: bool | None, time_unit: TimeUnit | None = None) -> Timed:
@@ -65,6 +72,10 @@ def with_instants(table: Table, *, tz: str | None, intraday: bool | None, time_u
     `intraday` is True or False where the caller's timeframe says so; `time_unit` is the unit of times that are numbers.
     """
     where = table.symbol
+    if table.checked is not None:
+        stamps = table.columns["timestamp"]
+        assert isinstance(stamps, pl.Series)
+        return Timed(table=table, starts=stamps.to_physical().to_numpy() * 1_000)
     found = map_columns(table.columns, where=where)
     if found.missing:
         raise DataError(
@@ -111,7 +122,7 @@ def with_instants(table: Table, *, tz: str | None, intraday: bool | None, time_u
         else:
             ns = _in_utc(where, ns, np.flatnonzero(wall), tz)
     _check_order(where, name, ns)
-    return Timed(table=table, starts=ns, dates=dates)
+    return Timed(table=table, starts=ns)
 
 
 def _in_utc(symbol: str, wall: Instants, rows: Instants, tz: str) -> Instants:
@@ -156,12 +167,15 @@ def to_series(
     table, starts = timed.table, timed.starts[low:high]
     if not len(starts):
         raise NoBars(f"{table.symbol} has no bars")
-    _check_spacing(table.symbol, timed.starts, timeframe)
-    if calendar is None:
-        _check_grid(table.symbol, starts, timeframe, first_row=low)
-        ends = starts + timeframe.ns
+    is_checked = table.checked == timeframe
+    if not is_checked:
+        _check_spacing(table.symbol, timed.starts, timeframe)
+    if calendar is not None:
+        ends = _ends_in_sessions(table.symbol, starts, timeframe, calendar)
     else:
-        ends = calendar.bar_ends(starts, timeframe)
+        if not is_checked:
+            _check_grid(table.symbol, starts, timeframe, first_row=low)
+        ends = starts + timeframe.ns
     found = map_columns(table.columns, where=table.symbol)
     names = list(table.columns)
     notes = [f"timeframe {timeframe}: the commonest spacing of the bars"] if inferred else []
@@ -179,7 +193,8 @@ def to_series(
             notes.append(f"{table.symbol}: column {names[index]!r} holds no numbers and is left out")
         else:
             extra[name] = values
-    _check_bars(table.symbol, columns, starts, first_row=low)
+    if not is_checked:
+        notes += _check_bars(table.symbol, columns, starts, first_row=low)
     gaps = find_gaps(starts, ends, timeframe, calendar)
     notes += notes_about(table.symbol, timeframe, starts, ends, columns, calendar, gaps)
     return BarSeries(
@@ -201,8 +216,8 @@ def to_series(
     )
 
 
-def check_series(series: BarSeries) -> None:
-    """Refuse a series that somebody made by hand and that breaks what `BarSeries` promises. Raises DataError."""
+def check_series(series: BarSeries) -> BarSeries:
+    """Return the series, with rounded highs and lows clipped. Raises DataError where it breaks what `BarSeries` promises."""
     _check_order(series.symbol, "start", series.start)
     wrong = np.flatnonzero((series.end <= series.start) | np.r_[False, series.end[1:] <= series.end[:-1]])
     if len(wrong):
@@ -211,7 +226,11 @@ def check_series(series: BarSeries) -> None:
             f"{series.symbol}: row {row}: the bar from {format_ns(int(series.start[row]))} ends at "
             f"{format_ns(int(series.end[row]))}{_further(len(wrong))}; a bar ends after its start and after the one before"
         )
-    _check_bars(series.symbol, series.columns(), series.start, first_row=0)
+    columns = series.columns()
+    notes = _check_bars(series.symbol, columns, series.start, first_row=0)
+    if not notes:
+        return series
+    return replace(series, high=columns["high"], low=columns["low"], notes=(*series.notes, *notes))
 
 
 def _check_spacing(symbol: str, starts: Instants, timeframe: Timeframe) -> None:
@@ -229,28 +248,25 @@ def _check_grid(symbol: str, starts: Instants, timeframe: Timeframe, *, first_ro
     off = np.flatnonzero(offsets)
     if not len(off):
         return
+    resample = resample_advice(starts, timeframe)
+    if resample is not None:
+        raise OffGridError(f"{symbol}: {resample}")
     row = int(off[0])
-    offset = int(offsets[row])
-    if not timeframe.is_intraday:
-        boundary = "00:00 UTC" if timeframe.ns == NS_PER_DAY else "their boundary (a week: Monday 00:00 UTC)"
-        way = (
-            f"daily and longer bars are named by a date, so give {boundary} (in Polars .dt.date(), for weeks "
-            '.dt.truncate("1w"))'
-        )
-    elif len(off) == len(starts) and int(np.ptp(offsets)) == 0:
-        way = (
-            'if they follow the sessions of an exchange, name it: backtest(..., calendar="XNYS"), on the command line '
-            f"--calendar XNYS; otherwise move the stamps to the start of the bar on the {timeframe} grid"
-        )
-    else:
-        way = (
-            'drop these rows, stamp them anew, or name the exchange they follow: backtest(..., calendar="XNYS"), on the '
-            "command line --calendar XNYS"
-        )
     raise OffGridError(
         f"{symbol}: {len(off):,} of {len(starts):,} bars do not start on the {timeframe} grid; the first is row "
-        f"{row + first_row}, {format_ns(int(starts[row]))}, {duration_text(offset)} after a boundary; {way}"
+        f"{row + first_row}, {format_ns(int(starts[row]))}, {duration_text(int(offsets[row]))} after a boundary; "
+        f"{off_grid_advice(offsets, timeframe)}"
     )
+
+
+def _ends_in_sessions(symbol: str, starts: Instants, timeframe: Timeframe, calendar: SessionCalendar) -> Instants:
+    try:
+        return calendar.bar_ends(starts, timeframe)
+    except OffGridError:
+        resample = resample_advice(starts, timeframe)
+        if resample is None:
+            raise
+        raise OffGridError(f"{symbol}: {resample}") from None
 
 
 def _check_order(symbol: str, name: str, starts: Instants) -> None:
@@ -266,14 +282,28 @@ def _check_order(symbol: str, name: str, starts: Instants) -> None:
     raise DataError(f"{symbol}: row {row}: {format_ns(here)} {fault}{_further(len(bad))}; {way}")
 
 
-def _check_bars(symbol: str, columns: Mapping[str, Floats], starts: Instants, *, first_row: int) -> None:
+def _check_bars(symbol: str, columns: dict[str, Floats], starts: Instants, *, first_row: int) -> list[str]:
+    """Refuse impossible bars. Where rounding alone is wrong, high and low in `columns` are replaced; returns the notes."""
     bad = impossible_bars(columns)
+    if not len(bad):
+        return []
+    rounded = only_rounding_wrong(columns, bad)
+    notes = []
+    if rounded.any():
+        include_open_and_close(columns, bad[rounded])
+        notes.append(f"{symbol}: {rounding_note(int(rounded.sum()))}")
+        bad = bad[~rounded]
     if len(bad):
         row = int(bad[0])
+        if only_rounding_wrong(columns, bad[:1], FLOAT32_ROUNDING)[0]:
+            way = ROUNDING_ADVICE
+        else:
+            way = "correct these rows, or import the file without them: weaver data import FILE --fix drop-invalid"
         raise DataError(
             f"{symbol}: row {row + first_row} ({format_ns(int(starts[row]))}): {explain_bar(columns, row)}"
-            f"{_further(len(bad))}; drop or mend these rows, or import them: weaver data import FILE --fix drop-invalid"
+            f"{_further(len(bad))}; {way}"
         )
+    return notes
 
 
 def _further(count: int) -> str:

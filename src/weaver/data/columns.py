@@ -1,6 +1,6 @@
-"""Columns: which header or frame column means what, whatever its case, language and punctuation.
+"""The meaning of column names in headers and frames, whatever their case, language and punctuation.
 
-Guarantees that no two columns are taken for the same thing in silence. It looks at names only, never at values.
+Guarantees that no two columns are silently taken for the same one. It looks at names only, never at values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from weaver.core.errors import DataError
 
-__all__ = ["PRICES", "ColumnMap", "map_columns", "simplify"]
+__all__ = ["PRICES", "ColumnMap", "map_columns", "meaning_of", "simplify"]
 
 PRICES = ("open", "high", "low", "close")
 
@@ -41,7 +41,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ColumnMap:
-    """Where each thing stands: index of the column by meaning. `clock` is a second column with the time of day."""
+    """Indexes of the columns by their meaning. `clock` is a second column with the time of day."""
 
     time: int | None
     prices: dict[str, int]
@@ -52,12 +52,12 @@ class ColumnMap:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What a bar needs and nobody names."""
+        """Columns that a bar needs and that no name means."""
         return (("timestamp",) if self.time is None else ()) + tuple(name for name in PRICES if name not in self.prices)
 
 
 def simplify(name: str) -> str:
-    """`name` in lower case, without accents, every run of blanks and punctuation one underscore ("Vol." is "vol")."""
+    """Return `name` in lower case, without accents, every run of blanks and punctuation one underscore ("Vol." is "vol")."""
     text = unicodedata.normalize("NFKD", str(name).strip().replace("ß", "ss"))
     text = "".join(char for char in text if not unicodedata.combining(char))
     # Camel case is two words, unless it is all capitals: "OpenPrice", but "HIGH".
@@ -65,8 +65,16 @@ def simplify(name: str) -> str:
     return re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_")
 
 
+def meaning_of(name: str) -> str | None:
+    """Return the plain name of a column ("timestamp", "open", "volume", "adj_close", "symbol", ...); None for others."""
+    simple = simplify(name)
+    if simple in _TIME:
+        return "timestamp"
+    return next((meaning for meaning, aliases in _ALIASES.items() if simple in aliases), None)
+
+
 def map_columns(names: Iterable[str], *, where: str) -> ColumnMap:
-    """Meaning of the columns called `names`. Names that nothing knows are `extra`, in lower case.
+    """Return the meaning of the columns called `names`. Unknown names are `extra`, in lower case.
 
     Raises DataError where two columns mean the same and neither has the plain name, and where two further columns have
     the same name in lower case; `where` names the frame or file.

@@ -172,8 +172,7 @@ def _bound(value: datetime | date | str | int | None, tz: str | None, name: str)
 
 def _tables(bars: object, wanted: list[str] | None, how: _How) -> list[Table | BarSeries]:
     if isinstance(bars, BarSeries):
-        check_series(bars)
-        return [bars]
+        return [check_series(bars)]
     if isinstance(bars, Selection):
         for symbol in wanted or ():
             if symbol not in bars.symbols:
@@ -232,11 +231,20 @@ def _of_path(path: Path, wanted: list[str] | None, how: _How) -> list[Table | Ba
         return tables
     from weaver.data.importer.importer import bars_for_run
 
-    parts, notes = bars_for_run(
+    report, parts = bars_for_run(
         path, tz=how.tz, timeframe=how.timeframe, calendar=how.calendar, time_unit=how.time_unit
     )
+    if not (wanted and len(wanted) == 1):
+        only = report.symbol or only
     return [
-        Table(symbol=name or only, columns=_of_polars(frame), source=str(path), notes=notes) for name, frame in parts
+        Table(
+            symbol=part.symbol or only,
+            columns=_of_polars(part.frame),
+            source=str(path),
+            notes=report.notes,
+            checked=part.timeframe,
+        )
+        for part in parts
     ]
 
 

@@ -111,7 +111,7 @@ def test_conflicts_end_with_the_way_out_and_may_be_decided(
         (["import"], ExitCode.USAGE, "Missing argument"),
         (["import", "none.csv", "-s", "X"], ExitCode.DATA, "none.csv: there is no such file"),
         (["import", "bars.csv"], ExitCode.DATA, "--symbol AAPL"),
-        (["import", "bars.csv", "-s", "X", "--fix", "magic"], ExitCode.USAGE, "there is no such repair"),
+        (["import", "bars.csv", "-s", "X", "--fix", "magic"], ExitCode.USAGE, "unknown repair"),
         (["import", "bars.csv", "-s", "X", "-t", "7m"], ExitCode.USAGE, "7m"),
         (["import", "bars.csv", "-s", "X", "--tz", "Mars"], ExitCode.USAGE, "not a time zone"),
         (["show", "X"], ExitCode.DATA, "is empty; fill it with"),

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import builders
 from weaver.core.errors import ConfigError, DataError, NaiveDatetimeError, NoBars, OffGridError, UnknownSymbol
 from weaver.core.instants import to_ns
 from weaver.core.instrument import Instrument
@@ -160,7 +161,7 @@ def test_bars_off_the_grid_are_refused_with_the_offset_and_the_way_out() -> None
         load_bars(bars_of(times))
     with pytest.raises(OffGridError, match=r'calendar="XNYS"'):
         load_bars(bars_of(minutes(4, NOON + timedelta(minutes=30), step=60)))
-    with pytest.raises(OffGridError, match=r"16h after a boundary.*named by a date"):
+    with pytest.raises(OffGridError, match=r"16h after a boundary.*named by the date in which it ends"):
         load_bars(bars_of([datetime(2024, 1, day, 16, tzinfo=UTC) for day in (1, 2, 3)]))
     with pytest.raises(OffGridError, match="Monday"):
         load_bars(bars_of([date(2024, 1, day) for day in (5, 12, 19)]))
@@ -336,3 +337,83 @@ def test_with_a_calendar_bars_end_with_their_session() -> None:
     assert hourly.end[-1] == to_ns("2023-11-24T18:00:00Z")
     with pytest.raises(OffGridError):
         load_bars(bars_of([time + timedelta(minutes=5) for time in hours]), calendar=calendar)
+
+
+def rounded_bars(extra: float) -> pl.DataFrame:
+    """Two days; the close of the first one is above its high by `extra`."""
+    return pl.DataFrame(
+        {"Date": [date(2024, 1, 1), date(2024, 1, 2)], "open": [9.0, 9.0], "high": [10.0, 11.0], "low": [9.0, 9.0],
+         "close": [10.0 + extra, 10.0], "volume": [1.0, 1.0]}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["polars", "pandas", "parquet", "csv", "series"])
+def test_a_close_that_rounding_puts_above_the_high_is_clipped_and_reported(kind: str, tmp_path: Path) -> None:
+    frame = rounded_bars(2e-15 * 2)
+    close = frame["close"][0]
+    assert close > 10.0
+    bars: object = frame
+    if kind == "pandas":
+        bars = frame.to_pandas()
+    elif kind == "parquet":
+        bars = tmp_path / "bars.parquet"
+        frame.write_parquet(bars)
+    elif kind == "csv":
+        bars = tmp_path / "bars.csv"
+        frame.write_csv(bars)
+    elif kind == "series":
+        bars = builders.series([close, 10.0], opens=[9.0, 9.0], highs=[10.0, 11.0], lows=[9.0, 9.0])
+    (series,) = load_bars(bars).values()
+    assert series.high.tolist() == [close, 11.0]
+    assert series.close.tolist() == [close, 10.0]
+    assert any("1 bar whose open or close breached high or low by rounding" in note for note in series.notes)
+    assert frame["high"].to_list() == [10.0, 11.0]
+
+
+def test_adjusted_prices_of_a_flat_day_are_clipped_on_both_sides() -> None:
+    frame = rounded_bars(0.0).with_columns(low=pl.Series([9.0 + 1e-14, 9.0]), high=pl.Series([10.0 - 1e-14, 11.0]))
+    series = load_bars(frame)["ASSET"]
+    assert (series.low[0], series.high[0]) == (9.0, 10.0)
+
+
+@pytest.mark.parametrize("extra", [2e-11, 1e-6, 0.01])
+def test_a_larger_breach_is_refused_and_a_small_one_without_advice_that_deletes_the_day(extra: float) -> None:
+    with pytest.raises(DataError, match=r"row 0 .*: close 10\.\d+ is above high 10.0") as caught:
+        load_bars(rounded_bars(extra))
+    assert ("drop-invalid" in str(caught.value)) is (extra == 0.01)
+
+
+def test_a_timeframe_longer_than_the_bars_is_refused_with_resample() -> None:
+    days = [date(2024, 1, day) for day in range(1, 20)]
+    for timeframe, frame in (("1w", bars_of(days)), ("5m", bars_of(minutes(200)))):
+        with pytest.raises(OffGridError, match=rf'apart, so they are no {timeframe} bars.*resample\("{timeframe}"\)'):
+            load_bars(frame, timeframe=timeframe)
+
+
+def test_no_advice_for_bars_off_the_grid_shows_them_early() -> None:
+    half_past = bars_of(minutes(8, NOON + timedelta(minutes=30), step=60))
+    with pytest.raises(
+        OffGridError, match="Do not move a stamp to an earlier boundary: the bar would be seen before it ends"
+    ):
+        load_bars(half_past)
+    last_instants = bars_of(minutes(8, NOON + timedelta(seconds=59, milliseconds=999)))
+    with pytest.raises(OffGridError, match="are the last instants of their bars; stamp each bar with its start"):
+        load_bars(last_instants)
+    forex_days = bars_of([datetime(2024, 1, day, 22, tzinfo=UTC) for day in range(1, 9)])
+    with pytest.raises(OffGridError, match="named by the date in which it ends"):
+        load_bars(forex_days)
+
+
+def test_bars_of_a_csv_are_not_checked_a_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from weaver.data import build_series
+
+    def fails(*_: object, **__: object) -> None:
+        raise AssertionError("checked again")
+
+    path = tmp_path / "bars.csv"
+    builders.frame([1.0, 2.0, 3.0]).write_csv(path)
+    for name in ("from_series", "_check_bars", "_check_grid", "_check_spacing", "_check_order"):
+        monkeypatch.setattr(build_series, name, fails)
+    assert load_bars(path)["bars"].close.tolist() == [1.0, 2.0, 3.0]
+    with pytest.raises(AssertionError, match="checked again"):
+        load_bars(builders.frame([1.0, 2.0, 3.0]))

@@ -1,7 +1,8 @@
-"""Importing: files of any shape into bars that are right, and those into the catalog.
+"""Import CSV and Parquet files: read them, check their bars and add these to the catalog.
 
-Guarantees that a file is understood exactly, repaired only as named, or refused by line, value and reason; that nothing
-is written unless every file was accepted; and that importing the same again changes nothing.
+Guarantees that a file is read exactly, repaired only as named, or refused by line, value and reason; that nothing is
+written unless every file was accepted; and that importing the same files again changes nothing. Bars from here are checked;
+`load_bars` does not check them again.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from weaver.core.fork_safety import check_fork
 from weaver.core.timeframe import Timeframe
 from weaver.data.catalog import Catalog, Conflict, Merge, merge_bars
 from weaver.data.gap_notes import notes_about, split_warnings
-from weaver.data.importer.findings import Refusal
-from weaver.data.importer.parser import ReadOptions, understand
+from weaver.data.importer.findings import FileRefusal, FindingCode
+from weaver.data.importer.parser import ParseOptions, parse
 from weaver.data.importer.repairs import Repair, check_fixes
 from weaver.data.importer.table_reader import read_table
-from weaver.data.importer.validator import ValidatedRows, judge
+from weaver.data.importer.validator import ValidatedBars, validate
 from weaver.data.numeric_times import TimeUnit
 from weaver.data.timestamps import Ambiguous, check_zone
 
@@ -34,7 +35,7 @@ _SHOWN_FOR_RUN = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOptions:
-    """What the caller says about the files. `symbol` may be left out where a column names it, `timeframe` always."""
+    """Options of an import. `symbol` may be left out where the file names it; `timeframe` may always be left out."""
 
     symbol: str | None = None
     timeframe: Timeframe | None = None
@@ -56,17 +57,21 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What was understood of one file."""
+    """One file: how many bars it has, how it was read, and its repairs.
+
+    `symbol` is the symbol that a header of several lines names (yfinance), not that of a column.
+    """
 
     file: str
     rows: int
     notes: tuple[str, ...]
     repairs: tuple[Repair, ...]
+    symbol: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SymbolReport:
-    """What became of one symbol: `merge` counts against what the catalog had, `notes` speak of gaps and oddities."""
+    """One symbol: `merge` compares with the bars in the catalog, `notes` name gaps and odd bars."""
 
     symbol: str
     timeframe: Timeframe
@@ -76,7 +81,7 @@ class SymbolReport:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """The whole import."""
+    """The result of an import; `written` is False for a dry run."""
 
     files: tuple[FileReport, ...]
     symbols: tuple[SymbolReport, ...]
@@ -84,10 +89,13 @@ class ImportReport:
     notes: tuple[str, ...] = field(default=())
 
 
-def read_bars(path: Path, options: ImportOptions) -> tuple[FileReport, list[ValidatedRows]]:
-    """The bars of one file, by symbol. Raises `Refusal` (a DataError) with lines, values, reasons and the ways out."""
+def read_bars(path: Path, options: ImportOptions) -> tuple[FileReport, list[ValidatedBars]]:
+    """Return the checked bars of one file, by symbol.
+
+    Raises FileRefusal (a DataError) with lines, values, reasons and ways out, and DataError for an unreadable file.
+    """
     raw = read_table(path, columns=options.columns)
-    how = ReadOptions(
+    parse_options = ParseOptions(
         tz=options.tz,
         timeframe=options.timeframe,
         ambiguous=options.ambiguous,
@@ -96,13 +104,13 @@ def read_bars(path: Path, options: ImportOptions) -> tuple[FileReport, list[Vali
         fixes=options.fixes,
         time_unit=options.time_unit,
     )
-    rows = understand(raw, how)
-    parts = judge(rows, options.fixes, options.timeframe, options.calendar)
+    rows = parse(raw, parse_options)
+    parts = validate(rows, options.fixes, options.timeframe, options.calendar)
     notes = list(rows.notes)
     if options.timeframe is None:
         notes.append(f"timeframe {parts[0].timeframe}: the commonest spacing of the bars")
     count = sum(part.frame.height for part in parts)
-    return FileReport(str(path), count, tuple(notes), parts[0].repairs), parts
+    return FileReport(str(path), count, tuple(notes), parts[0].repairs, raw.symbol), parts
 
 
 def import_files(
@@ -113,9 +121,9 @@ def import_files(
     dry_run: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ImportReport:
-    """Understands all the files, puts them together and into the catalog, or (dry_run) only says what it would do.
+    """Read all files and add their bars to the catalog; with `dry_run` report only, and write nothing.
 
-    `progress` is called with a word before each step. Nothing is written unless everything is accepted.
+    `progress` is called before each step with its name. Nothing is written unless every file is accepted.
     """
     check_fork("importing files")
     files: list[FileReport] = []
@@ -125,7 +133,7 @@ def import_files(
         progress(f"reading {path.name}")
         report, parts = read_bars(path, options)
         files.append(report)
-        chosen, left = _for_symbol(path, parts, options.symbol)
+        chosen, left = _for_symbol(path, parts, options.symbol, report.symbol)
         notes += left
         for symbol, part in chosen:
             key = (symbol, str(part.timeframe))
@@ -168,17 +176,15 @@ def bars_for_run(
     timeframe: Timeframe | None,
     calendar: SessionCalendar | None,
     time_unit: TimeUnit | None = None,
-) -> tuple[list[tuple[str | None, pl.DataFrame]], tuple[str, ...]]:
-    """A CSV file that was passed to a backtest as `bars`: frames by symbol (None where no column names it), and notes.
+) -> tuple[FileReport, list[ValidatedBars]]:
+    """Return `read_bars` of a CSV file that is passed to a backtest.
 
-    Raises what the importer raises, in one line; times without a zone raise NaiveDatetimeError with the corrected call.
+    Raises BarsRefused in one line, and NaiveDatetimeError with the corrected call for times without a zone.
     """
     try:
-        report, parts = read_bars(
-            path, ImportOptions(tz=tz, timeframe=timeframe, calendar=calendar, time_unit=time_unit)
-        )
-    except Refusal as error:
-        if error.codes == ("naive",):
+        return read_bars(path, ImportOptions(tz=tz, timeframe=timeframe, calendar=calendar, time_unit=time_unit))
+    except FileRefusal as error:
+        if error.codes == (FindingCode.NAIVE,):
             raise NaiveDatetimeError(
                 f"{path}: the times have no time zone ({error.listing[0]}); say which one they are in: "
                 'backtest(..., tz="America/New_York"), or tz="UTC" (on the command line --tz UTC)'
@@ -186,15 +192,15 @@ def bars_for_run(
         listing = "; ".join(error.listing[:_SHOWN_FOR_RUN])
         raise BarsRefused(
             f"{error.summary}: {listing}{'; ...' if len(error.listing) > _SHOWN_FOR_RUN else ''}; "
-            f"to mend them: weaver data import {path.name} with {'; or '.join(error.ways)}"
+            f"import it with: weaver data import {path.name}; {'; or '.join(error.ways)}"
         ) from error
-    return [(part.symbol, part.frame) for part in parts], report.notes
 
 
 def _for_symbol(
-    path: Path, parts: list[ValidatedRows], symbol: str | None
-) -> tuple[list[tuple[str, ValidatedRows]], list[str]]:
+    path: Path, parts: list[ValidatedBars], symbol: str | None, header_symbol: str | None
+) -> tuple[list[tuple[str, ValidatedBars]], list[str]]:
     if len(parts) == 1 and parts[0].symbol is None:
+        symbol = symbol or header_symbol
         if symbol is None:
             raise DataError(f"{path}: no column names the symbol; say it: --symbol AAPL")
         return [(symbol, parts[0])], []

@@ -1,4 +1,4 @@
-"""Numbers: a column of text as floats, or a reason row by row why not; and which sign is the decimal one.
+"""ParsedNumbers: a column of text as floats, or a reason row by row why not; and which sign is the decimal one.
 
 Guarantees that a value is read exactly as it stands there or not at all: thousands separators, currency signs and words
 are findings, never guesses.
@@ -14,7 +14,7 @@ import polars as pl
 
 from weaver.core.bars import Floats, Instants
 
-__all__ = ["Numbers", "decimal_sign", "from_column"]
+__all__ = ["ParsedNumbers", "decimal_sign", "parse_numbers"]
 
 _MISSING = ("", "nan", "null", "none", "na", "n/a", "#n/a", "nil", "-", "--", "?")
 _PLAIN = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
@@ -26,8 +26,8 @@ _GROUPED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
-    """The values (NaN where there is none), and the rows that are missing, infinite, grouped by thousands, or no number."""
+class ParsedNumbers:
+    """The values (NaN where missing), and the rows that are missing, infinite, grouped by thousands, or not numbers."""
 
     values: Floats
     missing: Instants
@@ -37,7 +37,7 @@ class Numbers:
 
 
 def decimal_sign(columns: Sequence[pl.Series], separator: str | None) -> tuple[str, Instants]:
-    """ "." or ",", and the rows that leave it open: commas that could also group thousands (1,234), points beside commas.
+    """Return "." or ",", and the rows that leave it open: commas that could group thousands (1,234), points and commas.
 
     `columns` are those that should hold numbers. Where the separator is a comma, or no comma is there, it is the point.
     """
@@ -64,18 +64,18 @@ def decimal_sign(columns: Sequence[pl.Series], separator: str | None) -> tuple[s
     return ",", np.flatnonzero(commas | points)
 
 
-def from_column(column: pl.Series, decimal: str = ".", *, strip_thousands: bool = False) -> Numbers:
-    """The numbers of a column of text, or of numbers. Text is read with `decimal` as its decimal sign."""
+def parse_numbers(column: pl.Series, decimal: str = ".", *, strip_thousands: bool = False) -> ParsedNumbers:
+    """Return the numbers of a column of text or of numbers. `decimal` is the decimal sign of text."""
     none = np.empty(0, dtype=np.int64)
     if column.dtype != pl.String:
         if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-            return Numbers(np.full(len(column), np.nan), none, none, none, np.arange(len(column), dtype=np.int64))
+            return ParsedNumbers(np.full(len(column), np.nan), none, none, none, np.arange(len(column), dtype=np.int64))
         given = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        return Numbers(given, np.flatnonzero(np.isnan(given)), np.flatnonzero(np.isinf(given)), none, none)
+        return ParsedNumbers(given, np.flatnonzero(np.isnan(given)), np.flatnonzero(np.isinf(given)), none, none)
     if decimal == ".":
         quick = column.cast(pl.Float64, strict=False)
         if not quick.null_count() and bool(quick.is_finite().all()) and bool(column.str.contains(_PLAIN).all()):
-            return Numbers(quick.to_numpy(), none, none, none, none)
+            return ParsedNumbers(quick.to_numpy(), none, none, none, none)
     text = column.fill_null("").str.strip_chars()
     grouped = text.str.contains(_GROUPED[decimal])
     if strip_thousands:
@@ -94,4 +94,4 @@ def from_column(column: pl.Series, decimal: str = ".", *, strip_thousands: bool 
     counted = grouped & values.is_null()
     rest = values.is_null() & ~missing & ~infinite & ~counted
     floats = values.fill_null(float("nan")).to_numpy()
-    return Numbers(floats, *(np.flatnonzero(mask.to_numpy()) for mask in (missing, infinite, counted, rest)))
+    return ParsedNumbers(floats, *(np.flatnonzero(mask.to_numpy()) for mask in (missing, infinite, counted, rest)))

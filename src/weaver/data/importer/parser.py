@@ -1,7 +1,7 @@
-"""Understanding: the columns of a file as times and prices, with a finding for every value that is not one.
+"""Parse the columns of a file into times and prices, with a finding for every value that is not one.
 
-Guarantees that each row keeps its line number, and that what could mean two things is a finding until the caller
-decides. It does not judge whether the bars are possible or in order; `judging` does.
+Guarantees that each row keeps its line number, and that a value with two possible meanings is a finding until an option
+decides. It does not check whether the bars are possible or in order; `validator` does.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from weaver.core.errors import DataError
 from weaver.core.instants import NS_PER_DAY, format_ns
 from weaver.core.timeframe import Timeframe
 from weaver.data.columns import PRICES, ColumnMap, map_columns
-from weaver.data.importer.findings import FileFinding
-from weaver.data.importer.numbers import Numbers, decimal_sign, from_column
-from weaver.data.importer.table_reader import RawTable
+from weaver.data.importer.findings import FileFinding, FindingCode
+from weaver.data.importer.numbers import ParsedNumbers, decimal_sign, parse_numbers
+from weaver.data.importer.table_reader import RawTable, columns_option
 from weaver.data.numeric_times import TimeUnit, explain_number
 from weaver.data.timestamps import Ambiguous, Kind, Times, from_series, in_january_1970, localise
 
-__all__ = ["ReadOptions", "Rows", "understand"]
+__all__ = ["ParseOptions", "ParsedRows", "parse"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadOptions:
-    """What the caller says about a file. None and the defaults mean that the file must be clear by itself."""
+class ParseOptions:
+    """Options that say how to read a file. With None and the defaults the file has to be clear by itself."""
 
     tz: str | None = None
     timeframe: Timeframe | None = None
@@ -41,8 +41,9 @@ class ReadOptions:
 
 
 @dataclass(slots=True)
-class Rows:
-    """The rows of one file. `bad` marks those with a finding of their own (`findings` has more: lines that are no rows)."""
+class ParsedRows:
+    """The rows of one file. `bad` marks rows with a finding; `findings` also has lines that are no rows, `timeless` marks
+    rows without a readable time, `fixed` has the lines changed by each repair."""
 
     file: str
     unit: str
@@ -58,24 +59,24 @@ class Rows:
     notes: list[str] = field(default_factory=list)
     fixed: dict[str, Instants] = field(default_factory=dict)
 
-    def find(self, code: str, rows: Instants, describe: Callable[[int], str]) -> None:
-        """Notes a finding for `rows`; `describe` takes a row."""
+    def find(self, code: FindingCode, rows: Instants, describe: Callable[[int], str]) -> None:
+        """Add a finding for `rows`; `describe` words the one of a row."""
         if len(rows):
             self.findings.append(FileFinding(code, self.lines[rows], lambda k: describe(int(rows[k]))))
             self.bad[rows] = True
 
 
-def understand(raw: RawTable, how: ReadOptions) -> Rows:
-    """The rows of a file. Raises DataError where a column that a bar needs is not there at all."""
+def parse(raw: RawTable, how: ParseOptions) -> ParsedRows:
+    """Return the rows of a file. Raises DataError where a column that a bar needs is missing."""
     found = map_columns(raw.names, where=raw.file)
     if found.missing:
         listed = ", ".join(repr(name) for name in raw.names)
         raise DataError(
-            f"{raw.file}: no column for {' and '.join(found.missing)} among {listed}; say what the columns are: "
-            "--columns timestamp,open,high,low,close,volume"
+            f"{raw.file}: no column for {' and '.join(found.missing)} among {listed}; name them in the order of the file: "
+            f"{columns_option(raw.names)}"
         )
     count = len(raw.lines)
-    rows = Rows(
+    rows = ParsedRows(
         file=raw.file,
         unit=raw.unit,
         total=raw.total,
@@ -91,13 +92,13 @@ def understand(raw: RawTable, how: ReadOptions) -> Rows:
     )
     if rows.symbols is not None:
         unnamed = np.flatnonzero((rows.symbols.fill_null("").str.strip_chars() == "").to_numpy())
-        rows.find("value", unnamed, lambda row: "the symbol is missing")
+        rows.find(FindingCode.VALUE, unnamed, lambda row: "the symbol is missing")
     _times(rows, raw, found, how)
     _numbers(rows, raw, found, how)
     return rows
 
 
-def _times(rows: Rows, raw: RawTable, found: ColumnMap, how: ReadOptions) -> None:
+def _times(rows: ParsedRows, raw: RawTable, found: ColumnMap, how: ParseOptions) -> None:
     assert found.time is not None
     column = raw.columns[found.time]
     if found.clock is not None:
@@ -106,13 +107,19 @@ def _times(rows: Rows, raw: RawTable, found: ColumnMap, how: ReadOptions) -> Non
     name = raw.names[found.time]
     times = from_series(column, day_first=how.day_first, unit=how.time_unit)
     unclear = np.flatnonzero(times.kind == Kind.NUMBER)
-    rows.find("unit", unclear, lambda row: f"{name} {column[row]!r} is a number: {explain_number(float(column[row]))}")
+    rows.find(
+        FindingCode.UNIT,
+        unclear,
+        lambda row: f"{name} {column[row]!r} is a number: {explain_number(float(column[row]))}",
+    )
     rows.timeless[unclear] = True
     unread = np.flatnonzero(times.kind == Kind.BAD)
     if times.undecided:
-        rows.find("undecided", unread, lambda row: f"{name} {column[row]!r}: day and month cannot be told apart")
+        rows.find(
+            FindingCode.UNDECIDED, unread, lambda row: f"{name} {column[row]!r}: day and month cannot be told apart"
+        )
     else:
-        rows.find("time", unread, lambda row: f"{name} {column[row]!r} is not a time")
+        rows.find(FindingCode.TIME, unread, lambda row: f"{name} {column[row]!r} is not a time")
     rows.timeless[unread] = True
     if how.time_unit is None and in_january_1970(times):
         raise DataError(
@@ -129,25 +136,25 @@ def _times(rows: Rows, raw: RawTable, found: ColumnMap, how: ReadOptions) -> Non
         rows.notes.append("dates name the sessions: 00:00 UTC")
         return
     if how.tz is None:
-        rows.find("naive", wall, lambda row: f"{name} {column[row]!r} has no time zone")
+        rows.find(FindingCode.NAIVE, wall, lambda row: f"{name} {column[row]!r} has no time zone")
         rows.timeless[wall] = True
         return
     rows.starts[wall], twice, never = localise(times.ns[wall], how.tz, how.ambiguous)
     rows.notes.append(f"times without a zone are in {how.tz}")
     rows.find(
-        "ambiguous",
+        FindingCode.AMBIGUOUS,
         wall[twice],
         lambda row: f"{name} {column[row]!r} occurs twice in {how.tz}, when the clocks go back",
     )
     rows.find(
-        "time",
+        FindingCode.TIME,
         wall[never],
         lambda row: f"{name} {column[row]!r} does not exist in {how.tz}, the clocks go forward over it",
     )
     rows.timeless[wall[twice]] = rows.timeless[wall[never]] = True
 
 
-def _say_kinds(rows: Rows, times: Times) -> None:
+def _say_kinds(rows: ParsedRows, times: Times) -> None:
     counts = {kind: int((times.kind == kind).sum()) for kind in (Kind.INSTANT, Kind.WALL, Kind.DATE)}
     there = {kind: count for kind, count in counts.items() if count}
     if len(there) > 1:
@@ -155,14 +162,14 @@ def _say_kinds(rows: Rows, times: Times) -> None:
         rows.notes.append("times are mixed: " + ", ".join(f"{count:,} {words[kind]}" for kind, count in there.items()))
 
 
-def _numbers(rows: Rows, raw: RawTable, found: ColumnMap, how: ReadOptions) -> None:
+def _numbers(rows: ParsedRows, raw: RawTable, found: ColumnMap, how: ParseOptions) -> None:
     places = dict(found.prices) | ({} if found.volume is None else {"volume": found.volume})
     decimal = how.decimal
     if decimal is None:
         decimal, open_rows = decimal_sign([raw.columns[index] for index in places.values()], raw.separator)
         if len(open_rows):
             names = list(places.items())
-            rows.find("decimal", open_rows, lambda row: _doubtful(raw, names, row))
+            rows.find(FindingCode.DECIMAL, open_rows, lambda row: _doubtful(raw, names, row))
             return _fill(rows)
         if decimal == ",":
             rows.notes.append("decimal comma")
@@ -174,19 +181,25 @@ def _numbers(rows: Rows, raw: RawTable, found: ColumnMap, how: ReadOptions) -> N
             rows.notes.append("no volume column, so volume is 0")
             continue
         column = raw.columns[places[name]]
-        numbers = from_column(column, decimal, strip_thousands=strip)
+        numbers = parse_numbers(column, decimal, strip_thousands=strip)
         if strip:
-            stripped = np.union1d(stripped, from_column(column, decimal).grouped)
+            stripped = np.union1d(stripped, parse_numbers(column, decimal).grouped)
         rows.columns[name] = numbers.values
         if name == "volume" and len(numbers.missing) == len(rows.lines):
             rows.columns[name] = np.zeros(len(rows.lines))
             rows.notes.append("the volume column is empty, so volume is 0")
             continue
-        _find(rows, raw.names[places[name]], column, numbers, missing="volume" if name == "volume" else "value")
+        _find(
+            rows,
+            raw.names[places[name]],
+            column,
+            numbers,
+            missing=FindingCode.VOLUME if name == "volume" else FindingCode.VALUE,
+        )
     if strip:
         rows.fixed["strip-thousands"] = rows.lines[stripped]
     for name, index in found.extra.items():
-        numbers = from_column(raw.columns[index], decimal, strip_thousands=strip)
+        numbers = parse_numbers(raw.columns[index], decimal, strip_thousands=strip)
         if len(numbers.unreadable) or len(numbers.missing) == len(rows.lines):
             if index != found.time:
                 rows.notes.append(f"column {raw.names[index]!r} holds no numbers (or text among them) and is left out")
@@ -194,14 +207,16 @@ def _numbers(rows: Rows, raw: RawTable, found: ColumnMap, how: ReadOptions) -> N
             rows.extra[name] = numbers.values
 
 
-def _find(rows: Rows, name: str, column: pl.Series, numbers: Numbers, *, missing: str) -> None:
+def _find(rows: ParsedRows, name: str, column: pl.Series, numbers: ParsedNumbers, *, missing: FindingCode) -> None:
     rows.find(missing, numbers.missing, lambda row: f"{name} {_shown(column, row)} is missing")
-    rows.find("value", numbers.infinite, lambda row: f"{name} {_shown(column, row)} is not finite")
-    rows.find("thousands", numbers.grouped, lambda row: f"{name} {_shown(column, row)} has a thousands separator")
-    rows.find("value", numbers.unreadable, lambda row: f"{name} {_shown(column, row)} is not a number")
+    rows.find(FindingCode.VALUE, numbers.infinite, lambda row: f"{name} {_shown(column, row)} is not finite")
+    rows.find(
+        FindingCode.THOUSANDS, numbers.grouped, lambda row: f"{name} {_shown(column, row)} has a thousands separator"
+    )
+    rows.find(FindingCode.VALUE, numbers.unreadable, lambda row: f"{name} {_shown(column, row)} is not a number")
 
 
-def _fill(rows: Rows) -> None:
+def _fill(rows: ParsedRows) -> None:
     rows.columns = {name: np.full(len(rows.lines), np.nan) for name in (*PRICES, "volume")}
 
 

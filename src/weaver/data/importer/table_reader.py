@@ -1,13 +1,14 @@
-"""Reading: a file's lines as columns of text (or a Parquet file's typed columns), each row with its line number.
+"""Read a file's lines as columns of text (or a Parquet file's typed columns), each row with its line number.
 
-Guarantees that every line of the file is either a row, the header, a note or a finding. It does not judge values.
+Guarantees that every line of the file is a row, part of the header, a note or a finding. It does not check values.
 """
 
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,28 @@ import polars as pl
 
 from weaver.core.bars import Instants
 from weaver.core.errors import DataError
-from weaver.data.importer.findings import FileFinding
-from weaver.data.importer.text_format import decode, guess_names, known_header, read_bytes, sniff
+from weaver.data.columns import PRICES, meaning_of
+from weaver.data.importer.findings import FileFinding, FindingCode
+from weaver.data.importer.text_format import (
+    decode,
+    detect_format,
+    guess_names,
+    known_header,
+    read_bytes,
+    stacked_header,
+)
 
-__all__ = ["RawTable", "check_file", "is_parquet", "read_table"]
+__all__ = ["RawTable", "check_file", "columns_option", "is_parquet", "read_table"]
 
 _SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
-    """The columns of one file as they stand there. `lines` numbers the rows: lines from 1, or Parquet rows from 0."""
+    """The columns of one file, unchanged. `lines` numbers the rows: lines from 1, or Parquet rows from 0.
+
+    `symbol` is the one that a header of several lines names.
+    """
 
     file: str
     unit: str
@@ -36,10 +48,11 @@ class RawTable:
     findings: tuple[FileFinding, ...] = ()
     notes: tuple[str, ...] = ()
     separator: str | None = None
+    symbol: str | None = None
 
 
 def is_parquet(path: Path) -> bool:
-    """True where the file begins like Parquet, whatever it is called."""
+    """Return whether the file begins like Parquet, whatever its name."""
     try:
         with path.open("rb") as file:
             return file.read(4) == b"PAR1"
@@ -48,7 +61,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def check_file(path: Path) -> None:
-    """Raises DataError where there is no file at `path`, and says what there is instead."""
+    """Raise DataError where there is no file at `path`, and say what there is instead."""
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name a file")
     if path.exists() and not path.is_file():  # a shell's <(command), /dev/stdin: they can be read only once
@@ -58,7 +71,7 @@ def check_file(path: Path) -> None:
 
 
 def read_table(path: Path, *, columns: Sequence[str] | None = None) -> RawTable:
-    """The columns of a CSV or Parquet file. `columns` names them in order, in place of a header or of guessing.
+    """Return the columns of a CSV or Parquet file. `columns` names them in order, in place of a header or of guessing.
 
     Raises DataError where the file cannot be read at all: gone, empty, binary, no five columns, no bars.
     """
@@ -91,7 +104,7 @@ def _text(path: Path, columns: Sequence[str] | None) -> RawTable:
     cut = not text.endswith("\n")
     all_lines = pl.Series("line", [text.rstrip("\n ")]).str.split("\n").explode()
     head = all_lines.head(200).to_list()
-    dialect = sniff(head, path)
+    dialect = detect_format(head, path)
     notes = [] if encoding == "utf-8" else [f"encoding {encoding}"]
     if dialect.separator != ",":
         notes.append(f"separated by {_SEPARATOR_NAMES[dialect.separator]}")
@@ -101,7 +114,12 @@ def _text(path: Path, columns: Sequence[str] | None) -> RawTable:
         notes += [f"{n} {what} line{'s' if n > 1 else ''} before the first bar" for what, n in counts.items() if n]
     first = _split(head[dialect.comments], dialect.separator)
     skip = dialect.comments + dialect.header
-    names = _names(columns, known_header(first) if dialect.header else None, path, first)
+    header = known_header(first) if dialect.header else None
+    stacked = stacked_header([_split(line, dialect.separator) for line in head[dialect.comments : skip + 2]], path)
+    if stacked is not None:
+        header, skip = stacked.names, dialect.comments + 3
+        notes.append(f"three header lines, as yfinance writes them; the symbol is {stacked.symbol}")
+    names = _names(columns, header, path, first)
     if not dialect.header:
         notes.append("no header: the columns are taken for " + ", ".join(names))
     if all_lines.len() <= skip:
@@ -110,7 +128,8 @@ def _text(path: Path, columns: Sequence[str] | None) -> RawTable:
     numbers = np.arange(skip + 1, skip + 1 + body.len(), dtype=np.int64)
     if cut:
         notes.append("the last line has no line end; if a download was cut off there, its last value may be short")
-    return _rows(path, body, numbers, dialect.separator, names, notes, ends_cut=cut)
+    table = _rows(path, body, numbers, dialect.separator, names, notes, ends_cut=cut)
+    return table if stacked is None else replace(table, symbol=stacked.symbol)
 
 
 def _rows(
@@ -150,10 +169,12 @@ def _rows(
 
     blanks, comments = np.flatnonzero(blank), np.flatnonzero(comment)
     findings = (
-        FileFinding("line", numbers[ragged], describe_ragged),
-        FileFinding("line", numbers[blanks], lambda k: "'' is an empty line in place of a bar"),
+        FileFinding(FindingCode.LINE, numbers[ragged], describe_ragged),
+        FileFinding(FindingCode.LINE, numbers[blanks], lambda k: "'' is an empty line in place of a bar"),
         FileFinding(
-            "line", numbers[comments], lambda k: f"{body[int(comments[k])][:80]!r} is a comment in place of a bar"
+            FindingCode.LINE,
+            numbers[comments],
+            lambda k: f"{body[int(comments[k])][:80]!r} is a comment in place of a bar",
         ),
     )
     return RawTable(
@@ -189,9 +210,36 @@ def _names(given: Sequence[str] | None, header: list[str] | None, path: Path, fi
         count = len(header) if header is not None else len(first)
         if len(given) != count:
             raise DataError(f"{path}: --columns names {len(given)} columns ({', '.join(given)}), the file has {count}")
+        if header is not None:
+            _check_names(given, header, path)
         return list(given)
     return header if header is not None else guess_names(first, path)
 
 
 def _split(line: str, separator: str) -> list[str]:
     return next(csv.reader([line], delimiter=separator), [])
+
+
+def _check_names(given: Sequence[str], header: list[str], path: Path) -> None:
+    """Refuse names that exchange prices: a header that says Close over a column that is to be the open."""
+    for index, (name, written) in enumerate(zip(given, header, strict=True)):
+        wanted, meant = meaning_of(name), meaning_of(written)
+        if wanted != meant and wanted in PRICES and meant in PRICES:
+            raise DataError(
+                f"{path}: --columns calls column {index + 1} {name!r}, but the header calls it {written!r}; name the "
+                f"columns in the order of the file: {columns_option(header)}"
+            )
+
+
+def columns_option(names: Sequence[str]) -> str:
+    """Return the option --columns for a file with these column names, in their order, with the known ones translated."""
+    meanings = [meaning_of(name) for name in names]
+    unknown = [index for index, meaning in enumerate(meanings) if meaning is None]
+    if "timestamp" not in meanings and len(unknown) == 1:
+        meanings[unknown[0]] = "timestamp"
+    listed = ",".join(meaning or name.replace(",", " ") for meaning, name in zip(meanings, names, strict=True))
+    option = f"--columns {shlex.quote(listed)}"
+    missing = [meaning for meaning in ("timestamp", *PRICES) if meaning not in meanings]
+    if not missing:
+        return option
+    return f"{option}, with {' and '.join(missing)} in place of the name of the column that holds it"

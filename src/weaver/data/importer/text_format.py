@@ -1,6 +1,6 @@
-"""Sniffing: encoding, separator, header and decimal sign of a text file, from what stands in it.
+"""Detect encoding, separator and header of a text file from its content.
 
-It decides only where the file leaves no doubt, and says what it decided; everything doubtful is the caller's to say.
+It decides only where the file leaves no doubt; the caller reports the decision. Options decide everything else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from weaver.core.errors import DataError
 from weaver.data.columns import simplify
 from weaver.data.timestamps import Kind, from_text
 
-__all__ = ["TextFormat", "decode", "guess_names", "known_header", "looks_like_header", "read_bytes", "sniff"]
+__all__ = [
+    "TextFormat",
+    "decode",
+    "detect_format",
+    "guess_names",
+    "known_header",
+    "looks_like_header",
+    "read_bytes",
+    "stacked_header",
+]
 
 _SAMPLE = 60
 _SEPARATORS = (";", "\t", "|", ",")
@@ -32,8 +41,7 @@ _PLAIN = ("timestamp", "open", "high", "low", "close", "volume")
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """How the lines of a file are written. `comments` is how many lines stand before the first real one: blank, or
-    with a # in front."""
+    """The format of a file's lines. `comments` counts the lines before the first real one: blank, or beginning with #."""
 
     separator: str
     header: bool
@@ -41,7 +49,7 @@ class TextFormat:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file, unpacked where it is gzip. Raises DataError where it cannot be read or is empty."""
+    """Return the bytes of a file, decompressed where it is gzip. Raises DataError where it cannot be read or is empty."""
     try:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
@@ -54,7 +62,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(data: bytes, path: Path) -> tuple[str, str]:
-    """The text without its byte order mark, and the encoding: UTF-8, what its mark says, else Windows-1252 or Latin-1."""
+    """Return the text without its byte order mark, and the encoding: its mark's, UTF-8, else Windows-1252 or Latin-1."""
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
         (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is its beginning
@@ -79,8 +87,8 @@ def decode(data: bytes, path: Path) -> tuple[str, str]:
     return data.decode("latin-1"), "latin-1"
 
 
-def sniff(lines: Sequence[str], path: Path) -> TextFormat:
-    """The dialect of a file from its first lines. Raises DataError where no separator makes five columns of them."""
+def detect_format(lines: Sequence[str], path: Path) -> TextFormat:
+    """Return the format of a file from its first lines. Raises DataError where no separator makes five columns of them."""
     comments = 0
     while comments < len(lines) and (not lines[comments].strip() or lines[comments].lstrip().startswith("#")):
         comments += 1
@@ -106,7 +114,7 @@ def sniff(lines: Sequence[str], path: Path) -> TextFormat:
 
 
 def looks_like_header(fields: Sequence[str]) -> bool:
-    """True where no field is a number or a time."""
+    """Return whether no field is a number or a time."""
     texts = [field.strip() for field in fields if field.strip()]
     if any(_NUMBER.fullmatch(text) for text in texts):
         return False
@@ -114,7 +122,7 @@ def looks_like_header(fields: Sequence[str]) -> bool:
 
 
 def guess_names(fields: Sequence[str], path: Path) -> list[str]:
-    """Names for the columns of a file without a header, by their number. Raises DataError where they are not known."""
+    """Return names for the columns of a file without a header, by their number. Raises DataError for other numbers."""
     count = len(fields)
     if count == len(_BINANCE):
         return list(_BINANCE)
@@ -123,14 +131,43 @@ def guess_names(fields: Sequence[str], path: Path) -> list[str]:
     if count == 7 and re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", fields[1].strip()):
         return ["date", "time", *_PLAIN[1:]]
     raise DataError(
-        f"{path}: line 1 is no header, and what its {count} columns are is not known; name them: "
+        f"{path}: line 1 is not a header, and the meaning of its {count} columns is not known; name them: "
         "--columns timestamp,open,high,low,close,volume,... (one name for each, also for those that do not matter)"
     )
 
 
 def known_header(fields: Sequence[str]) -> list[str]:
-    """The fields of a header line as column names; an empty one gets its number."""
+    """Return the fields of a header line as column names; an empty one gets its number."""
     return [field.strip() if simplify(field) else f"column_{index + 1}" for index, field in enumerate(fields)]
+
+
+@dataclass(frozen=True, slots=True)
+class StackedHeader:
+    """A header of three lines, with the names of the columns and the one symbol that they belong to."""
+
+    names: list[str]
+    symbol: str
+
+
+def stacked_header(lines: Sequence[Sequence[str]], path: Path) -> StackedHeader | None:
+    """Return the header that pandas writes for a frame of yfinance, from the fields of the first three lines; else None.
+
+    Its lines are "Price,Close,High,...", "Ticker,AAPL,AAPL,..." and "Date,,,...", the first two in either order. Raises
+    DataError where it names several symbols.
+    """
+    if len(lines) < 3 or len({len(line) for line in lines[:3]}) != 1:
+        return None
+    labels = [line[0].strip().lower() for line in lines[:3]]
+    rows = dict(zip(labels, lines, strict=False))
+    if {"price", "ticker"} != set(labels[:2]) or any(field.strip() for field in lines[2][1:]):
+        return None
+    symbols = list(dict.fromkeys(field.strip() for field in rows["ticker"][1:] if field.strip()))
+    if len(symbols) != 1:
+        raise DataError(
+            f"{path}: lines 1 to 3 are a header of several symbols ({', '.join(symbols[:5])}), as yfinance writes it; save "
+            f"one file for each: frame.xs({symbols[0]!r}, axis=1, level='Ticker').to_csv({symbols[0] + '.csv'!r})"
+        )
+    return StackedHeader([lines[2][0].strip() or "Date", *(field.strip() for field in rows["price"][1:])], symbols[0])
 
 
 def _fields(line: str, separator: str) -> list[str]:

@@ -1,6 +1,6 @@
-"""Judging: whether understood rows are bars in order; applies the repairs that were named and refuses the rest by line.
+"""Validate parsed rows: bars that are possible, on the grid and in order; named repairs are applied, the rest is refused.
 
-Guarantees that every row of the file is in the result, or counted in a repair, or refused. Nothing else leaves.
+Guarantees that every row of the file is in the result, counted in a repair or refused by line.
 """
 
 from __future__ import annotations
@@ -18,28 +18,33 @@ from weaver.core.errors import DataError, NoBars
 from weaver.core.instants import format_ns
 from weaver.core.timeframe import Timeframe
 from weaver.data.bar_checks import (
+    FLOAT32_ROUNDING,
     explain_bar,
     impossible_bars,
+    include_open_and_close,
     longer_spacing,
+    only_rounding_wrong,
     only_volume_wrong,
+    rounding_note,
     swapped_bars,
     unordered_rows,
 )
 from weaver.data.build_series import infer_timeframe
+from weaver.data.grid_advice import resample_advice
+from weaver.data.importer.finding_code import HOW_TO_READ, FindingCode
 from weaver.data.importer.findings import FileFinding, refuse
-from weaver.data.importer.parser import Rows
+from weaver.data.importer.parser import ParsedRows
 from weaver.data.importer.repairs import FIXES, Repair
 
-__all__ = ["ValidatedRows", "judge"]
-
-
-# Until the caller has said how to read these, their times and prices are not known, and no repair helps.
-_HOW_TO_READ = frozenset({"naive", "ambiguous", "undecided", "decimal", "unit"})
+__all__ = ["ValidatedBars", "validate"]
 
 
 @dataclass(frozen=True, slots=True)
-class ValidatedRows:
-    """The bars of one symbol of one file: timestamp (Datetime microseconds UTC), prices, volume, further columns."""
+class ValidatedBars:
+    """The bars of one symbol of one file, checked for `timeframe`.
+
+    The columns of `frame` are those of the catalog: timestamp (Datetime microseconds UTC), prices, volume, further ones.
+    """
 
     symbol: str | None
     frame: pl.DataFrame
@@ -47,28 +52,34 @@ class ValidatedRows:
     repairs: tuple[Repair, ...]
 
 
-def judge(
-    rows: Rows, fixes: frozenset[str], timeframe: Timeframe | None, calendar: SessionCalendar | None
-) -> list[ValidatedRows]:
-    """The bars of each symbol of a file, in order of first appearance. Raises a `Refusal` for whatever is not repaired."""
+def validate(
+    rows: ParsedRows, fixes: frozenset[str], timeframe: Timeframe | None, calendar: SessionCalendar | None
+) -> list[ValidatedBars]:
+    """Return the bars of each symbol of a file, in order of first appearance; adds to the notes of `rows`.
+
+    Raises FileRefusal for every finding that no repair removes, NoBars where no bar is left, and DataError for a timeframe
+    that is not that of the bars.
+    """
     findings = list(rows.findings)
     fixed: dict[str, list[Instants]] = {name: [lines] for name, lines in rows.fixed.items()}
     _repair_volume(rows, findings, fixed, fixes)
+    _clip_rounding(rows)
     keep = _bars(rows, findings, fixed, fixes)
     frame = timeframe or _infer(rows, findings)
     groups = _groups(rows)
     if frame is not None:
         keep &= _on_grid(rows, keep, findings, frame, calendar)
-    droppable = FIXES["drop-invalid"].codes
+    first = min(findings, key=lambda finding: int(finding.lines[0]), default=None)
     if "drop-invalid" in fixes:
-        dropped = [finding for finding in findings if finding.code in droppable]
-        findings = [finding for finding in findings if finding.code not in droppable]
-        fixed["drop-invalid"] = [np.unique(np.concatenate([f.lines for f in dropped]))] if dropped else [rows.lines[:0]]
+        findings = _drop_invalid(rows, findings, fixed)
     ordered = {symbol: _ordered(rows, np.flatnonzero(keep & mask), findings, fixed, fixes) for symbol, mask in groups}
-    refuse(rows.file, rows.unit, findings, rows.total)
-    assert frame is not None
+    lines = sum(len(finding.lines) for finding in rows.findings if finding.code is FindingCode.LINE)
+    refuse(rows.file, rows.unit, findings, rows.total, headers=rows.total - len(rows.lines) - lines)
     if not any(len(index) for index in ordered.values()):
-        raise NoBars(f"{rows.file}: no bar is left")
+        reason = "" if first is None else f"; the first {rows.unit} that was dropped is {_worded(first, rows.unit)}"
+        raise NoBars(f"{rows.file}: no bar is left{reason}")
+    if frame is None:
+        frame = infer_timeframe([rows.starts[index] for index in ordered.values()])
     for symbol, index in ordered.items():
         longer = longer_spacing(rows.starts[index], frame)
         if longer is not None:
@@ -78,11 +89,34 @@ def judge(
             )
     repairs = tuple(Repair.of(name, np.concatenate(fixed[name])) for name in FIXES if name in fixed)
     return [
-        ValidatedRows(symbol, _frame(rows, index), frame, repairs) for symbol, index in ordered.items() if len(index)
+        ValidatedBars(symbol, _frame(rows, index), frame, repairs) for symbol, index in ordered.items() if len(index)
     ]
 
 
-def _groups(rows: Rows) -> list[tuple[str | None, NDArray[np.bool_]]]:
+def _drop_invalid(rows: ParsedRows, findings: list[FileFinding], fixed: dict[str, list[Instants]]) -> list[FileFinding]:
+    droppable = FIXES["drop-invalid"].codes
+    dropped = [finding.lines for finding in findings if finding.code in droppable]
+    fixed["drop-invalid"] = [np.unique(np.concatenate(dropped))] if dropped else [rows.lines[:0]]
+    return [finding for finding in findings if finding.code not in droppable]
+
+
+def _worded(finding: FileFinding, unit: str) -> str:
+    return f"{unit} {int(finding.lines[0])}: {finding.describe(0)}"
+
+
+def _clip_rounding(rows: ParsedRows) -> None:
+    """Include open and close in high and low where rounding alone keeps them out (not a repair: no value is in doubt)."""
+    wrong = impossible_bars(rows.columns)
+    wrong = wrong[~rows.bad[wrong]]
+    rounded = wrong[only_rounding_wrong(rows.columns, wrong)]
+    if not len(rounded):
+        return
+    include_open_and_close(rows.columns, rounded)
+    lines = ", ".join(str(int(line)) for line in rows.lines[rounded][:3]) + (", ..." if len(rounded) > 3 else "")
+    rows.notes.append(f"{rounding_note(len(rounded))} ({rows.unit} {lines})")
+
+
+def _groups(rows: ParsedRows) -> list[tuple[str | None, NDArray[np.bool_]]]:
     if rows.symbols is None:
         return [(None, np.ones(len(rows.lines), dtype=np.bool_))]
     names = rows.symbols.fill_null("")
@@ -90,13 +124,13 @@ def _groups(rows: Rows) -> list[tuple[str | None, NDArray[np.bool_]]]:
 
 
 def _repair_volume(
-    rows: Rows, findings: list[FileFinding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
+    rows: ParsedRows, findings: list[FileFinding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
 ) -> None:
     if "zero-volume" not in fixes:
         return
-    mended = [finding for finding in findings if finding.code == "volume"]
+    mended = [finding for finding in findings if finding.code == FindingCode.VOLUME]
     lines = np.unique(np.concatenate([f.lines for f in mended])) if mended else rows.lines[:0]
-    findings[:] = [finding for finding in findings if finding.code != "volume"]
+    findings[:] = [finding for finding in findings if finding.code != FindingCode.VOLUME]
     volume = rows.columns["volume"].copy()
     still = np.concatenate([f.lines for f in findings]) if findings else rows.lines[:0]
     empty = np.isin(rows.lines, lines)
@@ -108,9 +142,9 @@ def _repair_volume(
 
 
 def _bars(
-    rows: Rows, findings: list[FileFinding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
+    rows: ParsedRows, findings: list[FileFinding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
 ) -> NDArray[np.bool_]:
-    """Which rows are possible bars; the others become findings, except where high and low may be exchanged."""
+    """Return which rows are possible bars. The others become findings, unless exchanging high and low repairs them."""
     good = ~rows.bad
     wrong = impossible_bars(rows.columns)
     wrong = wrong[good[wrong]]
@@ -122,8 +156,14 @@ def _bars(
         rows.columns["high"], rows.columns["low"] = high, low
         fixed["swap-high-low"] = [rows.lines[index]]
         wrong, swapped = wrong[~swapped], swapped[~swapped]
-    volume = only_volume_wrong(rows.columns, wrong)
-    for code, mask in (("swapped", swapped), ("volume", volume & ~swapped), ("bar", ~volume & ~swapped)):
+    volume = only_volume_wrong(rows.columns, wrong) & ~swapped
+    rounding = only_rounding_wrong(rows.columns, wrong, FLOAT32_ROUNDING)
+    for code, mask in (
+        (FindingCode.SWAPPED, swapped & ~rounding),
+        (FindingCode.VOLUME, volume),
+        (FindingCode.ROUNDING, rounding),
+        (FindingCode.BAR, ~volume & ~swapped & ~rounding),
+    ):
         index = wrong[mask]
         if len(index):
             findings.append(
@@ -133,9 +173,9 @@ def _bars(
     return good
 
 
-def _infer(rows: Rows, findings: list[FileFinding]) -> Timeframe | None:
-    """The commonest spacing of all rows whose times are known; None where the file is to be refused before it matters."""
-    if any(finding.code in _HOW_TO_READ for finding in findings):
+def _infer(rows: ParsedRows, findings: list[FileFinding]) -> Timeframe | None:
+    """Return the commonest spacing of all rows whose times are known; None where there are findings and too few times."""
+    if any(finding.code in HOW_TO_READ for finding in findings):
         return None
     starts = [rows.starts[mask & ~rows.timeless] for _, mask in _groups(rows)]
     starts = [np.unique(times) if len(unordered_rows(times)) else times for times in starts]
@@ -145,7 +185,7 @@ def _infer(rows: Rows, findings: list[FileFinding]) -> Timeframe | None:
 
 
 def _on_grid(
-    rows: Rows,
+    rows: ParsedRows,
     keep: NDArray[np.bool_],
     findings: list[FileFinding],
     timeframe: Timeframe,
@@ -164,6 +204,9 @@ def _on_grid(
         )
     mask = np.ones(len(rows.lines), dtype=np.bool_)
     if len(off):
+        resample = resample_advice(rows.starts[timed], timeframe)
+        if resample is not None and len(off) > 1:
+            raise DataError(f"{rows.file}: {resample}")
         where = "grid" if calendar is None else f"grid of the sessions of {calendar.name}"
 
         def describe(k: int) -> str:
@@ -175,15 +218,21 @@ def _on_grid(
             )
             return f"{format_ns(start)} is off the {timeframe} {where}{late}"
 
-        findings.append(FileFinding("grid" if calendar is None else "session", rows.lines[off], describe))
+        findings.append(
+            FileFinding(FindingCode.GRID if calendar is None else FindingCode.SESSION, rows.lines[off], describe)
+        )
         mask[off] = False
     return mask
 
 
 def _ordered(
-    rows: Rows, index: Instants, findings: list[FileFinding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
+    rows: ParsedRows,
+    index: Instants,
+    findings: list[FileFinding],
+    fixed: dict[str, list[Instants]],
+    fixes: frozenset[str],
 ) -> Instants:
-    """The rows `index` in order of time, each time once; what no repair allows becomes a finding."""
+    """Return the rows `index` in order of time, each time once; rows that no named repair allows become findings."""
     index = index[~rows.timeless[index]]
     starts = rows.starts[index]
     order = np.argsort(starts, kind="stable")
@@ -201,13 +250,17 @@ def _ordered(
                     f"{rows.lines[before]}"
                 )
 
-            findings.append(FileFinding("order", rows.lines[index[back]], describe))
+            findings.append(FileFinding(FindingCode.ORDER, rows.lines[index[back]], describe))
     index = index[order]
     return _without_duplicates(rows, index, findings, fixed, fixes)
 
 
 def _without_duplicates(
-    rows: Rows, index: Instants, findings: list[FileFinding], fixed: dict[str, list[Instants]], fixes: frozenset[str]
+    rows: ParsedRows,
+    index: Instants,
+    findings: list[FileFinding],
+    fixed: dict[str, list[Instants]],
+    fixes: frozenset[str],
 ) -> Instants:
     starts = rows.starts[index]
     again = np.flatnonzero(starts[1:] == starts[:-1]) + 1
@@ -228,12 +281,14 @@ def _without_duplicates(
             drop[again[same]] = True
             _add(fixed, "drop-duplicates", rows.lines[index[drop]])
         else:
-            _find_again(rows, "duplicate", index[again[same]], index[first[same]], findings)
-        _find_again(rows, "conflict", index[again[~same]], index[first[~same]], findings)
+            _find_again(rows, FindingCode.DUPLICATE, index[again[same]], index[first[same]], findings)
+        _find_again(rows, FindingCode.CONFLICT, index[again[~same]], index[first[~same]], findings)
     return index[~drop]
 
 
-def _find_again(rows: Rows, code: str, later: Instants, earlier: Instants, findings: list[FileFinding]) -> None:
+def _find_again(
+    rows: ParsedRows, code: FindingCode, later: Instants, earlier: Instants, findings: list[FileFinding]
+) -> None:
     if not len(later):
         return
     by_line = np.argsort(rows.lines[later], kind="stable")
@@ -242,7 +297,7 @@ def _find_again(rows: Rows, code: str, later: Instants, earlier: Instants, findi
     def describe(k: int) -> str:
         row, before = int(later[k]), int(earlier[k])
         text = f"{format_ns(int(rows.starts[row]))} repeats {rows.unit} {rows.lines[before]}"
-        if code == "duplicate":
+        if code is FindingCode.DUPLICATE:
             return text + " in every value"
         values = rows.columns | rows.extra
         other = [
@@ -257,7 +312,7 @@ def _add(fixed: dict[str, list[Instants]], name: str, lines: Instants) -> None:
     fixed.setdefault(name, []).append(lines)
 
 
-def _frame(rows: Rows, index: Instants) -> pl.DataFrame:
+def _frame(rows: ParsedRows, index: Instants) -> pl.DataFrame:
     stamps = pl.Series("timestamp", rows.starts[index] // 1_000).cast(pl.Datetime("us", "UTC"))
     values = {name: pl.Series(name, column[index]) for name, column in (rows.columns | rows.extra).items()}
     return pl.DataFrame([stamps, *values.values()])

@@ -12,7 +12,7 @@ import pytest
 from weaver.core.errors import ConfigError, DataError, NoBars
 from weaver.core.timeframe import Timeframe
 from weaver.data.catalog import Catalog, Conflict
-from weaver.data.importer.findings import Refusal
+from weaver.data.importer.findings import FileRefusal
 from weaver.data.importer.importer import ImportOptions, import_files, read_bars
 from weaver.data.load_bars import load_bars
 from weaver.data.timestamps import Ambiguous
@@ -43,8 +43,8 @@ def frame_of(path: Path, **options) -> pl.DataFrame:
     return read_bars(path, ImportOptions(**options))[1][0].frame
 
 
-def refused(path: Path, **options) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refused(path: Path, **options) -> FileRefusal:
+    with pytest.raises(FileRefusal) as caught:
         read_bars(path, ImportOptions(**options))
     return caught.value
 
@@ -128,7 +128,7 @@ def test_a_raw_kline_file_is_understood(write, expected: pl.DataFrame) -> None:
 def test_columns_may_be_named_by_the_caller(write, expected: pl.DataFrame) -> None:
     path = write("\n".join(row + ",x,y,z" for row in ROWS[1:]))
     with pytest.raises(
-        DataError, match="line 1 is no header, and what its 9 columns are is not known; name them: --columns"
+        DataError, match="line 1 is not a header, and the meaning of its 9 columns is not known; name them: --columns"
     ):
         frame_of(path)
     names = ("timestamp", "open", "high", "low", "close", "volume", "a", "b", "c")
@@ -288,7 +288,7 @@ def test_dropping_everything_is_refused(write) -> None:
 
 
 def test_unknown_and_contradicting_repairs_are_refused() -> None:
-    with pytest.raises(ConfigError, match="--fix guess: there is no such repair; there are sort"):
+    with pytest.raises(ConfigError, match="--fix guess: unknown repair; the repairs are sort"):
         ImportOptions(fixes=frozenset({"guess"}))
     with pytest.raises(ConfigError, match="contradict"):
         ImportOptions(fixes=frozenset({"keep-first", "keep-last"}))
@@ -356,7 +356,7 @@ def test_a_further_column_of_numbers_is_kept_with_its_missing_values(write) -> N
 def test_a_run_on_a_faulty_file_says_in_one_line_how_to_mend_it(write) -> None:
     path = write("\n".join([ROWS[0], *ROWS[:0:-1]]))
     with pytest.raises(
-        DataError, match=r"refused, since 2 of 4 lines.*line 3.*weaver data import bars.csv with --fix sort"
+        DataError, match=r"refused, since 2 of 4 lines.*line 3.*weaver data import bars.csv; --fix sort"
     ) as caught:
         load_bars(path)
     assert "\n" not in str(caught.value)
@@ -412,7 +412,7 @@ def test_files_that_contradict_each_other_are_refused_unless_told(write, tmp_pat
 
 def test_nothing_is_written_unless_every_file_is_accepted(write, tmp_path: Path) -> None:
     paths = [write(CLEAN, "a.csv"), write(CLEAN.replace("9", "0"), "b.csv")]
-    with pytest.raises(Refusal):
+    with pytest.raises(FileRefusal):
         import_files(paths, Catalog(tmp_path / "c"), ImportOptions(symbol="X"))
     assert not (tmp_path / "c").exists()
 
@@ -441,3 +441,109 @@ def test_bars_of_a_session_calendar_are_judged_by_it(write) -> None:
         late = write(ROWS[0] + "\n" + "\n".join([*rows[:-1], rows[-1].replace("20:30", "20:45")]))
         error = refused(late, timeframe=Timeframe("1h"), calendar=get_calendar("XNYS"))
     assert error.listing == ["line 8: 2024-01-03T20:45:00Z is off the 1h grid of the sessions of XNYS"]
+
+
+YFINANCE = """Price,Close,High,Low,Open,Volume
+Ticker,AAPL,AAPL,AAPL,AAPL,AAPL
+Date,,,,,
+2024-01-02,184.9,187.7,183.2,186.4,82488700
+2024-01-03,183.5,185.2,182.8,183.6,58414500
+"""
+YFINANCE_BY_TICKER = "\n".join([*reversed(YFINANCE.splitlines()[:2]), *YFINANCE.splitlines()[2:]])
+
+
+@pytest.mark.parametrize("content", [YFINANCE, YFINANCE_BY_TICKER, YFINANCE.replace("Date", "Datetime")])
+def test_a_yfinance_file_with_three_header_lines_is_read_with_its_symbol(content: str, write, tmp_path: Path) -> None:
+    path = write(content)
+    frame = frame_of(path)
+    assert (frame["open"][0], frame["close"][0]) == (186.4, 184.9)
+    assert load_bars(path)["AAPL"].open.tolist() == [186.4, 183.6]
+    report = import_files([path], Catalog(tmp_path / "catalog"), ImportOptions())
+    assert [symbol.symbol for symbol in report.symbols] == ["AAPL"]
+
+
+def test_columns_that_exchange_open_and_close_are_refused_with_the_names_in_order(write) -> None:
+    columns = ("timestamp", "open", "high", "low", "close", "volume")
+    for content in (YFINANCE, CLEAN.replace("open,high,low,close", "Close,High,Low,Open")):
+        with pytest.raises(
+            DataError, match=r"calls column 2 'open', but the header calls it 'Close'.*timestamp,close,high,low,open"
+        ):
+            read_bars(write(content), ImportOptions(columns=columns, fixes=frozenset({"drop-invalid"})))
+
+
+def test_a_yfinance_file_of_several_symbols_is_refused_with_the_call_that_divides_it(write) -> None:
+    with pytest.raises(DataError, match=r"several symbols \(AAPL, MSFT\).*frame.xs\('AAPL', axis=1, level='Ticker'\)"):
+        read_bars(write(YFINANCE.replace("AAPL,AAPL,AAPL,AAPL,AAPL", "AAPL,MSFT,AAPL,MSFT,AAPL")), ImportOptions())
+
+
+def test_the_columns_option_in_a_refusal_follows_the_order_of_the_file_and_can_be_used(write) -> None:
+    path = write(CLEAN.replace("timestamp,open,high,low,close", "when,Close,High,Low,Open"))
+    with pytest.raises(DataError, match="no column for timestamp") as caught:
+        read_bars(path, ImportOptions())
+    option = str(caught.value).split("--columns ")[1]
+    assert option == "timestamp,close,high,low,open,volume"
+    frame = frame_of(path, columns=tuple(option.split(",")))
+    assert (frame["close"][0], frame["open"][0]) == (10.0, 11.0)
+
+
+UNREADABLE = {
+    "no time": "abc,1,1,1,1,1\ndef,1,1,1,1,1\n",
+    "one time, in a bad line": "abc,1,1,1,1,1\n2024-01-01,x,1,1,1,1\n",
+    "a single line": "abc,1,1,1,1,1\n",
+    "empty times": ",1,1,1,1,1\n,1,1,1,1,1\n",
+}
+
+
+@pytest.mark.parametrize("timeframe", [None, Timeframe("1d")])
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_drop_invalid_that_leaves_nothing_says_so_with_the_first_line(
+    kind: str, timeframe: Timeframe | None, write
+) -> None:
+    path = write("timestamp,open,high,low,close,volume\n" + UNREADABLE[kind])
+    with pytest.raises(
+        NoBars, match=r"no bar is left; the first line that was dropped is line 2: timestamp .* is not a time"
+    ):
+        read_bars(path, ImportOptions(fixes=frozenset({"drop-invalid"}), timeframe=timeframe))
+    assert not any("drop-invalid" in way for way in refused(path).ways)
+
+
+def test_a_single_bar_that_drop_invalid_leaves_needs_its_timeframe(write) -> None:
+    path = write("timestamp,open,high,low,close,volume\nabc,1,1,1,1,1\n2024-01-01,1,1,1,1,1\n")
+    with pytest.raises(DataError, match="one bar says nothing about its timeframe"):
+        read_bars(path, ImportOptions(fixes=frozenset({"drop-invalid"})))
+    assert frame_of(path, fixes=frozenset({"drop-invalid"}), timeframe=Timeframe("1d")).height == 1
+
+
+@pytest.mark.parametrize("fixes", [frozenset(), frozenset({"drop-invalid"})])
+def test_a_timeframe_longer_than_the_bars_is_refused_with_resample(fixes: frozenset[str], write) -> None:
+    days = "".join(f"2024-01-{day:02d},1,1,1,1,1\n" for day in range(1, 20))
+    path = write("timestamp,open,high,low,close,volume\n" + days)
+    with pytest.raises(DataError, match=r'the bars are 1d apart, so they are no 1w bars.*self.bars.resample\("1w"\)'):
+        read_bars(path, ImportOptions(timeframe=Timeframe("1w"), fixes=fixes))
+
+
+def test_rounded_adjusted_prices_are_clipped_and_reported(write) -> None:
+    ulp_above = "10.000000000000002"
+    path = write(f"timestamp,open,high,low,close,volume\n2024-01-01,9,10,9,{ulp_above},1\n2024-01-02,9,11,9.5,10,1\n")
+    error = refused(path)
+    assert error.listing == ["line 3: open 9.0 is below low 9.5"]
+    path = write(f"timestamp,open,high,low,close,volume\n2024-01-01,9,10,9,{ulp_above},1\n2024-01-02,9,11,9,10,1\n")
+    report, (part,) = read_bars(path, ImportOptions())
+    assert part.frame["high"].to_list() == [float(ulp_above), 11.0]
+    assert any("1 bar whose open or close breached high or low by rounding" in note for note in report.notes)
+    assert not part.repairs
+
+
+def test_prices_rounded_to_single_precision_are_refused_without_advice_that_deletes_them(write) -> None:
+    path = write("timestamp,open,high,low,close,volume\n2024-01-01,9,10,9,10.000001,1\n2024-01-02,9,11,9,x,1\n")
+    error = refused(path)
+    assert error.codes == ("value", "rounding")
+    assert any("set high to the largest and low to the smallest of the four" in way for way in error.ways)
+    assert refused(path, fixes=frozenset({"drop-invalid"})).codes == ("rounding",)
+
+
+def test_bars_that_are_all_off_the_grid_are_not_offered_for_dropping(write) -> None:
+    rows = "".join(f"2024-01-01T{hour + 10}:30:00Z,1,1,1,1,1\n" for hour in range(8))
+    error = refused(write("timestamp,open,high,low,close,volume\n" + rows))
+    assert error.codes == ("grid",)
+    assert not any("drop-invalid" in way for way in error.ways)

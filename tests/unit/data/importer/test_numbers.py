@@ -7,24 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weaver.data.importer.numbers import decimal_sign, from_column
+from weaver.data.importer.numbers import decimal_sign, parse_numbers
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=64), min_size=1, max_size=20))
 def test_a_printed_float_is_read_back_to_the_last_bit(values: list[float]) -> None:
-    assert from_column(pl.Series([repr(value) for value in values])).values.tolist() == values
+    assert parse_numbers(pl.Series([repr(value) for value in values])).values.tolist() == values
 
 
 @given(st.lists(st.decimals(min_value=0, max_value=10**9, places=4), min_size=1, max_size=20))
 def test_a_decimal_comma_is_read_as_the_point_would_be(values: list) -> None:
     commas = pl.Series([f"{value:f}".replace(".", ",") for value in values])
-    assert from_column(commas, ",").values.tolist() == [float(value) for value in values]
+    assert parse_numbers(commas, ",").values.tolist() == [float(value) for value in values]
 
 
 def test_every_kind_of_no_number_is_told_apart() -> None:
     texts = ["1.5", "", "NaN", "null", "-", "N/A", "inf", "-Infinity", "1e999", "46,813.0", "$5", "1_000", "0x10", None]
     column = pl.Series(texts)
-    numbers = from_column(column)
+    numbers = parse_numbers(column)
     assert numbers.values[0] == 1.5
     assert numbers.missing.tolist() == [1, 2, 3, 4, 5, 13]
     assert numbers.infinite.tolist() == [6, 7, 8]
@@ -33,15 +33,15 @@ def test_every_kind_of_no_number_is_told_apart() -> None:
 
 
 def test_thousands_are_stripped_only_on_request() -> None:
-    assert from_column(pl.Series(["46,813.0"]), strip_thousands=True).values.tolist() == [46813.0]
-    assert from_column(pl.Series(["46.813,5"]), ",", strip_thousands=True).values.tolist() == [46813.5]
-    assert from_column(pl.Series(["46.813,5"]), ",").grouped.tolist() == [0]
+    assert parse_numbers(pl.Series(["46,813.0"]), strip_thousands=True).values.tolist() == [46813.0]
+    assert parse_numbers(pl.Series(["46.813,5"]), ",", strip_thousands=True).values.tolist() == [46813.5]
+    assert parse_numbers(pl.Series(["46.813,5"]), ",").grouped.tolist() == [0]
 
 
 def test_typed_columns_are_taken_as_they_are() -> None:
-    assert from_column(pl.Series([1, 2])).values.tolist() == [1.0, 2.0]
-    assert from_column(pl.Series([None, float("inf")])).missing.tolist() == [0]
-    assert from_column(pl.Series([b"x"])).unreadable.tolist() == [0]
+    assert parse_numbers(pl.Series([1, 2])).values.tolist() == [1.0, 2.0]
+    assert parse_numbers(pl.Series([None, float("inf")])).missing.tolist() == [0]
+    assert parse_numbers(pl.Series([b"x"])).unreadable.tolist() == [0]
 
 
 @pytest.mark.parametrize(
