@@ -64,7 +64,7 @@ bench-recording:
 
 bench-log:
 	@scripts/setup test
-	@$(PY) benchmarks/event_log.py $(ARGS)
+	@$(PY) benchmarks/event_log/benchmark.py $(ARGS)
 
 format:
 	@scripts/setup test

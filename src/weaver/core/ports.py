@@ -27,6 +27,7 @@ __all__ = [
     "Unsubscribe",
     "run_within",
     "sleep_for",
+    "until_called",
 ]
 
 Unschedule = Callable[[], None]
@@ -116,8 +117,13 @@ class TickSource(Protocol):
 
 async def sleep_for(clock: Clock, delay_ns: int) -> None:
     """Return after `delay_ns` of elapsed time on `clock`; soon when it is zero or negative."""
+    await until_called(lambda wake: clock.call_after(delay_ns, wake))
+
+
+async def until_called(schedule: Callable[[Callable[[], None]], Unschedule]) -> None:
+    """Return once the function passed to `schedule` is called; unschedule it when this is cancelled."""
     woken = asyncio.get_running_loop().create_future()
-    cancel = clock.call_after(delay_ns, lambda: None if woken.done() else woken.set_result(None))
+    cancel = schedule(lambda: None if woken.done() else woken.set_result(None))
     try:
         await woken
     finally:

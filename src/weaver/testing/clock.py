@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ClockError, ClockMovedBackwards, ClockRunning
 from weaver.core.instants import format_ns, to_ns
-from weaver.core.ports import Unschedule
+from weaver.core.ports import Unschedule, until_called
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.base import ClockTick
 from weaver.glados.clock.deadlines import Deadlines
@@ -93,12 +93,7 @@ class ControllableClock(DeliveringClock):
 
     async def sleep_until(self, ts_ns: int) -> None:
         """Return when wall time has reached `ts_ns`; at once when it has passed."""
-        woken = asyncio.get_running_loop().create_future()
-        cancel = self.call_at(ts_ns, lambda: None if woken.done() else woken.set_result(None))
-        try:
-            await woken
-        finally:
-            cancel()
+        await until_called(lambda wake: self.call_at(ts_ns, wake))
 
     async def advance(self, bars: int = 1) -> None:
         """Move to the next boundary, `bars` times. All that is due on the way happens, and its consequences settle."""

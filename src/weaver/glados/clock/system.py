@@ -16,7 +16,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from weaver.core.instants import NS_PER_SECOND, from_ns
-from weaver.core.ports import Unschedule
+from weaver.core.ports import Unschedule, until_called
 from weaver.glados.clock.alarm import Alarm, AlarmFactory, default_alarm
 from weaver.glados.clock.deadlines import Deadlines
 from weaver.glados.clock.time_source import SystemTime, TimeKind, TimeSource
@@ -100,12 +100,7 @@ class SystemClock:
 
     async def sleep_until(self, ts_ns: int) -> None:
         """Return at wall time `ts_ns` or as soon as possible after it, never before; at once when it has passed."""
-        woken = asyncio.get_running_loop().create_future()
-        cancel = self.call_at(ts_ns, lambda: None if woken.done() else woken.set_result(None))
-        try:
-            await woken
-        finally:
-            cancel()
+        await until_called(lambda wake: self.call_at(ts_ns, wake))
 
     def call_at(self, ts_ns: int, callback: Callable[[], None]) -> Unschedule:
         """Call `callback` once on the running event loop, at wall time `ts_ns` or as soon as possible after it."""

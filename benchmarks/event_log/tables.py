@@ -1,4 +1,4 @@
-"""What the benchmark of the event log measures, and how it is told: the tools, the workloads, the tables."""
+"""Tools, workloads and result tables of the benchmark of the event log."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from log_measure import LATE_S, Sizes
+from measurement import LATE_S, Sizes
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A peer: its environment (None: this one), its workloads, and whose stored events it reads where not its own."""
+    """A peer: its environment (None: this one), its workloads, and the tool whose stored events it reads, if not its own."""
 
     title: str
     script: str
@@ -28,18 +28,18 @@ WAITS = ("latency", "latency-100")
 TOOLS = {
     "plain": Tool(
         "plain asyncpg",
-        "log_plain_peer.py",
+        "plain_peer.py",
         None,
         (*APPENDS, "catch-up"),
         reads="weaver",
         note="INSERT with a connection per writer, COPY, or SELECT in pages with the JSON decoded (msgspec, to a dict); "
-        "no gap is waited for, and nobody is told of anything",
+        "it waits for no gap and notifies no reader",
         ours=True,
     ),
-    "weaver": Tool("**Weaver**", "log_weaver_peer.py", None, (*APPENDS, "catch-up", *WAITS, "quiet"), ours=True),
+    "weaver": Tool("**Weaver**", "weaver_peer.py", None, (*APPENDS, "catch-up", *WAITS, "quiet"), ours=True),
     "weaver-subscribe": Tool(
         "**Weaver**, one by one",
-        "log_weaver_peer.py",
+        "weaver_peer.py",
         None,
         ("catch-up",),
         reads="weaver",
@@ -49,16 +49,16 @@ TOOLS = {
     ),
     "weaver-inside": Tool(
         "**Weaver**, in one process",
-        "log_weaver_peer.py",
+        "weaver_peer.py",
         None,
         WAITS,
-        note="the events are appended in the process that hears of them",
+        note="the events are appended in the process that reads them",
         arguments=("inside",),
         ours=True,
     ),
     "eventsourcing": Tool(
         "eventsourcing 9.5.6",
-        "log_eventsourcing_peer.py",
+        "eventsourcing_peer.py",
         "eventsourcing",
         (*APPENDS, "catch-up", *WAITS, "quiet"),
         note="its application recorder, with threads; the state of its events is made before the measurement, and read "
@@ -66,14 +66,14 @@ TOOLS = {
     ),
     "procrastinate": Tool(
         "procrastinate 3.10.0",
-        "log_procrastinate_peer.py",
+        "procrastinate_peer.py",
         "procrastinate",
         (*APPENDS, *WAITS, "quiet"),
         note="a job queue: a job is also fetched, marked and finished; a worker of 16 at a time; nothing to catch up with",
     ),
     "pgqueuer": Tool(
         "pgqueuer 1.6.0",
-        "log_pgqueuer_peer.py",
+        "pgqueuer_peer.py",
         "pgqueuer",
         (*APPENDS, *WAITS, "quiet"),
         note="a job queue: a job is also locked, logged and deleted; its manager's defaults; nothing to catch up with",
@@ -111,7 +111,7 @@ class Cell:
 
 
 def table(cells: list[Cell], workload: str) -> list[str]:
-    """The markdown table of one workload, best first."""
+    """Return the markdown table of one workload, best first."""
     ours = [cell for cell in cells if cell.workload == workload]
     done = [cell for cell in ours if cell.runs]
     if not done:
@@ -156,7 +156,7 @@ def table(cells: list[Cell], workload: str) -> list[str]:
 
 
 def goals(cells: list[Cell]) -> list[str]:
-    """What was to be reached, and what was."""
+    """Return the table of targets and results."""
     by = {(cell.tool, cell.workload): cell for cell in cells if cell.runs}
     rows: list[tuple[str, str, str, bool]] = []
     for workload, least, what in (
@@ -186,7 +186,7 @@ def goals(cells: list[Cell]) -> list[str]:
 
 
 def report(cells: list[Cell], sizes: Sizes, quick: bool, on: str, about: str) -> str:
-    """The whole markdown text."""
+    """Return the complete markdown text."""
     lines = [f"Measured on: {on}.", "", f"{about}.", ""]
     if quick:
         lines += ["**With --quick: short runs, once each; the numbers mean little.**", ""]
@@ -199,8 +199,8 @@ def report(cells: list[Cell], sizes: Sizes, quick: bool, on: str, about: str) ->
         "quiet."
     )
     lines.append(
-        "- A wait of seconds says that a tool cannot keep up with the rate: it grows for as long as that lasts. What had "
-        f"not arrived {LATE_S:g} s after the last append is not in it."
+        "- A delay of seconds means that a tool cannot keep up with the rate; it grows with the length of the run. Events "
+        f"that had not arrived {LATE_S:g} s after the last append are not counted."
     )
     shown = {cell.tool for cell in cells}
     lines += [f"- {TOOLS[name].title}: {TOOLS[name].note}." for name in TOOLS if name in shown and TOOLS[name].note]

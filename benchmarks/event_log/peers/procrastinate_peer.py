@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import json
 
 import procrastinate
-from log_measure import Peer, measure, number_of
+from measurement import Peer, measure, number_of
 
 CONCURRENCY = 16
 

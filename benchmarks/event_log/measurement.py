@@ -1,8 +1,8 @@
 """One measurement of an event log, inside a tool's own environment; prints one line of JSON.
 
-A peer gives a class with a few verbs (`Peer` says which), and everything that is measured is measured here, alike for all:
-appends one at a time from tasks (or threads, where a tool blocks), batches, catching up, the way from an append to a
-callback, and a reader that has nothing to read. Events are made before the clock starts.
+A peer is a subclass of `Peer`. All measurements are taken here, the same for all peers: appends one at a time from tasks (or
+threads, for a tool that blocks), batches, catching up, the delay from an append to a callback, and an idle reader. Events
+are created before the measurement starts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LATE_S = 5.0
 
 
 class Peer:
-    """What a tool can do. `threaded` ones block: their verbs are plain functions, called from threads."""
+    """The operations of a tool. Those of a `threaded` tool block: they are plain functions, called from threads."""
 
     threaded = False
 
@@ -38,35 +38,35 @@ class Peer:
         self.stack = AsyncExitStack()
 
     async def open(self) -> None:
-        """Connect, with as many connections as there are writers, or as the tool thinks right."""
+        """Connect, with one connection per writer or as the tool recommends."""
 
     async def install(self) -> None:
-        """Make the tool's tables in an empty database."""
+        """Create the tool's tables in an empty database."""
 
     def make(self, number: int) -> Any:
-        """An event that is ready to be appended; its JSON has 300 bytes."""
+        """Return an event that is ready to be appended; its JSON has 300 bytes."""
         return event_json(number)
 
     async def writer(self, stack: AsyncExitStack) -> Callable[[Any], Awaitable[Any] | Any]:
-        """Appends one event; durable when it returns."""
+        """Append one event, durable on return."""
         raise NotImplementedError
 
     async def batch_writer(self, stack: AsyncExitStack) -> Callable[[Sequence[Any]], Awaitable[Any] | Any]:
-        """Appends many events, all or none."""
+        """Append many events, all or none."""
         raise NotImplementedError
 
     async def listen(self, heard: Callable[[int], None]) -> None:
-        """Call `heard` with the number of each event, as it comes, until cancelled."""
+        """Call `heard` with the number of each new event until cancelled."""
         raise NotImplementedError
 
     async def catch_up(self, count: int) -> int:
-        """Read `count` events from the beginning, each decoded; the sum of their numbers."""
+        """Read and decode `count` events from the beginning; return the sum of their numbers."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How long and how much: seconds of appending, events of a batch, to catch up with, per second, seconds of quiet."""
+    """Seconds of appending, events per batch, stored events, events per second, seconds of latency and of quiet."""
 
     append_s: float
     batch: int
@@ -77,7 +77,7 @@ class Sizes:
 
 
 def event_json(number: int) -> str:
-    """The envelope of a fill, 300 bytes of JSON: what Weaver writes for the same event, to the byte."""
+    """Return the envelope of a fill, 300 bytes of JSON, byte for byte as Weaver writes it."""
     number += FIRST
     payload = {
         "number": number,
@@ -104,12 +104,12 @@ def event_json(number: int) -> str:
 
 
 def number_of(event: dict[str, Any]) -> int:
-    """The number that `event_json` was given."""
+    """Return the number that was passed to `event_json`."""
     return event["payload"]["number"] - FIRST
 
 
 def parts(url: str) -> dict[str, str]:
-    """A PostgreSQL URL taken apart: host (perhaps a socket's folder), port, user, password, dbname."""
+    """Return the parts of a PostgreSQL URL: host (or the folder of a socket), port, user, password, dbname."""
     split = urlsplit(url)
     asked = {name: values[0] for name, values in parse_qs(split.query).items()}
     return {
@@ -122,7 +122,7 @@ def parts(url: str) -> dict[str, str]:
 
 
 async def appends(peer: Peer, seconds: float) -> dict[str, float]:
-    """Events per second, one at a time from each writer."""
+    """Return events per second, appended one at a time by each writer."""
     events = [peer.make(number) for number in range(MADE)]
     async with AsyncExitStack() as stack:
         writers = [await peer.writer(stack) for _ in range(peer.writers)]
@@ -163,7 +163,7 @@ async def appends(peer: Peer, seconds: float) -> dict[str, float]:
 
 
 async def batches(peer: Peer, seconds: float, size: int) -> dict[str, float]:
-    """Events per second, in batches from one task."""
+    """Return events per second, appended in batches by one task."""
     events = [[peer.make(number) for number in range(first, first + size)] for first in range(0, 5 * size, size)]
     async with AsyncExitStack() as stack:
         append = await peer.batch_writer(stack)
@@ -182,7 +182,7 @@ async def batches(peer: Peer, seconds: float, size: int) -> dict[str, float]:
 
 
 async def timed(work: Awaitable[int]) -> dict[str, float]:
-    """What was done per second of wall time, and per second of this process's CPU time."""
+    """Return events per second of wall time, the CPU seconds of this process, and the number of events."""
     wall, cpu = time.perf_counter(), time.process_time()
     done = await work
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -190,7 +190,7 @@ async def timed(work: Awaitable[int]) -> dict[str, float]:
 
 
 async def fill(peer: Peer, count: int, size: int) -> dict[str, float]:
-    """Store what is to be caught up with."""
+    """Store the events of catch-up."""
     async with AsyncExitStack() as stack:
         append = await peer.batch_writer(stack)
         for first in range(0, count, size):
@@ -201,7 +201,7 @@ async def fill(peer: Peer, count: int, size: int) -> dict[str, float]:
 
 
 async def catching_up(peer: Peer, count: int) -> dict[str, float]:
-    """Events per second of a reader that begins at the first of `count` events."""
+    """Return events per second of a reader that begins at the first of `count` events."""
     wall, cpu = time.perf_counter(), time.process_time()
     total = await peer.catch_up(count)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -211,7 +211,7 @@ async def catching_up(peer: Peer, count: int) -> dict[str, float]:
 
 
 async def latency(peer: Peer, sizes: Sizes) -> dict[str, float]:
-    """Milliseconds from the append to the callback; the first second is not counted.
+    """Return milliseconds from the append to the callback; the first second is not counted.
 
     The append happens in another process, or in this one where the last argument is `inside`.
     """
@@ -242,7 +242,7 @@ async def latency(peer: Peer, sizes: Sizes) -> dict[str, float]:
 
 
 async def send_from_another_process() -> list[int]:
-    """What `send` gives; both processes read the same monotonic clock."""
+    """Return the result of `send`; both processes read the same monotonic clock."""
     command = [sys.executable, sys.argv[0], "send", *sys.argv[2:]]
     sender = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     out, _ = await sender.communicate()
@@ -252,7 +252,7 @@ async def send_from_another_process() -> list[int]:
 
 
 async def send(peer: Peer, sizes: Sizes) -> list[int]:
-    """Append at a steady rate, and say when each event was due: one that had to wait for a free writer waited, too."""
+    """Append at a steady rate; record when each event was due, so that waiting for a free writer counts."""
     count = int(sizes.rate * sizes.latency_s)
     events = [peer.make(number) for number in range(count)]
     due: list[int] = []
@@ -286,7 +286,7 @@ async def send(peer: Peer, sizes: Sizes) -> list[int]:
 
 
 async def quiet(peer: Peer, seconds: float) -> dict[str, float]:
-    """CPU seconds of a reader's process while nothing is appended."""
+    """Return the CPU time of a reader's process while nothing is appended."""
     listening = asyncio.create_task(peer.listen(lambda number: None))
     await asyncio.sleep(SETTLE_S)
     cpu = time.process_time()
@@ -298,7 +298,7 @@ async def quiet(peer: Peer, seconds: float) -> dict[str, float]:
 
 
 def leave(result: dict[str, float]) -> None:
-    """Print, and end this process at once: a worker would first do the jobs that are left, for minutes."""
+    """Print, and end this process at once; otherwise a worker would first process the remaining jobs, for minutes."""
     print(json.dumps(result), flush=True)
     os._exit(0)
 
@@ -328,7 +328,7 @@ async def _measure(peer: Peer, workload: str, sizes: Sizes) -> Any:
 
 
 def measure(kind: type[Peer]) -> None:
-    """PEER.py WORKLOAD URL SIZES: measures and prints."""
+    """Measure and print; the arguments are WORKLOAD URL SIZES."""
     workload, url, sizes = sys.argv[1], sys.argv[2], Sizes(**json.loads(sys.argv[3]))
     peer = kind(url, 16 if workload in ("append-16", "send") or "inside" in sys.argv else 1)
     print(json.dumps(asyncio.run(_measure(peer, workload, sizes))))

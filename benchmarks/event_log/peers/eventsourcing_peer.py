@@ -19,7 +19,7 @@ from uuid import uuid4
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
-from log_measure import Peer, measure, number_of, parts
+from measurement import Peer, measure, number_of, parts
 
 PAGE = 2000
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from log_measure import FIRST, Peer, event_json, measure
+from measurement import FIRST, Peer, event_json, measure
 
 from weaver.events.envelope import decode, encode
 from weaver.glados.clock.system import SystemClock

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import asyncpg
 import msgspec
-from log_measure import TYPE, Peer, measure, number_of
+from measurement import TYPE, Peer, measure, number_of
 
 PAGE = 2000
 

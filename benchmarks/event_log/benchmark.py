@@ -1,13 +1,12 @@
-"""The benchmark of the event log: Weaver and its peers on one PostgreSQL server with fsync on, as a table of ratios.
+"""Benchmark of the event log: Weaver and its peers on one PostgreSQL server with fsync on, as a table of ratios.
 
 Every number is the median of several runs, each in a fresh process on a fresh database, one at a time and interleaved.
-Without --url it starts a server of its own, with the settings of Weaver's embedded one. It proves nothing about another
-disk: what a single commit costs is what the disk takes for a flush. A loaded machine
-spoils it (its load average is printed).
+Without --url it starts its own server, with the settings of Weaver's embedded one. The numbers hold for this disk only: a
+commit costs as much as the disk takes for a flush. A loaded machine distorts them (the load average is printed).
 
-    python benchmarks/event_log.py              everything: about a quarter of an hour
-    python benchmarks/event_log.py --quick      short and once: does it work
-    python benchmarks/event_log.py --write      and put the tables into docs/performance.md
+    python benchmarks/event_log/benchmark.py              all workloads, about 15 minutes
+    python benchmarks/event_log/benchmark.py --quick      short, one run, to see whether it works
+    python benchmarks/event_log/benchmark.py --write      also write the tables into docs/performance.md
 """
 
 from __future__ import annotations
@@ -27,13 +26,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
-from log_measure import Sizes
-from log_report import RATES, TITLES, TOOLS, Cell, report
-from make_env import HERE, CannotInstall, python_of
-from run import environment, machine
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-PAGE = HERE.parent / "docs" / "performance.md"
+import asyncpg
+from make_env import CannotInstall, python_of
+from measurement import Sizes
+from run import environment, machine
+from tables import RATES, TITLES, TOOLS, Cell, report
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- event log: begin -->", "<!-- event log: end -->"
 TIMEOUT_S = 600
 TEMPLATE = "weaver_bench_template"
@@ -42,7 +44,7 @@ QUICK = Sizes(append_s=1, batch=1000, stored=100_000, rate=1000, latency_s=3, qu
 
 
 class Databases:
-    """The benchmark's databases on one server, all named weaver_bench_*, and gone at the end."""
+    """The benchmark's databases on one server, all named weaver_bench_*, dropped at the end."""
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url.replace("postgresql+asyncpg://", "postgresql://", 1))
@@ -51,7 +53,7 @@ class Databases:
         return self._url._replace(path=f"/{name}").geturl()
 
     def sql(self, *statements: str) -> Any:
-        """Runs them one by one; the last one's value."""
+        """Execute the statements one by one; return the value of the last."""
 
         async def run() -> Any:
             connection = await asyncpg.connect(self._url.geturl())
@@ -65,21 +67,21 @@ class Databases:
         return asyncio.run(run())
 
     def make_template(self) -> None:
-        """Weaver's tables, made by its migrations: plain SQL is measured on the very same."""
+        """Create Weaver's tables with its migrations; plain SQL is measured on the same tables."""
         from weaver.walle.migrate import upgrade
 
         self.fresh(TEMPLATE, ours=False)
         upgrade(self.url(TEMPLATE).replace("postgresql://", "postgresql+asyncpg://"))
 
     def fresh(self, name: str, *, ours: bool) -> str:
-        """An empty database, with Weaver's tables where `ours`; the server has nothing left to write."""
+        """Create an empty database, with Weaver's tables if `ours`, and a checkpoint; return its URL."""
         template = f" TEMPLATE {TEMPLATE}" if ours else ""
         self.drop(name)
         self.sql(f"CREATE DATABASE {name}{template}", "CHECKPOINT")
         return self.url(name)
 
     def settle(self, name: str) -> None:
-        """What autovacuum would do some time after a load, done now."""
+        """Do now what autovacuum would do some time after a load."""
 
         async def run() -> None:
             connection = await asyncpg.connect(self.url(name))
@@ -93,17 +95,17 @@ class Databases:
         self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def about(self) -> str:
-        """The server's version and the settings that matter; refuses one that does not flush."""
+        """Return the server's version and relevant settings; exit if it does not flush commits."""
         names = ("server_version", "fsync", "synchronous_commit", "wal_sync_method", "shared_buffers", "max_wal_size")
         found = {name: self.sql(f"SELECT current_setting('{name}')") for name in names}
         if (found["fsync"], found["synchronous_commit"]) != ("on", "on"):
-            raise SystemExit(f"the server has {found}: it must flush commits, or the numbers mean nothing")
+            raise SystemExit(f"the server has {found}: it must flush commits")
         settings = ", ".join(f"{name} {value}" for name, value in found.items() if name != "server_version")
         return f"PostgreSQL {found['server_version']}: {settings}"
 
 
 def plan(tools: list[str], workloads: list[str]) -> list[Cell]:
-    """All cells to measure, with their environments built."""
+    """Return all cells to measure, with their environments built."""
     cells = []
     for name in tools:
         tool, failure, python = TOOLS[name], "", Path(sys.executable)
@@ -116,7 +118,7 @@ def plan(tools: list[str], workloads: list[str]) -> list[Cell]:
 
 
 def call(cell: Cell, workload: str, url: str, sizes: Sizes) -> dict | None:
-    """One measurement in a fresh process; None where it failed."""
+    """Return one measurement from a fresh process; None if it failed."""
     tool = TOOLS[cell.tool]
     command = [str(cell.python), str(HERE / "peers" / tool.script), workload, url, json.dumps(asdict(sizes))]
     command += tool.arguments
@@ -136,7 +138,7 @@ def call(cell: Cell, workload: str, url: str, sizes: Sizes) -> dict | None:
 
 
 def measure(cell: Cell, databases: Databases, sizes: Sizes, filled: set[str]) -> None:
-    """One more run of `cell`. What is to be caught up with is stored once, by the tool itself."""
+    """Run `cell` once more. The events of catch-up are stored once, by the tool itself."""
     tool = TOOLS[cell.tool]
     if cell.workload == "catch-up":
         owner = tool.reads or cell.tool
@@ -148,23 +150,23 @@ def measure(cell: Cell, databases: Databases, sizes: Sizes, filled: set[str]) ->
                 return
             databases.settle(name)
             filled.add(owner)
-        found = call(cell, "catch-up", databases.url(name), sizes)
+        values = call(cell, "catch-up", databases.url(name), sizes)
     else:
         name = f"weaver_bench_{cell.tool}".replace("-", "_")
         workload, own = cell.workload, sizes
         if workload in RATES:
             workload, own = "latency", replace(sizes, rate=RATES[workload])
-        found = call(cell, workload, databases.fresh(name, ours=tool.ours), own)
+        values = call(cell, workload, databases.fresh(name, ours=tool.ours), own)
         databases.drop(name)
-    if found is not None:
-        cell.runs.append(found)
-        shown = "  ".join(f"{key} {value:,.3f}" for key, value in found.items())
+    if values is not None:
+        cell.runs.append(values)
+        shown = "  ".join(f"{key} {value:,.3f}" for key, value in values.items())
         print(f"  {cell.tool:16} {cell.workload:10} {shown}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def server() -> Iterator[str]:
-    """The URL of a new embedded server, which is gone after the block."""
+    """Yield the URL of a new embedded server, which is removed after the block."""
     from weaver.walle.embedded.attachment import attach, stop
 
     folder = Path(tempfile.mkdtemp(prefix="weaver-bench-"))
@@ -190,7 +192,7 @@ def main() -> None:
     tools, workloads = options.only.split(","), options.workloads.split(",")
     for name, known in [(name, TOOLS) for name in tools] + [(name, TITLES) for name in workloads]:
         if name not in known:
-            parser.error(f"{name!r} is none of {', '.join(known)}")
+            parser.error(f"{name!r} is unknown; choose from {', '.join(known)}")
     runs, sizes = (1, QUICK) if options.quick else (options.runs, FULL)
     cells, on = plan(tools, workloads), machine()
     filled: set[str] = set()
@@ -201,7 +203,7 @@ def main() -> None:
         try:
             for turn in range(runs):
                 print(f"round {turn + 1} of {runs}", file=sys.stderr, flush=True)
-                for workload in workloads:  # in each, nobody is always the first
+                for workload in workloads:  # the first tool changes each round
                     ours = [cell for cell in cells if cell.workload == workload and not cell.failure]
                     for cell in ours[turn % max(1, len(ours)) :] + ours[: turn % max(1, len(ours))]:
                         measure(cell, databases, sizes, filled)
