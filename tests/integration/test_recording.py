@@ -16,6 +16,7 @@ import pytest
 
 from weaver import Strategy, StrategyCrashed, backtest, shipped_bars
 from weaver.cli.main import main
+from weaver.core.definitions import STATS_DEFINITIONS
 from weaver.events.envelope import StoredEvent
 from weaver.glados.clock.system import SystemClock
 from weaver.glados.wiring import OpenStore, open_store, runs_folder
@@ -361,6 +362,7 @@ def test_runs_are_listed_shown_compared_and_reported_by_a_part_of_their_id(
     assert json.loads(out)["id"] == second.run_id
     code, out, _ = weaver("runs", "show", "last", "--json")
     assert json.loads(out)["result"]["stats"]["final_equity"] == second.final_equity
+    assert json.loads(out)["result"]["stats"]["definitions"] == STATS_DEFINITIONS
 
 
 def test_a_run_that_is_not_there_or_not_clear_is_refused_by_name(store: None, weaver: Any) -> None:

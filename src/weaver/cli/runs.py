@@ -10,6 +10,7 @@ import click
 from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.output import json_text, sparkline, table
 from weaver.cli.store import sure, with_store
+from weaver.core.definitions import STATS_DEFINITIONS, definitions_of
 
 if TYPE_CHECKING:
     from weaver.glados.wiring import OpenStore
@@ -57,9 +58,9 @@ def list_runs(limit: int, strategy: str | None, as_json: bool) -> None:
                     _few(row.config.get("symbols", [])),
                     f"{row.bars_done:,}",
                     f"{row.fills:,}",
-                    _figure("return", row.stats),
-                    _figure("sharpe", row.stats),
-                    _figure("max_drawdown", row.stats),
+                    _marked("return", row.stats),
+                    _marked("sharpe", row.stats),
+                    _marked("max_drawdown", row.stats),
                     row.status,
                 ]
                 for row in rows
@@ -67,6 +68,7 @@ def list_runs(limit: int, strategy: str | None, as_json: bool) -> None:
             ["run", "started (UTC)", "strategy", "symbols", "bars", "fills", "return", "sharpe", "max dd", "status"],
         )
     )
+    _explain_mark(rows)
 
 
 @runs.command("show")
@@ -138,8 +140,9 @@ def compare_runs(first: str, second: str) -> None:
     names = ["", one.id.rpartition("-")[2], two.id.rpartition("-")[2]]
     click.echo(table(asked, names) if asked else "both were asked the same (their bars may differ)")
     click.echo()
-    came = [[name, _figure(name, one.stats), _figure(name, two.stats)] for name in _COMPARED]
+    came = [[name, _marked(name, one.stats), _marked(name, two.stats)] for name in _COMPARED]
     click.echo(table([["status", one.status, two.status], *came], names))
+    _explain_mark([one, two])
 
 
 @runs.command("delete")
@@ -208,6 +211,22 @@ def _figure(name: str, stats: dict[str, Any] | None) -> str:
     if name in _SHARES:
         return f"{100 * value:,.2f} %"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _marked(name: str, stats: dict[str, Any] | None) -> str:
+    """Return a statistic with a `*` if it was computed by other definitions than those in force."""
+    figure = _figure(name, stats)
+    return f"{figure}*" if figure != "-" and stats and definitions_of(stats) != STATS_DEFINITIONS else figure
+
+
+def _explain_mark(rows: list[RunRow]) -> None:
+    versions = {definitions_of(row.stats) for row in rows if row.stats} - {STATS_DEFINITIONS}
+    if versions:
+        listed = " and ".join(map(str, sorted(versions)))
+        click.echo(
+            f"* statistics by definitions {listed}; version {STATS_DEFINITIONS} is in force (docs/metrics.md). "
+            "weaver runs show ID computes them again."
+        )
 
 
 def _few(symbols: list[str]) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from weaver.core.definitions import with_definitions
 from weaver.core.jsonable import jsonable
 from weaver.core.orders import Fill
 from weaver.core.run_config import RunConfig, RunMode
@@ -255,7 +256,7 @@ class RunRecorder:
         record = result.record
         rows = extremes(record.equity, POINTS_OF_EQUITY)
         return StoredResult(
-            stats=jsonable(result.stats),
+            stats=with_definitions(jsonable(result.stats)),
             equity=list(zip(record.equity_end[rows].tolist(), record.equity[rows].tolist(), strict=True)),
             warnings=list(result.warnings),
             folder=self.run_id,
