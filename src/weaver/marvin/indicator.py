@@ -19,13 +19,21 @@ __all__ = ["IndicatorInfo", "compute_indicator"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndicatorInfo:
-    """What is remembered of one `self.indicator(...)`: for readiness, the report and `weaver check`."""
+    """One `self.indicator(...)`, for readiness, the report and `weaver check`.
+
+    `inputs` and `keywords` are the arguments of `function`, with whole columns in place of views; `price_columns` are the
+    identities of the open, high, low and close columns among them.
+    """
 
     name: str
     track: Track
     outputs: tuple[Floats, ...]
     ready_ns: int
     plot: Any
+    function: Callable[..., Any]
+    inputs: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+    price_columns: frozenset[int]
 
     @property
     def length(self) -> int:
@@ -61,13 +69,22 @@ def compute_indicator(
     track = tracks.get(id(views[0]._cursor))
     if track is None:
         raise StrategyError(f"indicator {label}: {views[0].name} is a view of another run; make it anew in on_start")
-    result = function(*map(_column, inputs), **{key: _column(value) for key, value in kwargs.items()})
+    columns, keywords = tuple(map(_column, inputs)), {key: _column(value) for key, value in kwargs.items()}
+    result = function(*columns, **keywords)
     several = isinstance(result, tuple) or (isinstance(result, list) and bool(result) and np.ndim(result[0]) > 0)
     outputs = tuple(_checked(label, output, len(views[0]._array)) for output in (result if several else (result,)))
     if not outputs:
         raise StrategyError(f"indicator {label}: the function returned nothing")
     info = IndicatorInfo(
-        name=label, track=track, outputs=outputs, ready_ns=max(_ready(track, output) for output in outputs), plot=plot
+        name=label,
+        track=track,
+        outputs=outputs,
+        ready_ns=max(_ready(track, output) for output in outputs),
+        plot=plot,
+        function=function,
+        inputs=columns,
+        keywords=keywords,
+        price_columns=frozenset(id(view._array) for view in views if _is_price(view)),
     )
     made = tuple(
         track.view(output, label if len(outputs) == 1 else f"{label}[{i}]") for i, output in enumerate(outputs)
@@ -92,6 +109,10 @@ def _check_input(label: str, value: Any) -> None:
 
 def _column(value: Any) -> Any:
     return value._array if isinstance(value, View) else value
+
+
+def _is_price(view: View) -> bool:
+    return view.name.rpartition(".")[2] in ("open", "high", "low", "close")
 
 
 def _checked(label: str, output: Any, length: int) -> Floats:

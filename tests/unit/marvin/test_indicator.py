@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 
 from weaver import Strategy, StrategyCrashed, StrategyError, backtest
-from weaver.indicators import bollinger, sma
+from weaver.indicators import atr, bollinger, ema, rsi, sma
 
 Make = Callable[..., pl.DataFrame]
 CLOSES = [10.0, 11.0, 13.0, 16.0, 20.0, 25.0]
@@ -439,3 +440,32 @@ def test_plot_says_how_the_report_draws_it(make_bars: Make) -> None:
 def test_an_unknown_way_to_draw_is_refused(make_bars: Make) -> None:
     text = refusal(make_bars(CLOSES), lambda self: self.indicator(sma, self.bars.close, 2, plot="below"))
     assert text == "indicator sma(2): plot='below'; give True or 'overlay', 'panel', or False"
+
+
+def test_an_oscillator_is_never_drawn_over_prices_of_its_own_size(make_bars: Make) -> None:
+    def stochastic(high: Any, low: Any, close: Any) -> Any:
+        return 100 * (close - low) / np.where(high > low, high - low, 1.0)
+
+    def middle_and_share(close: Any) -> Any:
+        return close * 1.01, close / close.max() * 50
+
+    class Plots(Strategy):
+        def on_start(self) -> None:
+            bars = self.bars
+            swings = self.indicator(rsi, bars.close, 5)
+            self.indicator(sma, swings, 3, name="mean of rsi")  # no price, although a mean
+            self.indicator(stochastic, bars.high, bars.low, bars.close)
+            self.indicator(sma, bars.volume, 3, name="volume")
+            self.indicator(lambda close: close * 0 + 50, bars.close, name="level")
+            self.indicator(middle_and_share, bars.close)
+            means = self.indicator(ema, bars.close, 3)
+            self.indicator(sma, means, 3, name="mean of ema")
+            self.indicator(lambda *, price: price * 0.98, price=bars.close, name="below")
+            self.indicator(rsi, bars.close, 5, plot=True, name="asked")
+            self.indicator(atr, bars.high, bars.low, bars.close, 3)
+
+    closes = [50 + 10 * math.sin(row / 3) for row in range(60)]
+    plots = backtest(Plots, make_bars(closes)).record.plots
+    over = [plot.name for plot in plots if plot.overlay]
+    assert over == ["middle_and_share[0]", "ema(3)", "mean of ema", "below", "asked"]
+    assert len(plots) == 12

@@ -1,31 +1,28 @@
-"""Outcome: what a finished engine leaves behind, gathered into a Result. It computes nothing but what is to be drawn."""
+"""Builds the Result of a finished engine: its orders, fills, account and indicators as one `RunRecord`."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
-import numpy as np
-
-from weaver.core.bars import BarSeries
 from weaver.core.instants import format_ns
 from weaver.core.orders import OrderStatus
 from weaver.glados.backtest.plan import RunPlan
+from weaver.glados.backtest.plots import LazyPlots
 from weaver.greta.engine import Engine
 from weaver.greta.margin_call import LIQUIDATION
-from weaver.marvin.indicator import IndicatorInfo
 from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
 from weaver.results.equity import equity_columns
-from weaver.results.record import LazyOrders, OrderRecord, PlotSeries, RunRecord
+from weaver.results.record import LazyOrders, OrderRecord, RunRecord
 from weaver.results.result import Result
 
 __all__ = ["order_record", "result_of"]
 
 
 def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
-    """The result of a run that has ended, or of as much of it as there was."""
+    """Return the result of a run that has ended, completely or early."""
     broker, context = engine.broker, engine.context
     columns = equity_columns(engine.series, plan.cash, broker.account_log, context.now_ns)
     session_dates = None
@@ -55,7 +52,7 @@ def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
             net_exposure=columns.net,
             initial_cash=plan.cash,
             settings=plan.describe(),
-            plots=_plots(context.indicators, engine.series),
+            plots=LazyPlots(context.indicators, engine.series),
             warnings=tuple(warnings),
             notes=tuple(notes),
             seed=plan.seed,
@@ -151,29 +148,3 @@ def order_record(order: Order) -> OrderRecord:
         kind=kind,
         liquidation=_is_liquidation(order),
     )
-
-
-def _plots(indicators: Sequence[IndicatorInfo], series: Mapping[str, BarSeries]) -> tuple[PlotSeries, ...]:
-    plots = []
-    for info in indicators:
-        if info.plot is False or not info.length:
-            continue
-        for symbol in info.track.symbols:
-            one = series[symbol]
-            own = info.track.start is one.start
-            for number, output in enumerate(info.outputs):
-                overlay = info.plot in ("overlay", True) or (info.plot is None and _looks_like_prices(output, one))
-                name = info.name if len(info.outputs) == 1 or not overlay else f"{info.name}[{number}]"
-                plots.append(
-                    PlotSeries(
-                        symbol=symbol, name=name, values=output, ts=None if own else info.track.start, overlay=overlay
-                    )
-                )
-    return tuple(plots)
-
-
-def _looks_like_prices(values: Any, series: BarSeries) -> bool:
-    """Whether an indicator nobody said how to draw moves where the prices do; looked up at a hundred places."""
-    sample = values[np.linspace(0, len(values) - 1, 100).astype(np.int64)]
-    sample = sample[np.isfinite(sample)]
-    return bool(len(sample)) and bool(series.low.min() * 0.8 <= np.median(sample) <= series.high.max() * 1.2)
