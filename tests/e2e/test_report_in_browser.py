@@ -345,3 +345,28 @@ def test_the_shortest_runs_open(browser: Browser, tmp_path: Path, count: int) ->
     assert facts["ready"] == "true"
     assert browser.failures() == []
     assert browser.evaluate("document.getElementById('trades-status').textContent") == "No trades."
+
+
+@pytest.mark.parametrize("symbols", [("AAA",), ("AAA", "LONGNAME")])
+def test_a_phone_of_390_pixels_shows_the_profit_of_every_trade(
+    browser: Browser, tmp_path: Path, symbols: tuple[str, ...]
+) -> None:
+    page = run(3_000, 60, symbols=symbols, tag="a tag").report(tmp_path / "report.html")
+    browser.send("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
+    try:
+        browser.open(page)
+        assert browser.evaluate("document.documentElement.scrollWidth") == 390  # the page does not scroll sideways
+        edges = browser.evaluate("""(() => {
+            const right = document.querySelector("#trades").closest(".scroll").getBoundingClientRect().right;
+            const cells = [...document.querySelectorAll("#trades tr")].map(row => [...row.cells]);
+            const profit = cells[0].findIndex(cell => cell.textContent === "Profit");
+            return [right, ...cells.map(row => row[profit].getBoundingClientRect().right)];
+        })()""")
+        assert len(edges) > 20
+        assert max(edges[1:]) <= edges[0] <= 390
+        assert browser.evaluate("getComputedStyle(document.getElementById('trades-narrow')).display") == "block"
+    finally:
+        browser.send("Emulation.clearDeviceMetricsOverride")
+    browser.open(page)
+    assert browser.evaluate("getComputedStyle(document.getElementById('trades-narrow')).display") == "none"
+    assert browser.evaluate("[...document.querySelectorAll('#trades th')].every(cell => cell.offsetWidth > 0)")

@@ -211,3 +211,23 @@ def test_a_report_is_written_to_a_pipe_and_does_not_replace_it(tmp_path: Path, r
     assert read == [render(RunAnalysis(run))]
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_the_notes_of_forty_symbols_are_summarised(series: MakeSeries, record: MakeRecord) -> None:
+    many = [
+        replace(
+            series(f"S{number}", [10.0, 11.0]),
+            notes=(
+                "timeframe 1d: the commonest spacing of the bars",
+                f"S{number}: {number + 1} gap{'s' if number else ''} in the 1d bars; the largest is {number + 5}d 3h",
+                f"S{number}: {number + 1} run{'s' if number else ''} of flat bars without volume",
+            ),
+        )
+        for number in range(40)
+    ]
+    few = sections.data_used(RunAnalysis(record(many[:3])))
+    assert few.count("<p class=note>") == 1 + 2 * 3
+    html = sections.data_used(RunAnalysis(record(many, notes=tuple(note for bars in many for note in bars.notes))))
+    assert html.count("<p class=note>") == 3
+    assert "40 symbols have notes of this kind, for example S0: 1 gap in the 1d bars" in html
+    assert "40 symbols have notes of this kind, for example S0: 1 run of flat bars" in html

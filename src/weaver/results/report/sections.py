@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 
@@ -20,7 +21,13 @@ __all__ = ["data_used", "details", "instant", "monthly_returns", "notices", "sta
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 MAX_LISTED = 50
-"""Symbols in the table of data, and longest breaks per symbol would fill pages otherwise."""
+"""Symbols in the table of data; more would fill pages."""
+
+MAX_ALIKE = 3
+"""Notes that differ only in their symbol and numbers and are still listed one by one."""
+
+_NUMBER = re.compile(r"[\d][\d,.:TZ-]*(?:\s*(?:ns|us|ms|[smhdw]))?(?:\s+\d+[smhdw])*")
+_PLURAL = re.compile(r"\bgaps?\b|\bruns?\b")
 
 
 def instant(ns: int) -> str:
@@ -218,8 +225,25 @@ def data_used(analysis: RunAnalysis) -> str:
     )
     if more:
         html += f"<p class=muted>And {more:,} symbols more.</p>"
-    notes = list(dict.fromkeys([*record.notes, *(note for name in listed for note in record.series[name].notes)]))
-    return html + "".join(f"<p class=note>{escape(note)}</p>" for note in notes)
+    notes = [*record.notes, *(note for name in record.symbols for note in record.series[name].notes)]
+    return html + "".join(f"<p class=note>{escape(note)}</p>" for note in merged_notes(notes, record.symbols))
+
+
+def merged_notes(notes: Iterable[str], symbols: Iterable[str]) -> list[str]:
+    """Return each note once. Notes of more than three symbols that differ only in numbers become one, with an example."""
+    prefixes = {f"{symbol}: " for symbol in symbols}
+    groups: dict[str, list[str]] = {}
+    for note in dict.fromkeys(notes):
+        prefix, colon, rest = note.partition(": ")
+        per_symbol = prefix + colon in prefixes
+        groups.setdefault(_NUMBER.sub("#", _PLURAL.sub("", rest)) if per_symbol else f"\0{note}", []).append(note)
+    merged = []
+    for alike in groups.values():
+        if len(alike) > MAX_ALIKE:
+            merged.append(f"{len(alike):,} symbols have notes of this kind, for example {alike[0]}")
+        else:
+            merged += alike
+    return merged
 
 
 def _series_row(bars: BarSeries, timeframe: Timeframe) -> str:

@@ -7,7 +7,7 @@
   const DAY = 86400e3;
   const ROUNDING = 1e-10; // the same as ROUNDING in results/metrics.py
 
-  // --- Unpacking (the other half is results/packing.py) ---------------------------------------------------------------
+  // --- Unpacking (the other half is column_codec.py) ----------------------------------------------------------------------
 
   const cache = new Map();
 
@@ -437,16 +437,16 @@
   const COLUMNS = [
     ["Side", (i) => trades.long[i], (i) => (trades.long[i] ? "long" : "short")],
     ["Symbol", (i) => fills.symbol[trades.entry[i]], (i) => facts.symbol_names[fills.symbol[trades.entry[i]]]],
-    ["Quantity", (i) => trades.quantity[i], (i) => number(trades.quantity[i]), "num"],
+    ["Quantity", (i) => trades.quantity[i], (i) => number(trades.quantity[i]), "num wide"],
     ["Entry", (i) => fills.time[trades.entry[i]], (i) => when(fills.time[trades.entry[i]]), "when"],
-    ["at", (i) => trades.entry_price[i], (i) => number(trades.entry_price[i]), "num"],
-    ["Exit", (i) => (trades.exit[i] < 0 ? Infinity : fills.time[trades.exit[i]]), (i) => (trades.exit[i] < 0 ? "open" : when(fills.time[trades.exit[i]])), "when"],
-    ["at", (i) => trades.exit_price[i], (i) => number(trades.exit_price[i]), "num"],
+    ["at", (i) => trades.entry_price[i], (i) => number(trades.entry_price[i]), "num wide"],
+    ["Exit", (i) => (trades.exit[i] < 0 ? Infinity : fills.time[trades.exit[i]]), (i) => (trades.exit[i] < 0 ? "open" : when(fills.time[trades.exit[i]])), "when wide"],
+    ["at", (i) => trades.exit_price[i], (i) => number(trades.exit_price[i]), "num wide"],
     ["Profit", (i) => trades.pnl[i], (i) => money(trades.pnl[i]), "num tone"],
     ["Return", (i) => trades.return[i], (i) => percent(trades.return[i]), "num tone"],
-    ["Costs", (i) => trades.commission[i], (i) => money(trades.commission[i]), "num"],
-    ["Bars", (i) => trades.bars[i], (i) => number(trades.bars[i]), "num"],
-    ["Tags", (i) => tags(i), (i) => tags(i), "tag"],
+    ["Costs", (i) => trades.commission[i], (i) => money(trades.commission[i]), "num wide"],
+    ["Bars", (i) => trades.bars[i], (i) => number(trades.bars[i]), "num wide"],
+    ["Tags", (i) => tags(i), (i) => tags(i), "tag wide"],
   ];
 
   function tags(i) {
@@ -480,7 +480,7 @@
         drawTrades();
       } });
       if (state.sort === index) cell.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
-      if ((kind || "").includes("num")) cell.className = "num";
+      cell.className = ["num", "wide"].filter((name) => (kind || "").split(" ").includes(name)).join(" ");
       cell.append(button);
       head.append(cell);
     }
@@ -498,6 +498,7 @@
     const missing = facts.counts.trades + facts.counts.open - trades.rows;
     $("trades-status").textContent = `${count.format(first + 1)} to ${count.format(last)} of ${count.format(trades.rows)}` +
       (missing > 0 ? `; ${count.format(missing)} more are in result.trades` : "") + ". Click a trade to see it in the charts.";
+    $("trades-narrow").hidden = !trades.rows;
     const pager = $("pager");
     pager.textContent = "";
     const turn = (text, title, page, disabled) => {
