@@ -131,6 +131,7 @@ class Engine:
         if context.commands:
             self._send_commands(now)
         completed = self._run_single(context.states[0]) if len(context.states) == 1 else self._run_several()
+        context.check_positions()
         self.last_tick_ns = context.now_ns
         if completed:
             if self.finalize:
@@ -326,6 +327,8 @@ class Engine:
 
     def _report(self, *, force: bool = False) -> bool:
         """Call the hooks that are due; return False if the run is to stop."""
+        if not force:
+            self.context.check_positions()
         if self._hook_calls.make(self.bars_done, self.context.orders, self.broker.fills, force=force):
             return True
         self.stopped_by = "interrupted"

@@ -155,6 +155,20 @@ class Context:
         for track in self.derived:
             track.advance_to(self.run.now_ns)
 
+    def check_positions(self) -> None:
+        """Raise StrategyError where the strategy has replaced `position`, `positions` or `bars`."""
+        attributes = self.strategy.__dict__
+        run = self.run
+        expected: dict[str, object] = {"positions": self.positions}
+        if run.only is not None:
+            expected |= {"position": self.positions[run.only.symbol], "bars": run.only.bars}
+        for name, value in expected.items():
+            if attributes.get(name) is not value:
+                raise StrategyError(
+                    f"self.{name} was set to {attributes.get(name)!r} by the strategy; Weaver sets it itself, and positions "
+                    "change by orders only (self.buy, self.sell, self.close, self.target)"
+                )
+
     # Calling the strategy.
 
     def start(self) -> None:
@@ -203,10 +217,10 @@ class Context:
         """Record that an order has filled whole at once, for a strategy without on_order and on_fill."""
         number = fill.number
         order = self.orders[number - 1]
-        order.status = _FILLED
-        order.updated_ns = now_ns
-        order.filled_quantity = fill.quantity
-        order.average_price = fill.price
+        order._status = _FILLED
+        order._updated_ns = now_ns
+        order._filled_quantity = fill.quantity
+        order._average_price = fill.price
         order._filled_lots = fill.lots
         del self._open[number]
         self._update_position(index, fill.symbol)

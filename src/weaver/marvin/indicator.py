@@ -53,6 +53,10 @@ def compute_indicator(
     label = name or _label(function, inputs, kwargs)
     if not (plot is None or isinstance(plot, bool) or plot in ("overlay", "panel")):
         raise StrategyError(f"indicator {label}: plot={plot!r}; give True or 'overlay', 'panel', or False")
+    if not callable(function):
+        raise StrategyError(
+            f"indicator {label}: the first argument is the function, for example self.indicator(sma, self.bars.close, 20)"
+        )
     everything = [*inputs, *kwargs.values()]
     for value in everything:
         _check_input(label, value)

@@ -18,7 +18,7 @@ from weaver.core.orders import (
     TimeInForce,
     Trail,
 )
-from weaver.marvin.order_arguments import positive_lots, price_of
+from weaver.marvin.order_arguments import check_distance, positive_lots, price_of
 
 __all__ = ["Order"]
 
@@ -26,85 +26,132 @@ _FILLED = OrderStatus.FILLED
 
 
 class Order(msgspec.Struct, eq=False, gc=False):
-    """An order as its strategy sees it. Its status moves only when a tick delivers the news.
+    """An order as its strategy sees it: read-only, changed by `modify` and `cancel`. Its status changes only at a tick."""
 
-    `id` counts the run's orders from 1; `quantity` is in units, cut to whole lots; `reason` says why it ended other than
-    by filling, or what was cut; `stop_loss` and `take_profit` are the handles of a bracket's legs.
-    """
-
-    # A run keeps every order. A struct is made at half the price of a class; it holds nothing that leads back to it (so not
-    # its run either), and the garbage collector need not look at it.
+    # A run keeps every order. A struct is created at half the cost of a class; it has no reference back to the order or its
+    # run, so the garbage collector can skip it. The fields are private because a strategy could assign them otherwise.
     _commands: list[Command]
     _instrument: Instrument
-    request: OrderRequest
-    quantity: float
-    submitted_ns: int
-    updated_ns: int
-    status: OrderStatus = OrderStatus.SUBMITTED
-    filled_quantity: float = 0.0
-    """How many units have filled."""
-    average_price: float | None = None
-    """Average price of what has filled, None while nothing has."""
-    reason: str | None = None
-    """Why it ended without filling."""
-    note: str | None = None
-    """What was changed about it, such as a quantity cut to whole lots."""
-    stop_loss: Order | None = None
-    take_profit: Order | None = None
+    _request: OrderRequest
+    _quantity: float
+    _submitted_ns: int
+    _updated_ns: int
+    _status: OrderStatus = OrderStatus.SUBMITTED
+    _filled_quantity: float = 0.0
+    _average_price: float | None = None
+    _reason: str | None = None
+    _note: str | None = None
+    _stop_loss: Order | None = None
+    _take_profit: Order | None = None
     _filled_lots: int = 0
 
     @property
+    def request(self) -> OrderRequest:
+        """The terms of the order."""
+        return self._request
+
+    @property
+    def quantity(self) -> float:
+        """The size in units, cut to whole lots."""
+        return self._quantity
+
+    @property
+    def submitted_ns(self) -> int:
+        """The tick at which it was given, in ns since 1970-01-01 UTC."""
+        return self._submitted_ns
+
+    @property
+    def updated_ns(self) -> int:
+        """The tick of its last change, in ns since 1970-01-01 UTC."""
+        return self._updated_ns
+
+    @property
+    def status(self) -> OrderStatus:
+        """Its status, as far as the strategy has been notified."""
+        return self._status
+
+    @property
+    def filled_quantity(self) -> float:
+        """The number of units that have filled."""
+        return self._filled_quantity
+
+    @property
+    def average_price(self) -> float | None:
+        """The average price of its fills, None before the first."""
+        return self._average_price
+
+    @property
+    def reason(self) -> str | None:
+        """The reason why it ended without filling."""
+        return self._reason
+
+    @property
+    def note(self) -> str | None:
+        """A change that Weaver made to it, such as a quantity cut to whole lots."""
+        return self._note
+
+    @property
+    def stop_loss(self) -> Order | None:
+        """The order of its stop-loss exit, if any."""
+        return self._stop_loss
+
+    @property
+    def take_profit(self) -> Order | None:
+        """The order of its take-profit exit, if any."""
+        return self._take_profit
+
+    @property
     def id(self) -> int:
-        """The count of the order within its run, from 1."""
-        return self.request.number
+        """The number of the order within its run, from 1."""
+        return self._request.number
 
     @property
     def symbol(self) -> str:
-        """What is traded."""
-        return self.request.symbol
+        """The symbol."""
+        return self._request.symbol
 
     @property
     def side(self) -> Side:
         """Side.BUY or Side.SELL; compares equal to "buy" and "sell"."""
-        return self.request.side
+        return self._request.side
 
     @property
     def tag(self) -> str | None:
         """The text given with the order."""
-        return self.request.tag
+        return self._request.tag
 
     @property
     def limit(self) -> float | None:
-        """Its limit as it stands, on the price step."""
-        return self.request.limit
+        """Its current limit, on the price step."""
+        return self._request.limit
 
     @property
     def stop(self) -> float | Trail | None:
-        """Its stop price as it stands, on the price step, or its Trail."""
-        return self.request.trail if self.request.trail is not None else self.request.stop
+        """Its current stop price, on the price step, or its Trail."""
+        return self._request.trail if self._request.trail is not None else self._request.stop
 
     @property
     def tif(self) -> TimeInForce:
         """Its time in force."""
-        return self.request.tif
+        return self._request.tif
 
     @property
     def is_open(self) -> bool:
-        """Whether it can still fill, as far as the strategy has been told."""
-        return self.status.is_open
+        """Whether it can still fill, as far as the strategy has been notified."""
+        return self._status.is_open
 
     def cancel(self) -> None:
-        """Ask to cancel it, before this tick's new orders; one that is done stays as it is."""
+        """Cancel it, before the new orders of this tick. No effect on an order that has ended."""
         if self.is_open:
             self._commands.append(Cancel(self.id))
 
     def modify(
         self, *, limit: float | None = None, stop: float | Trail | None = None, quantity: float | None = None
     ) -> None:
-        """Ask to change what is given; `quantity` is the new total, what has filled included. Its number stays."""
+        """Change the limit, the stop price or the quantity, which is the new total including the filled part."""
         if not self.is_open:
             return
-        request, buy = self.request, self.side is Side.BUY
+        request, buy = self._request, self.side is Side.BUY
         if limit is None and stop is None and quantity is None:
             raise OrderError(f"modify: say what to change of order {self.id}: limit=, stop= or quantity=")
         if quantity is not None and request.parent is not None:
@@ -115,6 +162,7 @@ class Order(msgspec.Struct, eq=False, gc=False):
             raise OrderError(f"modify: order {self.id} has no stop price to change; cancel it and place another")
         if isinstance(stop, Trail):
             raise OrderError(f"modify: the stop of order {self.id} is a price; it cannot become a trail")
+        check_distance("modify", "stop", stop, request.stop)
         self._commands.append(
             Modify(
                 number=self.id,
@@ -126,37 +174,60 @@ class Order(msgspec.Struct, eq=False, gc=False):
 
     def _move(self, update: OrderUpdate) -> None:
         status = update.status
-        if status is not self.status:
-            if status not in ALLOWED[self.status]:
-                raise WeaverError(f"order {self.id} cannot go from {self.status.value} to {status.value}")
-            self.status = status
-        self.updated_ns = update.ts_ns
+        if status is not self._status:
+            if status not in ALLOWED[self._status]:
+                raise WeaverError(f"order {self.id} cannot go from {self._status.value} to {status.value}")
+            self._status = status
+        self._updated_ns = update.ts_ns
         if update.reason is not None:
             if not status.is_open and status is not _FILLED:
-                self.reason = update.reason
+                self._reason = update.reason
             else:
-                self.note = update.reason
+                self._note = update.reason
         if update.request is not None:
-            self.request = update.request
-            self.quantity = self._instrument.to_quantity(update.request.lots)
+            self._request = update.request
+            self._quantity = self._instrument.to_quantity(update.request.lots)
         fill = update.fill
         if fill is not None:
             if self._filled_lots == 0:
-                self.filled_quantity = fill.quantity
-                self.average_price = fill.price
+                self._filled_quantity = fill.quantity
+                self._average_price = fill.price
             else:
-                value = (self.average_price or 0.0) * self.filled_quantity + fill.price * fill.quantity
-                self.filled_quantity += fill.quantity
-                self.average_price = value / self.filled_quantity
+                value = (self._average_price or 0.0) * self._filled_quantity + fill.price * fill.quantity
+                self._filled_quantity += fill.quantity
+                self._average_price = value / self._filled_quantity
             self._filled_lots += fill.lots
-            if status is _FILLED and self._filled_lots != self.request.lots:
+            if status is _FILLED and self._filled_lots != self._request.lots:
                 # A size that shrank to what can be paid for, or a leg that covers what its entry filled.
-                self.quantity = self.filled_quantity
+                self._quantity = self._filled_quantity
 
     def __repr__(self) -> str:
         price = "".join(
             f" {name}={value:g}"
-            for name, value in (("limit", self.request.limit), ("stop", self.request.stop))
+            for name, value in (("limit", self._request.limit), ("stop", self._request.stop))
             if value
         )
-        return f"<Order {self.id} {self.side.value} {self.quantity:g} {self.symbol}{price} {self.status.value}>"
+        return f"<Order {self.id} {self.side.value} {self._quantity:g} {self.symbol}{price} {self._status.value}>"
+
+
+_HINTS = {
+    "quantity": "change it with order.modify(quantity=...)",
+    "limit": "change it with order.modify(limit=...)",
+    "stop": "change it with order.modify(stop=...)",
+    "status": "end the order with order.cancel()",
+    "stop_loss": "change the exit with order.stop_loss.modify(stop=...)",
+    "take_profit": "change the exit with order.take_profit.modify(limit=...)",
+}
+
+
+def _refuse_assignments(name: str, getter: property) -> None:
+    def refuse(order: Order, value: object) -> None:
+        hint = _HINTS.get(name, "place a new order instead")
+        raise OrderError(f"order {order.id}: order.{name} = {value!r} has no effect on the order; {hint}")
+
+    setattr(Order, name, getter.setter(refuse))
+
+
+for _name, _getter in list(vars(Order).items()):
+    if isinstance(_getter, property):
+        _refuse_assignments(_name, _getter)

@@ -10,7 +10,16 @@ from weaver.core.instants import to_ns
 from weaver.core.instrument import Instrument
 from weaver.core.orders import TimeInForce, Trail
 
-__all__ = ["check_terms", "lots_of", "number_of", "positive_lots", "price_of", "stop_of", "time_in_force"]
+__all__ = [
+    "check_distance",
+    "check_terms",
+    "lots_of",
+    "number_of",
+    "positive_lots",
+    "price_of",
+    "stop_of",
+    "time_in_force",
+]
 
 _TIFS = {tif.value: tif for tif in TimeInForce}
 
@@ -54,6 +63,11 @@ def lots_of(instrument: Instrument, quantity: float, what: str) -> int:
 
 def positive_lots(instrument: Instrument, quantity: float, what: str) -> int:
     """Whole lots in a quantity that must be a number greater than zero."""
+    if isinstance(quantity, str) and what != "modify":  # most often the symbol, which other backtesters take first
+        call = "" if what == "close" else "10, "
+        raise OrderError(
+            f"{what}: quantity={quantity!r} is not a number; a symbol is a keyword: self.{what}({call}symbol={quantity!r})"
+        )
     value = number_of(quantity, f"{what}: quantity")
     if value <= 0:
         raise OrderError(f"{what}: quantity={quantity!r} must be greater than zero")
@@ -66,6 +80,21 @@ def check_terms(what: str, force: TimeInForce, limit: float | None, stop: float 
         raise OrderError(f"{what}: a trailing stop takes no limit; give stop= or limit=, not both")
     if force in (TimeInForce.AT_OPEN, TimeInForce.AT_CLOSE) and (stop is not None or trail is not None):
         raise OrderError(f"{what}: tif={force.value!r} goes with a market or a limit order, not with a stop")
+
+
+def check_distance(what: str, name: str, price: float | None, reference: float | None) -> None:
+    """Refuse a stop or exit below a tenth of the current price: such numbers are fractions or distances, not prices."""
+    if price is None or reference is None or not 0 < 10 * price < reference:
+        return
+    if price < 1:
+        meant = (
+            f"for {100 * price:g} % write {name}={reference * (1 - price):.10g} or use Trail(percent={100 * price:g})"
+        )
+    else:
+        meant = (
+            f"for {price:g} below {reference:g} write {name}={reference - price:.10g} or use Trail(amount={price:g})"
+        )
+    raise OrderError(f"{what}: {name}={price:g} is a price, and the current price is {reference:g}; {meant}")
 
 
 def price_of(instrument: Instrument, price: float | None, name: str, *, up: bool) -> float | None:

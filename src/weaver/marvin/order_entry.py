@@ -13,6 +13,7 @@ from weaver.core.errors import OrderError
 from weaver.core.orders import Cancel, Command, Link, OrderRequest, Side, TimeInForce, Trail
 from weaver.marvin.order import Order
 from weaver.marvin.order_arguments import (
+    check_distance,
     check_terms,
     lots_of,
     number_of,
@@ -101,6 +102,10 @@ class OrderEntry:
         loss, loss_trail = stop_of(state.instrument, stop_loss, "stop_loss", up=not buy)
         profit = price_of(state.instrument, take_profit, "take_profit", up=buy)
         check_terms(side.value, force, limit, stop_price, trail)
+        reference = state.last_close if limit is None and stop_price is None else limit or stop_price
+        check_distance(side.value, "stop", stop_price, state.last_close)
+        check_distance(side.value, "stop_loss", loss, reference)
+        check_distance(side.value, "take_profit", profit, reference)
         # A stop-limit may fill anywhere between its stop and its limit, so a leg lies beyond both.
         entries = [price for price in (limit, stop_price) if price is not None]
         for name, price, above in (("stop_loss", loss, not buy), ("take_profit", profit, buy)):
@@ -139,7 +144,7 @@ class OrderEntry:
                 parent=number,
                 tag="stop_loss" if tag is None else tag,
             )
-            order.stop_loss = self._keep(state, leg)
+            order._stop_loss = self._keep(state, leg)
         if profit is not None:
             leg = OrderRequest(
                 number=len(self.orders) + 1,
@@ -151,7 +156,7 @@ class OrderEntry:
                 parent=number,
                 tag="take_profit" if tag is None else tag,
             )
-            order.take_profit = self._keep(state, leg)
+            order._take_profit = self._keep(state, leg)
         return order
 
     def close(
@@ -202,13 +207,14 @@ class OrderEntry:
             tag=tag,
         )
         check_terms("close", force, request.limit, stop_price, trail)
+        check_distance("close", "stop", stop_price, state.last_close)
         return self._keep_part(state, request, quantity, asked)
 
     def _keep_part(self, state: SymbolState, request: OrderRequest, quantity: float | None, asked: int | None) -> Order:
         if asked is None or asked <= request.lots:
             return self._keep(state, request, quantity)
         order = self._keep(state, request)
-        order.note = f"quantity {quantity!r} cut to {order.quantity:g}: the position"
+        order._note = f"quantity {quantity!r} cut to {order.quantity:g}: the position"
         return order
 
     def _cancel_exits(self, symbol: str, side: Side) -> None:
@@ -312,7 +318,7 @@ class OrderEntry:
         now = self._run.now_ns
         order = Order(self.commands, state.instrument, request, units, now, now)
         if asked is not None and float(asked) != units:
-            order.note = f"quantity {asked!r} cut to {units:g}: whole lots of {state.instrument.lot}"
+            order._note = f"quantity {asked!r} cut to {units:g}: whole lots of {state.instrument.lot}"
         self.orders.append(order)
         self.open[request.number] = order
         self.commands.append(request)

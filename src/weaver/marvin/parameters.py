@@ -9,20 +9,15 @@ import sys
 import typing
 from collections.abc import Mapping
 from enum import Enum
-from types import MappingProxyType
 from typing import Any
 
-from weaver.core.errors import ParameterError, StrategyError, TimeframeError
+from weaver.core.errors import ParameterError, TimeframeError
 from weaver.core.suggest import listed, suggest
 from weaver.core.timeframe import Timeframe
 
-__all__ = ["check_class", "parameters_of", "parse_values", "resolve_values"]
+__all__ = ["parameters_of", "parse_values", "resolve_values"]
 
 _PLAIN = (int, float, bool, str, Timeframe)
-_CALLBACKS = {
-    "on_start": "self", "on_bar": "self, bar", "on_bars": "self, bars", "on_order": "self, order", "on_fill": "self, fill",
-    "on_stop": "self",
-}  # fmt: skip
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -79,49 +74,6 @@ def _evaluated(cls: type, base: type, name: str, hint: str) -> Any:
         if kind.__name__ == hint.rpartition(".")[2]:
             return kind  # an Enum that was defined inside a function is found nowhere else
         raise ParameterError(f"{cls.__name__}.{name}: cannot read its annotation {hint!r} ({error})") from error
-
-
-def check_class(cls: type, reserved: frozenset[str]) -> None:
-    """Refuse, by name, what would go wrong later: mutable class attributes, what hides the strategy's own, and callbacks
-    that cannot be called. Raises ParameterError and StrategyError."""
-    for base in cls.__mro__:
-        if base is object or base.__dict__.get("__weaver_base__"):
-            continue
-        for name, value in base.__dict__.items():
-            if name.startswith("__"):
-                continue
-            if name in reserved:
-                raise ParameterError(f"{cls.__name__}.{name} hides Strategy.{name}; choose another name")
-            if _is_mutable(value):
-                raise ParameterError(
-                    f"{cls.__name__}.{name} is a {type(value).__name__}, which all runs would share and change; "
-                    f"set it in on_start instead: self.{name} = {_shortly(value)}"
-                )
-            if name in _CALLBACKS and inspect.isfunction(value):
-                _check_callback(f"{cls.__name__}.{name}", value, _CALLBACKS[name])
-
-
-def _check_callback(where: str, function: Any, arguments: str) -> None:
-    if (
-        inspect.iscoroutinefunction(function)
-        or inspect.isgeneratorfunction(function)
-        or inspect.isasyncgenfunction(function)
-    ):
-        raise StrategyError(f"{where} is async or a generator, so calling it does nothing; make it a plain function")
-    try:
-        inspect.signature(function).bind(*arguments.split(", "))
-    except TypeError as error:
-        raise StrategyError(f"{where} is called as {where.rpartition('.')[2]}({arguments}): {error}") from None
-
-
-def _is_mutable(value: object) -> bool:
-    # What can change is not hashable: lists, dicts, sets, arrays, frames, dataclasses that are not frozen.
-    return type(value).__hash__ is None and not isinstance(value, MappingProxyType | slice)
-
-
-def _shortly(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 and "\n" not in text else "..."
 
 
 def resolve_values(cls: type, given: Mapping[str, Any] | None) -> dict[str, Any]:

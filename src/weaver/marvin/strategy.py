@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Never, NoReturn, Self
 
 from weaver.core.bars import Bar
 from weaver.core.errors import StrategyError, SymbolRequired
 from weaver.core.instants import from_ns
 from weaver.core.orders import Fill, Side, TimeInForce, Trail
 from weaver.core.timeframe import Timeframe
+from weaver.marvin.call_errors import MISSING, wrong_call
+from weaver.marvin.class_checks import check_class
 from weaver.marvin.order import Order
-from weaver.marvin.parameters import check_class, parameters_of
+from weaver.marvin.parameters import parameters_of
 from weaver.marvin.positions import Position
 
 if TYPE_CHECKING:
@@ -151,8 +153,8 @@ class Strategy:
 
     def buy(
         self,
-        quantity: float,
-        *,
+        quantity: float = MISSING,
+        *extra: Never,
         symbol: str | None = None,
         limit: float | None = None,
         stop: float | Trail | None = None,
@@ -161,18 +163,21 @@ class Strategy:
         tif: str | TimeInForce | None = None,
         good_till: datetime | str | None = None,
         tag: str | None = None,
+        **unknown: Never,
     ) -> Order:
         """Buy `quantity` units: at the market, or at `limit`, from `stop` on, or both (a stop-limit).
 
         `stop_loss` and `take_profit` attach exits that live from the entry's fill. `tif` is gtc (default), day, gtd (with
         `good_till`), ioc, fok, at_open or at_close. Raises OrderError for what can never be an order.
         """
+        if extra or unknown or quantity is MISSING:
+            raise wrong_call("buy", () if quantity is MISSING else (quantity, *extra), unknown)
         return self._order_entry.place(_BUY, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag)
 
     def sell(
         self,
-        quantity: float,
-        *,
+        quantity: float = MISSING,
+        *extra: Never,
         symbol: str | None = None,
         limit: float | None = None,
         stop: float | Trail | None = None,
@@ -181,8 +186,11 @@ class Strategy:
         tif: str | TimeInForce | None = None,
         good_till: datetime | str | None = None,
         tag: str | None = None,
+        **unknown: Never,
     ) -> Order:
         """Sell `quantity` units; see `buy`. Selling more than is held goes short."""
+        if extra or unknown or quantity is MISSING:
+            raise wrong_call("sell", () if quantity is MISSING else (quantity, *extra), unknown)
         return self._order_entry.place(
             _SELL, quantity, symbol, limit, stop, stop_loss, take_profit, tif, good_till, tag
         )
@@ -190,13 +198,14 @@ class Strategy:
     def close(
         self,
         quantity: float | None = None,
-        *,
+        *extra: Never,
         symbol: str | None = None,
         limit: float | None = None,
         stop: float | Trail | None = None,
         tif: str | TimeInForce | None = None,
         good_till: datetime | str | None = None,
         tag: str | None = None,
+        **unknown: Never,
     ) -> Order | None:
         """Reduce the position by `quantity`, or end it; never more than that. None where there is no position.
 
@@ -204,24 +213,33 @@ class Strategy:
         there is at the next open, cancels the other exits first, with what is left of the entries they belong to; one of a
         part, with a price or with a time in force leaves them at work, so that the position stays protected.
         """
+        if extra or unknown:
+            raise wrong_call("close", (quantity, *extra), unknown)
         return self._order_entry.close(quantity, symbol, limit, stop, tif, good_till, tag)
 
     def target(
         self,
-        *,
+        *extra: Never,
         weight: float | None = None,
         quantity: float | None = None,
         symbol: str | None = None,
         tag: str | None = None,
+        **unknown: Never,
     ) -> Order | None:
         """Trade towards a position: `weight` of the equity at the last closes (1.0 is all of it), or `quantity` units.
 
         Replaces its own earlier open orders. None where nothing needs to be traded.
         """
+        if extra or unknown:
+            raise wrong_call("target", extra, unknown)
         return self._order_entry.target(symbol, weight, quantity, tag)
 
-    def target_weights(self, weights: Mapping[str, float], *, tag: str | None = None) -> tuple[Order, ...]:
+    def target_weights(
+        self, weights: Mapping[str, float] = MISSING, *extra: Never, tag: str | None = None, **unknown: Never
+    ) -> tuple[Order, ...]:
         """Trade towards these weights; symbols of the run that are not named go to 0."""
+        if extra or unknown or weights is MISSING:
+            raise wrong_call("target_weights", () if weights is MISSING else (weights, *extra), unknown)
         return self._order_entry.target_weights(weights, tag)
 
     def oco(self, *orders: Order) -> None:

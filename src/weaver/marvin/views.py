@@ -9,14 +9,15 @@ bar a view is empty. What the view hides is not secret (`slice.base` leads to th
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from math import nan
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weaver.core.errors import StrategyError
 from weaver.core.instants import from_ns
 
 if TYPE_CHECKING:
@@ -100,6 +101,56 @@ class View:
     def __repr__(self) -> str:
         last = f", last {self[-1]!r}" if len(self) else ""
         return f"<View {self.name}: {len(self)} values{last}>"
+
+    def __float__(self) -> float:
+        raise StrategyError(f"{self.name} is a series of values; take one of them, for example {self.name}[-1]")
+
+    def __eq__(self, other: object) -> bool:
+        if other is self:
+            return True
+        if isinstance(other, View | int | float | np.ndarray):
+            self._refuse_operator("==", other)
+        return NotImplemented
+
+    __hash__ = object.__hash__
+
+    def _refuse_operator(self, operator: str, other: object, *, reflected: bool = False) -> NoReturn:
+        own, theirs = f"{self.name}[-1]", f"{other.name}[-1]" if isinstance(other, View) else f"{other!r}"
+        left, right = (theirs, own) if reflected else (own, theirs)
+        raise StrategyError(
+            f"{self.name} is a series of values, so {operator!r} does not apply to it; compare or compute with single "
+            f"values: {left} {operator} {right} (or with arrays: np.asarray(view))"
+        )
+
+
+def _add_operators() -> None:
+    """Let every comparison and arithmetic operator of a view raise StrategyError with the corrected expression."""
+    names = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "ne": "!="}
+    arithmetic = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**"}
+
+    def method(symbol: str, reflected: bool) -> Callable[[View, object], NoReturn]:
+        def operate(self: View, other: object) -> NoReturn:
+            self._refuse_operator(symbol, other, reflected=reflected)
+
+        return operate
+
+    def unary(symbol: str) -> Callable[[View], NoReturn]:
+        def operate(self: View) -> NoReturn:
+            raise StrategyError(
+                f"{self.name} is a series of values; take one of them: {symbol.format(self.name + '[-1]')}"
+            )
+
+        return operate
+
+    for name, symbol in (names | arithmetic).items():
+        setattr(View, f"__{name}__", method(symbol, reflected=False))
+    for name, symbol in arithmetic.items():
+        setattr(View, f"__r{name}__", method(symbol, reflected=True))
+    for name, symbol in {"neg": "-{}", "abs": "abs({})", "round": "round({})"}.items():
+        setattr(View, f"__{name}__", unary(symbol))
+
+
+_add_operators()
 
 
 class FedView(View):

@@ -97,9 +97,9 @@ class Watcher(Strategy):
         self.joined = self.bars.join(*self.symbols) if len(self.symbols) > 1 else None
         self.checks = 0
         self.check(derived=False)
-        self.every("1m", self.on_timer)
+        self.every("1m", self.timer_fired)
 
-    def on_timer(self) -> None:
+    def timer_fired(self) -> None:
         self.check(derived=any(self.tick == int(end) for one in self._series.values() for end in one.end))
 
     def on_bar(self, bar: Any) -> None:

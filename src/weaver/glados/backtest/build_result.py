@@ -28,7 +28,7 @@ def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
     session_dates = None
     if plan.calendar is not None and plan.timeframe.is_intraday:
         session_dates = plan.calendar.session_ids(columns.start, plan.timeframe)
-    warnings = list(engine.warnings)
+    warnings = [*plan.warnings, *engine.warnings]
     if not engine.finished:
         warnings.append(f"the run stopped before its end ({engine.stopped_by}) at {format_ns(context.now_ns)}")
     notes = [note for one in engine.series.values() for note in one.notes]

@@ -18,6 +18,7 @@ from weaver.glados.backtest.options import RunOptions
 from weaver.glados.clock.calendars import get_calendar
 from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.costs import Borrow, Financing, commission_of, slippage_of
+from weaver.marvin.class_checks import check_runnable
 from weaver.marvin.parameters import resolve_values
 from weaver.marvin.strategy import Strategy
 
@@ -41,6 +42,7 @@ class RunPlan:
     seed: int = 0
     finalize: bool = False
     finer: Mapping[str, BarSeries] | None = None
+    warnings: tuple[str, ...] = ()
     periods_per_year: float | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +79,7 @@ def plan_run(strategy: type[Strategy], bars: Any, options: RunOptions) -> RunPla
         raise StrategyError(f"{strategy!r} is not a strategy class; {hint}")
     if not (options.params is None or isinstance(options.params, Mapping)):
         raise ConfigError(f'params={options.params!r}: give a mapping of names to values, such as {{"fast": 10}}')
+    warnings = check_runnable(strategy, Strategy._reserved)
     params = resolve_values(strategy, options.params)
     _check_account(options)
     settings = _broker_settings(options)
@@ -104,6 +107,7 @@ def plan_run(strategy: type[Strategy], bars: Any, options: RunOptions) -> RunPla
         calendar=calendar,
         seed=int(options.seed),
         finalize=options.finalize,
+        warnings=warnings,
         finer=None
         if finer is None
         else load_bars(finer, symbols=list(series), calendar=calendar, tz=options.tz, time_unit=options.time_unit),
