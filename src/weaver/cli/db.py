@@ -141,10 +141,13 @@ def status(as_json: bool) -> None:
 
 
 def _own_status(settings: Settings, *, as_json: bool) -> None:
+    version: str | None = None
+    problem: str | None = None
     try:
-        version, problem = _own_client(settings).ask("SHOW server_version"), None
+        with _own_client(settings) as client:
+            version = client.ask("SHOW server_version")
     except StoreError as error:
-        version, problem = None, str(error)
+        problem = str(error)
     url, source = settings.database.safe_url, settings.sources["database.url"]
     if as_json:
         about = {"running": version is not None, "embedded": False, "url": url, "from": source, "version": version}
@@ -184,7 +187,8 @@ def psql(arguments: tuple[str, ...]) -> None:
     """Open psql on the database and pass ARGUMENTS to it: weaver db psql -c 'SELECT 1'."""
     settings = _settings()
     if settings.database.url is not None:
-        _own_client(settings).become_psql(arguments)
+        with _own_client(settings) as client:
+            client.become_psql(arguments)
     from weaver.walle.embedded.attachment import attach
 
     holding = attach(settings.home, linger=settings.linger)
@@ -235,8 +239,8 @@ def _open_client(settings: Settings, activity: str) -> Iterator[Client]:
     from weaver.walle.embedded.attachment import attach, report_if_slow
 
     if settings.database.url is not None:
-        with report_if_slow(activity, None):
-            yield _own_client(settings)
+        with report_if_slow(activity, None), _own_client(settings) as client:
+            yield client
         return
     with attach(settings.home, linger=settings.linger) as holding, report_if_slow(activity, None):
         yield _client(holding)
@@ -261,12 +265,14 @@ def _client(holding: Attachment) -> Client:
     return Client(holding.url, find_programs())
 
 
-def _own_client(settings: Settings) -> Client:
-    """Return the client of your own server, after a connection that finds what PostgreSQL's programs would not name."""
+@contextmanager
+def _own_client(settings: Settings) -> Iterator[Client]:
+    """Yield the client of your own server, after a connection whose errors PostgreSQL's programs would not name."""
     from weaver.walle.connection import check_server
     from weaver.walle.embedded.binaries import find_programs
-    from weaver.walle.embedded.client import Client
+    from weaver.walle.embedded.client import open_client
 
     url = str(settings.database.url)
-    asyncio.run(check_server(url))
-    return Client(url, find_programs())
+    address = asyncio.run(check_server(url))
+    with open_client(url, find_programs(), address) as client:
+        yield client

@@ -23,7 +23,7 @@ from weaver.core.database_url import DatabaseUrl
 from weaver.core.errors import ConfigError, MissingPrivilege, StoreError, StoreUnavailable
 
 __all__ = ["BROKEN", "SETTINGS", "Connector", "addresses", "check_server", "connection_error", "describe_url", "first_line",
-           "missing_privilege", "root_certificate", "system_user"]  # fmt: skip
+           "missing_privilege", "root_certificate", "system_user", "tls_context"]  # fmt: skip
 
 BROKEN = (
     asyncpg.PostgresConnectionError,
@@ -123,10 +123,16 @@ class Connector:
         connection.terminate()
         return None
 
-    async def check(self) -> None:
-        """Connect once and close the connection. Raises what `connect` raises."""
+    async def check(self) -> tuple[str, int]:
+        """Connect once, close the connection, and return the host and port that answered. Raises what `connect` raises."""
         connection = await self.connect()
+        address = connection._addr  # the driver has no public name for the host that it chose
         connection.terminate()
+        if isinstance(address, str):  # FOLDER/.s.PGSQL.5432
+            folder, _, name = address.rpartition("/")
+            return folder, int(name.rpartition(".")[2])
+        host, port = address
+        return str(host), int(port)
 
     async def _open(self, application: str, settings: dict[str, str], connection_class: type[Any] | None) -> Any:
         arguments = _arguments(self.url)
@@ -219,16 +225,23 @@ def _arguments(url: DatabaseUrl) -> dict[str, Any]:
     if places[0][0].startswith("/"):  # a socket has no TLS, and the driver's cancel request hangs where it is asked for
         arguments["ssl"] = False
         return arguments
-    mode = given.get("sslmode", "prefer")
-    if given.get("channel_binding") == "require":
-        # The driver cannot bind channels. A verified certificate and host name protect against the same attack.
-        mode = "verify-full"
+    mode = _tls_mode(url)
     if mode == "verify-full" and root_certificate(url) == "system":
-        arguments["ssl"] = _system_context(url)
+        arguments["ssl"] = tls_context(url)
     else:
         files = {name: given[name] for name in _SSL_FILES if name in given}
         arguments["dsn"] = f"postgresql:///?{urlencode({'sslmode': mode} | files)}"
     return arguments
+
+
+def _tls_mode(url: DatabaseUrl) -> str:
+    """Return the URL's sslmode, raised to verify-full by `channel_binding=require`.
+
+    The driver cannot bind channels. A verified certificate and host name protect against the same attack.
+    """
+    if url.parameters.get("channel_binding") == "require":
+        return "verify-full"
+    return url.parameters.get("sslmode", "prefer")
 
 
 def root_certificate(url: DatabaseUrl) -> str | None:
@@ -238,9 +251,20 @@ def root_certificate(url: DatabaseUrl) -> str | None:
     return None if Path(os.path.expanduser("~/.postgresql/root.crt")).is_file() else "system"
 
 
-def _system_context(url: DatabaseUrl) -> ssl.SSLContext:
-    """TLS that verifies the certificate and the host name against the authorities that the system trusts."""
-    context = ssl.create_default_context()
+def tls_context(url: DatabaseUrl) -> ssl.SSLContext:
+    """Return the TLS settings of the URL, with the meaning that sslmode has for PostgreSQL's own programs."""
+    mode = _tls_mode(url)
+    certificate = root_certificate(url)
+    if certificate is None:
+        certificate = os.path.expanduser("~/.postgresql/root.crt")
+    explicit = certificate != "system"
+    context = ssl.create_default_context(cafile=certificate if explicit else None)
+    context.check_hostname = mode == "verify-full"
+    if not mode.startswith("verify-") and not (mode == "require" and explicit):
+        context.verify_mode = ssl.CERT_NONE
+    if "sslcrl" in url.parameters:
+        context.load_verify_locations(url.parameters["sslcrl"])
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
     if "sslcert" in url.parameters:
         context.load_cert_chain(url.parameters["sslcert"], url.parameters.get("sslkey"))
     return context
@@ -265,11 +289,14 @@ def system_user() -> str:
         ) from None
 
 
-async def check_server(url: str) -> None:
-    """Connect to the server once. Raises StoreError if it cannot be reached, or is a pooler that Weaver cannot use."""
+async def check_server(url: str) -> tuple[str, int]:
+    """Connect once, and return the host and port that answered.
+
+    Raises StoreError if the server cannot be reached, or is a pooler that Weaver cannot use.
+    """
     connector = Connector(url)
     try:
-        await connector.check()
+        return await connector.check()
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise connection_error(connector.url, error) or StoreUnavailable(
             f"{connector.url.description} refused the connection: {first_line(error)}"
@@ -284,6 +311,8 @@ def connection_error(url: DatabaseUrl, error: BaseException) -> StoreError | Non
             return StoreUnavailable(
                 f"{described} refused the connection: {first_line(error)}; is the name in DB_URL right?"
             )
+        case asyncpg.InvalidSchemaNameError() if "no schema has been selected" in str(error):
+            return missing_privilege(described, url.user, PermissionError("permission denied for schema public"))
         case asyncpg.InsufficientPrivilegeError():
             return missing_privilege(described, url.user, error)
         case _ if isinstance(error, _LOGIN_FAILED):

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from weaver.core.database_url import DatabaseUrl
 from weaver.core.errors import ConfigError, SchemaMismatch, StoreUnavailable
-from weaver.walle.connection import connection_error, missing_privilege
+from weaver.walle.connection import connection_error
 
 __all__ = ["check_drift", "downgrade", "upgrade"]
 
@@ -66,6 +66,6 @@ def _named_errors(url: str) -> Iterator[None]:
         cause: BaseException = error
         while (deeper := getattr(cause, "orig", None) or cause.__cause__) is not None:
             cause = deeper
-        if isinstance(cause, asyncpg.InsufficientPrivilegeError):
-            raise missing_privilege(place.description, place.user, cause) from error
+        if (named := connection_error(place, cause)) is not None:  # SQLAlchemy wraps the errors of connecting, too
+            raise named from error
         raise StoreUnavailable(f"the migration failed, and was taken back whole: {error.orig}") from error

@@ -8,10 +8,15 @@ one that wrote the backup.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
+import signal
 import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from weaver.core.database_url import DatabaseUrl
@@ -21,13 +26,17 @@ from weaver.walle import backup_file
 from weaver.walle.connection import addresses, missing_privilege, root_certificate, system_user
 from weaver.walle.embedded.binaries import Programs
 from weaver.walle.embedded.server import DISK_FULL
+from weaver.walle.embedded.tls_tunnel import tunnel
 from weaver.walle.schema import REVISION
 
-__all__ = ["Client"]
+__all__ = ["Client", "open_client"]
 
 _MAINTENANCE = "template1"  # exists in every cluster; an embedded one has no database `postgres`
 _FIRST_WITH_TRANSACTION_TIMEOUT = 17
-_UNKNOWN_SETTING = 'unrecognized configuration parameter "transaction_timeout"'
+_STORAGE_OPTION = "pg_attver"
+_UNKNOWN_STATEMENT = re.compile(
+    rb"SET transaction_timeout = \d+;|ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);"
+)
 _TABLES = """
 SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
@@ -41,12 +50,16 @@ _HAS_TABLE = "SELECT to_regclass('{}') IS NOT NULL"
 
 
 class Client:
-    """The programs of `programs` on the database at `url`."""
+    """The programs of `programs` on the database at `url`.
 
-    def __init__(self, url: str, programs: Programs) -> None:
+    `socket` is the folder of a tunnel's socket (tls_tunnel.py), for programs without TLS.
+    """
+
+    def __init__(self, url: str, programs: Programs, *, socket: str | None = None) -> None:
         self._url = DatabaseUrl.parse(url)
         self._programs = programs
-        self._variables = _environment(self._url)
+        self._has_tunnel = socket is not None
+        self._variables = _environment(self._url, socket)
         self.database = self._variables["PGDATABASE"]
 
     def environment(self, database: str | None = None) -> dict[str, str]:
@@ -66,10 +79,16 @@ class Client:
         return done.stdout.strip()
 
     def become_psql(self, arguments: tuple[str, ...], keep: int | None = None) -> None:
-        """Replace this process by psql. `keep` is a descriptor that psql holds until it ends."""
+        """Replace this process by psql, or run psql and exit with its code where this process has a tunnel for it.
+
+        `keep` is a descriptor that psql holds until it ends.
+        """
+        program = str(self._programs.path("psql"))
+        if self._has_tunnel:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for psql, which cancels a statement
+            raise SystemExit(subprocess.run([program, *arguments], env=self.environment(), check=False).returncode)
         if keep is not None:
             os.set_inheritable(keep, True)
-        program = str(self._programs.path("psql"))
         os.execve(program, [program, *arguments], self.environment())
 
     # --- backup ---------------------------------------------------------------------------------------------------------
@@ -156,19 +175,56 @@ class Client:
         self.ask(f"DROP DATABASE {_quoted(old)} WITH (FORCE)", _MAINTENANCE)
 
     def _load(self, file: Path, dump: Path, database: str) -> None:
-        """Load the dump into the new, empty `database`.
+        """Load the dump into the new, empty `database`, in one transaction.
 
-        pg_restore from version 17 on sets `transaction_timeout`, which older servers do not have. There the load cannot be
-        one transaction, which would end at that error; it must have no other error. Its database is dropped if it does.
+        pg_restore from version 17 on sets `transaction_timeout`, which older servers do not have, and pg_dump of another
+        version than the server's may write the storage option `pg_attver`, which no other server accepts. Where a dump has
+        one of them for this server, it goes through psql as text without these two statements.
         """
+        schema = self._run(["pg_restore", "--schema-only", "-f", "-", str(dump)])
         server = int(self.ask("SHOW server_version_num")) // 10_000
-        one_transaction = server >= _FIRST_WITH_TRANSACTION_TIMEOUT
-        arguments = ["pg_restore", "-w", "--no-owner", "-d", database]
-        done = self._run([*arguments, *(["--single-transaction"] if one_transaction else []), str(dump)], database)
-        errors = re.findall(r"^pg_restore: error: .*$", done.stderr, re.MULTILINE)
-        harmless = not one_transaction and errors and all(_UNKNOWN_SETTING in line for line in errors)
-        if done.returncode and not harmless:
+        is_foreign = server < _FIRST_WITH_TRANSACTION_TIMEOUT and "SET transaction_timeout" in schema.stdout
+        if is_foreign or _STORAGE_OPTION in schema.stdout:
+            done = self._load_as_text(dump, database)
+        else:
+            arguments = ["pg_restore", "-w", "--single-transaction", "--no-owner", "-d", database, str(dump)]
+            done = self._run(arguments, database)
+        if done.returncode:
             raise self._error(f"{file}: the backup cannot be restored, and the database is as it was", done)
+
+    def _load_as_text(self, dump: Path, database: str) -> subprocess.CompletedProcess[str]:
+        """Pass the dump through psql without the statements that other versions do not know.
+
+        psql reads it in restricted mode (`\\restrict`), in which a forged dump cannot start programs.
+        """
+        environment = self.environment(database) | {"LC_ALL": "C"}
+        psql = ["psql", "-Xqw", "--single-transaction", "-v", "ON_ERROR_STOP=1", "-f", "-"]
+        with tempfile.TemporaryFile() as messages:
+            source = subprocess.Popen(
+                [self._programs.path("pg_restore"), "--no-owner", "-f", "-", str(dump)],
+                env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages,
+            )  # fmt: skip
+            target = subprocess.Popen(
+                [self._programs.path(psql[0]), *psql[1:]],
+                env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages,
+            )  # fmt: skip
+            assert source.stdout is not None
+            assert target.stdin is not None
+            is_complete = False
+            try:
+                with source.stdout as lines, contextlib.suppress(BrokenPipeError):  # psql ends at its first error
+                    target.stdin.writelines(_known_statements(lines))
+                    target.stdin.flush()
+                is_complete = source.wait() == 0
+            finally:
+                if not is_complete:
+                    target.kill()  # before its transaction is committed
+                with contextlib.suppress(BrokenPipeError):
+                    target.stdin.close()
+            codes = source.wait(), target.wait()
+            messages.seek(0)
+            text = messages.read().decode(errors="replace")
+        return subprocess.CompletedProcess(psql, max(map(abs, codes)), "", text)
 
     def _upgrade(self, file: Path, database: str) -> None:
         """Bring the restored tables up to date, where they are Weaver's and older."""
@@ -224,10 +280,65 @@ class Client:
         return BackupError(f"{problem}: {words}") if "backup" in problem else DatabaseError(f"{problem}: {words}")
 
 
-def _environment(url: DatabaseUrl) -> dict[str, str]:
+@contextlib.contextmanager
+def open_client(url: str, programs: Programs, address: tuple[str, int]) -> Iterator[Client]:
+    """Yield a client of your own server for the block, with a TLS tunnel where the programs have no TLS themselves.
+
+    `address` is the host of the URL that the driver chose (see `check_server`); all programs use the same.
+    """
+    place = replace(DatabaseUrl.parse(url), hosts=(address,))
+    over_tcp = not address[0].startswith("/") and place.parameters.get("sslmode") != "disable"
+    if not over_tcp or _has_tls(programs):
+        yield Client(place.text(), programs)
+        return
+    with tunnel(place, address) as socket:
+        yield Client(place.text(), programs, socket=socket)
+
+
+def _known_statements(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a dump as text, without the statements that only some versions know. Data pass unchanged.
+
+    Raises BackupError where pg_restore is too old to protect psql from a forged dump.
+    """
+    in_data = is_restricted = False
+    for line in lines:
+        if in_data:
+            in_data = line.rstrip(b"\r\n") != b"\\."
+        elif line.startswith(b"\\restrict "):
+            is_restricted = True
+        elif line.strip() and not line.startswith(b"--") and not is_restricted:
+            raise BackupError(
+                "pg_restore is too old for this; name newer programs (15.14, 16.10, 17.6) with WEAVER_PG_BIN=DIR"
+            )
+        elif _UNKNOWN_STATEMENT.fullmatch(line.strip()):
+            continue
+        else:
+            in_data = line.startswith(b"COPY ") and line.rstrip().endswith(b" FROM stdin;")
+        yield line
+
+
+def _has_tls(programs: Programs) -> bool:
+    """Ask psql for TLS on a socket that does not exist: without TLS it refuses the setting before it looks there."""
+    done = subprocess.run(
+        [programs.path("psql"), "-Xw", "-c", ""],
+        env={"PGHOST": "/nonexistent", "PGSSLMODE": "require", "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return "not compiled in" not in done.stderr
+
+
+def _environment(url: DatabaseUrl, socket: str | None) -> dict[str, str]:
     """Return the URL as the variables that PostgreSQL's programs read, completed as the driver completes it."""
-    places = addresses(url)
+    places = addresses(url) if socket is None else ((socket, 5432),)
     variables = {"PGCONNECT_TIMEOUT": "15"} | url.environment()
+    if socket is not None:  # the tunnel does the TLS
+        variables = {
+            name: value for name, value in variables.items() if name != "PGCHANNELBINDING" and "SSL" not in name
+        }
     variables["PGHOST"] = ",".join(host for host, _ in places)
     variables["PGPORT"] = ",".join(str(port) for _, port in places)
     if variables.get("PGSSLMODE") == "verify-full" and (certificate := root_certificate(url)) is not None:
