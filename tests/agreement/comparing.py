@@ -58,6 +58,7 @@ class Planned(Strategy):
         self.given: list[reference.At] = []
         self.seen: list[tuple[float, float]] = []
         self.planned = 0
+        self.baskets = 0
         self._give()
 
     def on_bars(self, bars: Any) -> None:
@@ -76,6 +77,8 @@ class Planned(Strategy):
             if isinstance(command, reference.Order):
                 self._place(tick, command)
                 self.planned += 1 + (command.stop_loss is not None) + (command.take_profit is not None)
+            elif isinstance(command, reference.Basket):
+                self._basket(tick, command)
             elif isinstance(command, reference.Oco):
                 pair = [self.handles.get(command.first), self.handles.get(command.second)]
                 if None not in pair and pair[0] is not pair[1]:
@@ -89,6 +92,37 @@ class Planned(Strategy):
             else:
                 order.modify(limit=number(command.limit), stop=number(command.stop), quantity=number(command.lots))
                 self._note(tick, reference.Modify(self.numbers[order.id], command.limit, command.stop, command.lots))
+
+    def _basket(self, tick: int, basket: reference.Basket) -> None:
+        """Give targets for all symbols: for those that are not in the basket, the position that there is."""
+        asked = {order.symbol: order for order in basket.orders}
+        if not self.equity:
+            self.planned += len(basket.orders)
+            return
+        weights, orders = {}, []
+        for symbol in self.symbols:
+            held = int(self.positions[symbol])
+            bars = self.bars if len(self.symbols) == 1 else self.bars[symbol]
+            earlier = self.targets.pop(symbol, None)
+            if earlier is not None and earlier.is_open:
+                self._note(tick, reference.Cancel(self.numbers[earlier.id]))
+            if not len(bars.close):
+                continue
+            order = asked.get(symbol)
+            wanted = held if order is None else held + (order.lots if order.side == "buy" else -order.lots)
+            weights[symbol] = wanted * bars.close[-1] / self.equity
+            if order is not None:
+                orders.append(replaced(order, basket=self.baskets))
+        self.baskets += 1
+        made = self.target_weights(weights)
+        assert [order.symbol for order in made] == [order.symbol for order in orders]
+        places = {order.symbol: place for place, order in enumerate(basket.orders)}
+        planned = self.planned
+        for order, each in zip(orders, made, strict=True):
+            self.planned = planned + places[order.symbol]
+            self.targets[order.symbol] = each
+            self._keep(tick, each, order)
+        self.planned = planned + len(basket.orders)
 
     def _note(self, tick: int, command: Any) -> None:
         self.given.append(reference.At(tick, command))

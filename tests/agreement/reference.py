@@ -11,8 +11,9 @@ Places where the rules leave a choice are marked "Choice".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
+from fractions import Fraction
 
 ZERO = Decimal(0)
 SLACK = Decimal("1e-9")
@@ -56,6 +57,7 @@ class Order:
     good_till: int | None = None  # a tick
     exit: bool = False
     shrink: bool = False
+    basket: int | None = None  # orders with the same one share a factor
     stop_loss: Decimal | Trail | None = None
     take_profit: Decimal | None = None
 
@@ -63,6 +65,13 @@ class Order:
 @dataclass(frozen=True)
 class Cancel:
     number: int
+
+
+@dataclass(frozen=True)
+class Basket:
+    """Orders of one call that share a factor where they cannot be paid for; at most one for each symbol."""
+
+    orders: tuple[Order, ...]
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class At:
     """A command given at a tick: the start of the first bar of all, or the end of any bar."""
 
     tick: int
-    command: Order | Cancel | Modify | Oco
+    command: Order | Basket | Cancel | Modify | Oco
 
 
 @dataclass(frozen=True)
@@ -159,6 +168,7 @@ class Live:
     good_till: int | None = None
     exit: bool = False
     shrink: bool = False
+    basket: int | None = None
     entry: Live | None = None
     loss: Live | None = None
     profit: Live | None = None
@@ -228,6 +238,8 @@ class Simulation:
         self.room: dict[str, int | None] = {}
         self.waiting: list[Live] = []
         self.own_orders = 0
+        self.baskets = 0
+        self.cuts: dict[int, int] = {}  # what the opens leave of orders that may shrink
 
     def run(self) -> Result:
         starts = sorted({bar.start for series in self.bars.values() for bar in series})
@@ -314,7 +326,13 @@ class Simulation:
     # ------------------------------------------------------------------ a tick: commands
 
     def tick(self, tick: int) -> None:
-        commands = [at.command for at in self.plan if at.tick == tick]
+        commands: list[Order | Cancel | Modify | Oco] = []
+        for at in self.plan:
+            if at.tick == tick and isinstance(at.command, Basket):
+                self.baskets += 1
+                commands.extend(replace(order, basket=-self.baskets) for order in at.command.orders)
+            elif at.tick == tick:
+                commands.append(at.command)
         new = [self.make(command) for command in commands if isinstance(command, Order)]
         for command in commands:  # cancelling takes effect before the new orders of the same tick
             if isinstance(command, Cancel) and command.number in self.orders:
@@ -324,8 +342,15 @@ class Simulation:
                 self.modify(self.orders[command.number], command)
         # What market orders of this tick will do to cash and positions, at their expected prices.
         cash, positions = self.cash, dict(self.positions)
-        for order in sorted((o for o in new if o.alive), key=lambda o: (not self.reducing(o), o.number)):
-            cash = self.accept(order, tick, cash, positions)
+        orders = sorted((o for o in new if o.alive), key=lambda o: (not self.reducing(o), o.number))
+        counted: list[Live] = []
+        for place, order in enumerate(orders):
+            if order.shrink and order not in counted:
+                basket = self.basket_of(order, orders[place:], positions)
+                counted.extend(basket)
+                self.cut_at_acceptance(basket, cash, positions)
+            if order.alive:
+                cash = self.accept(order, tick, cash, positions)
         for command in commands:
             if isinstance(command, Oco):
                 self.link(self.orders[command.first], self.orders[command.second])
@@ -353,6 +378,7 @@ class Simulation:
             asked.good_till,
             asked.exit,
             asked.shrink,
+            asked.basket,
             until=asked.good_till,
         )
         self.orders[order.number] = order
@@ -409,12 +435,9 @@ class Simulation:
         price = close if stop is None else sign * max(sign * stop, sign * close)
         price = self.worsened(order, price) if limit is None else sign * min(sign * price, sign * limit)
         lots = min(order.lots, max(0, -sign * positions[symbol])) if order.exit else order.lots
-        payable = self.payable(order, lots, price, cash, positions)
-        if payable < lots:
-            if payable == 0:
-                self.end(order, "rejected", "money")
-                return cash
-            order.lots = lots = payable
+        if not order.shrink and lots and not self.allowed(order, lots, price, cash, positions):
+            self.end(order, "rejected", "money")
+            return cash
         order.status = "open"
         if order.kind == "market":
             cash -= sign * lots * price + self.charge(order, lots, price)
@@ -439,14 +462,71 @@ class Simulation:
         before = max(self.set.least, self.set.per_lot * order.filled) if order.filled else ZERO
         return self.set.commission * lots * price + whole - before
 
-    def payable(self, order: Live, lots: int, price: Decimal, cash: Decimal, positions: Mapping[str, int]) -> int:
-        """`lots`, or the largest smaller number that is allowed where the order may shrink, or 0."""
-        for some in range(lots, 0, -1):
-            if self.allowed(order, some, price, cash, positions):
-                return some
-            if not order.shrink:
-                break
-        return 0
+    # ------------------------------------------------------------------ sizes that came from weights
+
+    def basket_of(self, order: Live, following: Sequence[Live], positions: Mapping[str, int]) -> list[Live]:
+        """The increasing orders of the same call that have not had their turn; a single target is a basket of its own."""
+
+        def increases(other: Live) -> bool:
+            against = max(0, -other.sign * positions[other.symbol])
+            return other.alive and not 0 < other.remaining <= against
+
+        if not increases(order):
+            return []
+        if order.basket is None:
+            return [order]
+        return [o for o in following if o.basket == order.basket and increases(o)]
+
+    def cut_at_acceptance(self, basket: list[Live], cash: Decimal, positions: dict[str, int]) -> None:
+        basket = [order for order in basket if order.symbol in self.closes]
+        prices = {order.symbol: self.worsened(order, self.closes[order.symbol]) for order in basket}
+        for order, lots in zip(basket, self.common_cut(basket, prices, cash, positions, None), strict=True):
+            order.lots = lots
+            if not lots:
+                self.end(order, "rejected", "money")
+
+    def common_cut(
+        self,
+        basket: list[Live],
+        prices: Mapping[str, Decimal],
+        cash: Decimal,
+        positions: Mapping[str, int],
+        reach: Mapping[int, int] | None,
+    ) -> list[int]:
+        """The lots of each order at the largest common factor at which all of them can be paid for, without any slack."""
+        wanted = [order.remaining if reach is None else reach[order.number] for order in basket]
+        closing = [min(lots, max(0, -o.sign * positions[o.symbol])) for o, lots in zip(basket, wanted, strict=True)]
+        if self.set.cash_only:  # Choice: a short that is not allowed at all does not hold up the rest
+            wanted = [lots if o.sign > 0 else part for o, lots, part in zip(basket, wanted, closing, strict=True)]
+        more = [lots - part for lots, part in zip(wanted, closing, strict=True)]
+        factors = sorted(
+            {Fraction(some, lots) for lots in more for some in range(1, lots + 1)} | {Fraction(1)}, reverse=True
+        )
+        for factor in factors:
+            sizes = [part + int(lots * factor) for part, lots in zip(closing, more, strict=True)]
+            if self.left_after(basket, sizes, prices, cash, positions) >= 0:
+                return sizes
+        return closing
+
+    def left_after(
+        self,
+        basket: list[Live],
+        sizes: list[int],
+        prices: Mapping[str, Decimal],
+        cash: Decimal,
+        positions: Mapping[str, int],
+    ) -> Decimal:
+        """Cash, or leverage * equity - gross, after the fills; below zero where they are not allowed."""
+        after = dict(positions)
+        for order, lots in zip(basket, sizes, strict=True):
+            after[order.symbol] += order.sign * lots
+            if lots:
+                cash -= order.sign * lots * prices[order.symbol] + self.charge(order, lots, prices[order.symbol])
+        if self.set.cash_only:
+            return Decimal(-1_000_000) if any(held < 0 for held in after.values()) else cash - self.freed
+        values = [held * prices.get(s, self.mark(s) if s not in prices else ZERO) for s, held in after.items() if held]
+        equity, gross = cash + sum(values), sum(abs(value) for value in values)
+        return self.set.leverage * equity - gross - self.freed
 
     def allowed(self, order: Live, lots: int, price: Decimal, cash: Decimal, positions: Mapping[str, int]) -> bool:
         symbol, change = order.symbol, order.sign * lots
@@ -456,8 +536,7 @@ class Simulation:
         after = cash - change * price - self.charge(order, lots, price)
         positions = {**positions, symbol: held + change}
         if self.set.cash_only:
-            paid = at_most(cash - after + self.freed, cash)
-            return paid and all(position >= 0 for position in positions.values())
+            return after >= self.freed and all(position >= 0 for position in positions.values())
         values = [held * (price if s == symbol else self.mark(s)) for s, held in positions.items() if held]
         equity, gross = after + sum(values), sum(abs(value) for value in values)
         return at_most(gross + self.freed, self.set.leverage * equity)
@@ -521,8 +600,13 @@ class Simulation:
         ]
         self.waiting = [o for o in resting if self.at_open(o, now[o.symbol]) is not None]
         # Choice: which orders are reducing is decided once, with the positions before the opens.
-        for order in sorted(self.waiting, key=lambda o: (not self.reducing(o), o.number)):
+        reduce = {o.number for o in self.waiting if self.reducing(o)}
+        waiting = sorted(self.waiting, key=lambda o: (o.number not in reduce, o.number))
+        self.cuts = {}
+        for order in waiting:
             if order.status == "open":
+                if order.shrink and order.number not in reduce and order.number not in self.cuts:
+                    self.cut_at_open([o for o in waiting if o.number not in reduce], order, now)
                 self.fill(order, now[order.symbol].open, "open", now[order.symbol])
         for order in resting:
             if order.tif in ONCE and order.alive:
@@ -534,6 +618,13 @@ class Simulation:
                 if leg.born == "open" and leg.alive and self.at_open(leg, bar) is not None:
                     self.waiting.append(leg)
                     self.fill(leg, bar.open, "open", bar)
+
+    def cut_at_open(self, waiting: list[Live], order: Live, now: Mapping[str, Bar]) -> None:
+        basket = [o for o in waiting if o.alive and (o is order or (o.basket == order.basket and o.basket is not None))]
+        prices = {o.symbol: self.worsened(o, now[o.symbol].open) for o in basket}
+        reach = {o.number: self.can_fill(o) for o in basket}
+        sizes = self.common_cut(basket, prices, self.cash, self.positions, reach)
+        self.cuts.update({o.number: lots for o, lots in zip(basket, sizes, strict=True)})
 
     def inside(self, symbol: str, bar: Bar) -> None:
         tried = [*self.waiting]  # what was due at O and is left waits for the next bar
@@ -614,12 +705,15 @@ class Simulation:
         if lots == 0:
             return
         price = self.worsened(order, before)
-        payable = self.payable(order, lots, price, self.cash, self.positions)
-        if payable == 0:
+        if order.number in self.cuts:
+            if self.cuts[order.number] < lots:
+                lots, order.lots = self.cuts[order.number], order.filled + self.cuts[order.number]
+            if lots == 0:
+                self.end(order, "rejected", "money")
+                return
+        elif not self.allowed(order, lots, price, self.cash, self.positions):
             self.end(order, "rejected", "money")
             return
-        if payable < lots:
-            lots, order.lots = payable, order.filled + payable
         commission = self.charge(order, lots, price)
         if self.phase == "inside" and lots <= self.against(order):
             self.freed += lots * price

@@ -10,13 +10,13 @@ another one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import combinations, count
 from random import Random
 
 from hypothesis import strategies as st
-from reference import At, Bar, Cancel, Modify, Oco, Order, Settings, Trail
+from reference import At, Bar, Basket, Cancel, Modify, Oco, Order, Settings, Trail
 
 D = Decimal
 
@@ -52,16 +52,20 @@ def build(source: Random) -> Scenario:
     leverage = source.choice([D(2), D(4)] if kind == "called" else [D(1), D(1), D(2), D(4), D("0.5")])
     cash = {
         "called": 10 * price,
-        "counted": source.choice([20, 100]) * price,
+        "counted": source.choice([20, 100]) * bars[symbols[0]][: source.randint(1, 3)][-1].close,
         "mix": source.choice([8, 20, 1_000]) * price,
         "brackets": 1_000 * price,
     }
     cap = source.choice([None, None, D("0.5"), D("0.25"), D("0.1")])
     if kind in ("called", "counted"):
         cap = D("0.5") if dry_from < first + length else None
+    cash_only = kind != "called" and source.randint(0, 6) == 0
+    # Sizes from weights are cut without slack, and so is every order with cash only. So their cash lacks a little, less
+    # than the slack: no sum of prices comes to it, and one lot more than can be paid for would miss by no more.
+    odd = cash_only or source.randint(0, 1) == 0
     maintenance = [D("0.9") / leverage, D("0.99") / leverage] if kind == "called" else [None, D("0.3") / leverage]
     settings = Settings(
-        cash=cash[kind],
+        cash=cash[kind] + (-cash[kind] * D("4e-10") if odd else 0),
         commission=source.choice([D(0), D("0.001"), D("0.01")]),
         per_lot=source.choice([D(0), D(0), D("0.25")]),
         least=source.choice([D(0), D(0), D("1.5")]),
@@ -69,7 +73,7 @@ def build(source: Random) -> Scenario:
         step=source.choice([None, grid]),
         spread=source.choice([D(0), D(0), D("0.002")]),
         leverage=leverage,
-        cash_only=kind != "called" and source.randint(0, 6) == 0,
+        cash_only=cash_only,
         intrabar=source.choice(["worst", "worst", "best"]),
         through=source.randint(0, 4) == 0,
         volume_cap=cap,
@@ -80,7 +84,9 @@ def build(source: Random) -> Scenario:
         finalize=source.randint(0, 3) == 0,
         hours=hours,
     )
-    return Scenario(grid, bars, Plan(source, grid, bars, settings, kind).commands(), settings)
+    if kind == "counted" and odd and source.randint(0, 3):  # without costs, what can be paid for is a number of lots
+        settings = replace(settings, commission=D(0), per_lot=D(0), least=D(0), slippage=D(0), spread=D(0))
+    return Scenario(grid, bars, Plan(source, grid, bars, settings, kind, odd).commands(), settings)
 
 
 def path(
@@ -117,9 +123,15 @@ class Plan:
     """A strategy without sense: what it may do at each tick, with a rough idea of its position."""
 
     def __init__(
-        self, source: Random, grid: Decimal, bars: dict[str, list[Bar]], settings: Settings, kind: str
+        self,
+        source: Random,
+        grid: Decimal,
+        bars: dict[str, list[Bar]],
+        settings: Settings,
+        kind: str,
+        may_shrink: bool,
     ) -> None:
-        self.source, self.grid, self.bars, self.kind = source, grid, bars, kind
+        self.source, self.grid, self.bars, self.kind, self.may_shrink = source, grid, bars, kind, may_shrink
         self.has_sessions = settings.seconds >= 86_400 or settings.hours is not None
         self.funds = settings.cash * (1 if settings.cash_only else settings.leverage)
         self.offsets = (D(n) / 100_000 for n in count(1))
@@ -142,6 +154,13 @@ class Plan:
                     self.change(tick, self.source.choice(earlier))
                 elif what == 2:
                     self.link(tick, earlier)
+                elif (
+                    False
+                    and (what == 5 or (what > 8 and self.kind == "counted"))
+                    and self.may_shrink
+                    and self.kind != "called"
+                ):
+                    self.basket(tick)
                 elif what in (3, 4) and self.kind != "brackets":
                     self.exits(tick)
                 else:
@@ -216,11 +235,29 @@ class Plan:
                 lots=self.size(symbol, tick, given),
                 tif=tif,
                 good_till=tick + source.randint(1, 5) if tif == "gtd" else None,
-                shrink=plain and source.randint(0, 2) == 0,
+                shrink=plain and self.may_shrink and source.randint(0, 2) == 0,
                 **given,
                 **legs,
             ),
         )
+
+    def basket(self, tick: int) -> None:
+        """Targets for some symbols in one call, together about as much as can be paid for, or more, or less."""
+        source = self.source
+        symbols = [
+            symbol for symbol in sorted(self.bars) if self.close(symbol, tick) is not None and source.randint(0, 3)
+        ]
+        share = self.funds * source.choice([D(1), D(1), D("1.05"), D("0.5")]) / max(1, len(symbols))
+        orders = []
+        for symbol in symbols:
+            price = self.close(symbol, tick) if self.kind == "counted" else self.near(symbol, tick)
+            lots = max(1, int(share / price) + source.choice([-1, 0, 0, 1]))
+            orders.append(Order(symbol, source.choice(["buy", "buy", "buy", "sell"]), lots, shrink=True))
+        if orders:
+            self.made.append(At(tick, Basket(tuple(orders))))
+            for order in orders:
+                self.given[len(self.given) + 1] = order
+                self.rough[order.symbol] += order.lots if order.side == "buy" else -order.lots
 
     def size(self, symbol: str, tick: int, given: Mapping[str, Decimal | Trail]) -> int:
         if self.kind != "counted":

@@ -22,7 +22,7 @@ from scenarios import Scenario, build
 
 from weaver.core import sessions
 from weaver.core.errors import WeaverError
-from weaver.greta import bar_interval, costs, engine, hot_loop, matching, pricing, working_order
+from weaver.greta import bar_interval, buying_power, costs, engine, hot_loop, matching, pricing, working_order
 
 SOURCE = Path(matching.__file__).read_text(encoding="utf-8")
 SEEDS = range(1_500)
@@ -203,6 +203,16 @@ ELSEWHERE = {
         bar_interval,
         "order.until_ns == order_book.now_ns",
         "order.until_ns is not None",
+    ),
+    "a size that is cut to what can be paid for spends the slack": (
+        buying_power,
+        "        if over >= 0.0:",
+        "        if over >= -SLACK * account.cash:",
+    ),
+    "cash may fall below zero with cash_only": (
+        buying_power,
+        "return after >= 0 and cash - freed >= 0.0",
+        "return after >= 0 and cash - freed >= -SLACK * abs(account.cash)",
     ),
     "what the run closes at its end is dated in its symbol's own last bar": (
         engine,

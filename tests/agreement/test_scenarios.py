@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from reference import Bar, Order, Result, simulate
+from reference import Bar, Basket, Order, Result, simulate
 from scenarios import Scenario, build, scenarios
 
 SEEDS = range(400)
@@ -22,6 +22,8 @@ def calls(scenario: Scenario) -> dict[int, tuple[str, Order]]:
     """What each number is: ("entry" | "loss" | "profit", the call)."""
     found: dict[int, tuple[str, Order]] = {}
     for at in scenario.plan:
+        for order in at.command.orders if isinstance(at.command, Basket) else ():
+            found[len(found) + 1] = ("entry", order)
         if isinstance(order := at.command, Order):
             found[len(found) + 1] = ("entry", order)
             for leg, price in (("loss", order.stop_loss), ("profit", order.take_profit)):

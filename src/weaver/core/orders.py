@@ -103,8 +103,9 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One order as requested. Prices are on the price step; `lots` is a positive whole number of lots.
 
     `number` counts the run's orders from 1. `exit` marks an order that may only reduce; `parent` is the entry of a bracket
-    leg; `shrink` allows a size that came from a weight to be cut to the buying power. A `plain` order is a market
-    order without terms other than `exit` and `tag`.
+    leg; `shrink` allows a size that came from a weight to be cut to the buying power, together with those of the same
+    `basket`, the number of the first order of a target_weights call. A `plain` order is a market order without terms other
+    than `exit` and `tag`.
     """
 
     number: int
@@ -120,6 +121,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     exit: bool = False
     parent: int | None = None
     shrink: bool = False
+    basket: int | None = None
     tag: str | None = None
 
 

@@ -100,8 +100,17 @@ class Acceptance:
         entries.sort(key=lambda order: not order.reduces(account.lots[order.index]))
         # The expected effect of an accepted order counts for those after it, so they are checked on a copy.
         expected = account.copy() if len(entries) > 1 else account
-        for order in entries:
-            self._accept(order, expected, book=expected is not account)
+        book = expected is not account
+        in_baskets: set[int] = set()
+        for place, order in enumerate(entries):
+            if order.number in in_baskets:
+                continue
+            if order.request.shrink and not order.reduces(expected.lots[order.index]):
+                basket = self._basket_of(order, entries[place:], expected)
+                in_baskets.update(member.number for member in basket)
+                self._accept_basket(basket, expected, book=book)
+            else:
+                self._accept(order, expected, book=book)
         for leg in orders:
             if leg.request.parent is not None:
                 self._accept_leg(leg)
@@ -113,7 +122,6 @@ class Acceptance:
         index = order.index
         reduces = order.reduces(expected.lots[index])
         close = self._market.last_close(index)
-        note = None
         if close is not None and (book or not reduces):
             if order.trail is not None:
                 order.best = close
@@ -122,17 +130,63 @@ class Acceptance:
             if not reduces:
                 lots = order.lots if order.buy else -order.lots
                 if not self._funds.allows(expected, index, lots, price, commission, 0.0):
-                    if order.request.shrink:
-                        price_of = partial(self._pricing.expected, order, close, volume)
-                        lots = self._funds.most(expected, index, lots, price_of, 0.0)
-                    if not order.request.shrink or lots == 0:
-                        reason = self._pricing.cannot_pay(order, price, commission, self._funds.marks())
-                        self._order_book.report(order.number, OrderStatus.REJECTED, reason)
-                        return
-                    note = self._pricing.shrunk(order, abs(lots))
-                    order.lots = abs(lots)
+                    reason = self._pricing.cannot_pay(order, price, commission, self._funds.marks())
+                    self._order_book.report(order.number, OrderStatus.REJECTED, reason)
+                    return
             if book and order.kind is MARKET:
                 self._expect(order, expected, close, volume)
+        self._begin(order, None)
+
+    def _basket_of(
+        self, order: WorkingOrder, following: Sequence[WorkingOrder], expected: Account
+    ) -> list[WorkingOrder]:
+        """Return the increasing orders of the same target_weights call among `following`; the order alone if it is of none."""
+        basket = order.request.basket
+        if basket is None:
+            return [order]
+        return [
+            entry
+            for entry in following
+            if entry.request.basket == basket and not entry.reduces(expected.lots[entry.index])
+        ]
+
+    def _accept_basket(self, orders: Sequence[WorkingOrder], expected: Account, *, book: bool) -> None:
+        """Accept orders whose sizes came from weights, all cut by the largest factor at which they can be paid for."""
+        priced: list[tuple[WorkingOrder, float, float]] = []
+        increases = []
+        for order in orders:
+            if self._is_refused(order):
+                continue
+            close = self._market.last_close(order.index)
+            if close is None:
+                self._begin(order, None)
+                continue
+            volume = self._market.last_volume(order.index)
+            priced.append((order, close, volume))
+            price_of = partial(self._pricing.expected, order, close, volume)
+            increases.append(order.increase(order.lots, expected.lots[order.index], price_of))
+        if not priced:
+            return
+        sizes, factor = self._funds.largest(expected, increases, 0.0)
+        if sizes != [increase.lots for increase in increases]:
+            self._order_book.basket_was_cut(orders[0].request.basket, factor)
+        for (order, close, volume), lots in zip(priced, sizes, strict=True):
+            note = None
+            if lots < order.lots:
+                if lots == 0:
+                    self._order_book.report(
+                        order.number, OrderStatus.REJECTED, self._pricing.nothing_left(order, factor)
+                    )
+                    continue
+                note = self._pricing.shrunk(order, lots)
+                order.lots = lots
+            if book:
+                self._expect(order, expected, close, volume)
+            self._begin(order, note)
+
+    def _begin(self, order: WorkingOrder, note: str | None) -> None:
+        """Let an accepted order work."""
+        close = self._market.last_close(order.index)
         if order.trail is not None:
             assert close is not None
             order.best = close
@@ -215,6 +269,7 @@ class Acceptance:
             exit=request.exit,
             parent=request.parent,
             shrink=request.shrink,
+            basket=request.basket,
             tag=request.tag,
         )
         if order.lots == 0:

@@ -125,10 +125,19 @@ class BarInterval:
         ]
         due.sort(key=lambda item: item[:2])
         newborn: list[tuple[WorkingOrder, Bar]] = []
-        for _, _, order, bar in due:
+        payable: dict[int, tuple[int, float]] = {}
+        for increases, _, order, bar in due:
             if not order.done:
+                if increases and order.request.shrink and order.number not in payable:
+                    payable.update(self._payable(order, bar, due))
                 self._broker.newborn.clear()
-                self._broker.fill(order, bar, bar.open, maker=order.kind is LIMIT and not order.fresh)
+                self._broker.fill(
+                    order,
+                    bar,
+                    bar.open,
+                    maker=order.kind is LIMIT and not order.fresh,
+                    payable=payable.get(order.number),
+                )
                 newborn.extend((leg, bar) for leg in self._broker.newborn)
         for index, _ in bars:
             for order in tuple(self._order_book.books[index]):
@@ -139,6 +148,19 @@ class BarInterval:
         for leg, bar in sorted(newborn, key=lambda item: item[0].number):
             if not leg.done and self._fills_at_open(leg, bar):
                 self._broker.fill(leg, bar, bar.open, maker=False)
+
+    def _payable(
+        self, order: WorkingOrder, bar: Bar, due: Sequence[tuple[bool, int, WorkingOrder, Bar]]
+    ) -> dict[int, tuple[int, float]]:
+        """Return, by number, the lots that can be paid for of the increasing orders of one target_weights call."""
+        basket = order.request.basket
+        members = [
+            (other, its_bar)
+            for increases, _, other, its_bar in due
+            if basket is not None and other.request.basket == basket and increases and not other.done
+        ] or [(order, bar)]
+        sizes = self._broker.payable_at_open(members)
+        return {member.number: size for (member, _), size in zip(members, sizes, strict=True)}
 
     def _fills_at_open(self, order: WorkingOrder, bar: Bar) -> bool:
         if order.tif is TimeInForce.AT_CLOSE or (

@@ -8,6 +8,7 @@ The rules are docs/fills.md. Modules: `acceptance` takes the commands, `order_bo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from weaver.core.account import Account
@@ -101,8 +102,34 @@ class SimulatedBroker:
 
     # Fills.
 
-    def fill(self, order: WorkingOrder, bar: Bar, price: float, *, maker: bool) -> None:
-        """Fill as much of `order` as can be filled at `price` (before slippage), and apply the consequences."""
+    def payable_at_open(self, orders: Sequence[tuple[WorkingOrder, Bar]]) -> list[tuple[int, float]]:
+        """Return for orders that may be cut how many lots each fills at its open, at the largest common factor, and that."""
+        increases = []
+        for order, bar in orders:
+            lots = self.lots_in_reach(order, bar)
+            price_of = partial(self._price_at_open, order, bar)
+            increases.append(order.increase(lots, self.account.lots[order.index], price_of))
+        sizes, factor = self._funds.largest(self.account, increases, self._freed)
+        if sizes != [increase.lots for increase in increases]:
+            self.order_book.basket_was_cut(orders[0][0].request.basket, factor)
+        return [(size, factor) for size in sizes]
+
+    def _price_at_open(self, order: WorkingOrder, bar: Bar, lots: int) -> tuple[float, float]:
+        return self.pricing.priced(order, bar.volume, bar.open, lots, maker=False)[:2]
+
+    def fill(
+        self,
+        order: WorkingOrder,
+        bar: Bar,
+        price: float,
+        *,
+        maker: bool,
+        payable: tuple[int, float] | None = None,
+    ) -> None:
+        """Fill as much of `order` as can be filled at `price` (before slippage), and apply the consequences.
+
+        `payable` is its part of `payable_at_open`, for an order that may be cut.
+        """
         account, index = self.account, order.index
         held = account.lots[index]
         lots = order.lots
@@ -120,24 +147,20 @@ class SimulatedBroker:
         final, commission, quantity = self.pricing.priced(order, bar.volume, price, lots, maker=maker)
         signed = lots if order.buy else -lots
         note: str | None = None
-        if not reduces and not self._funds.allows(account, index, signed, final, commission, self._freed):
-            largest = 0
-            if order.request.shrink:
-                largest = self._funds.most(
-                    account,
-                    index,
-                    signed,
-                    lambda part: self.pricing.priced(order, bar.volume, price, part, maker=maker)[:2],
-                    self._freed,
-                )
-            if largest == 0:
-                reason = self.pricing.cannot_pay(order, final, commission, self._marks())
-                self.order_book.end(order, OrderStatus.REJECTED, reason)
+        if payable is not None:
+            most, factor = payable
+            if most == 0:
+                self.order_book.end(order, OrderStatus.REJECTED, self.pricing.nothing_left(order, factor))
                 return
-            signed, lots = largest, abs(largest)
-            note = self.pricing.shrunk(order, lots)
-            final, commission, quantity = self.pricing.priced(order, bar.volume, price, lots, maker=maker)
-            order.lots = lots
+            if most < lots:
+                lots, signed = most, most if order.buy else -most
+                note = self.pricing.shrunk(order, lots)
+                final, commission, quantity = self.pricing.priced(order, bar.volume, price, lots, maker=maker)
+                order.lots = lots
+        elif not reduces and not self._funds.allows(account, index, signed, final, commission, self._freed):
+            reason = self.pricing.cannot_pay(order, final, commission, self._marks())
+            self.order_book.end(order, OrderStatus.REJECTED, reason)
+            return
         if cap is not None:
             self._room[index] -= lots
         account.apply(index, signed, quantity, final, commission)

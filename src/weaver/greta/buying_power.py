@@ -1,19 +1,37 @@
-"""BuyingPower: whether an account can pay for a fill, and for how much of it. Moves no money."""
+"""BuyingPower: whether an account can pay for fills, and for how much of them. It moves no money.
+
+Two comparisons: an explicit quantity may miss by `SLACK`, which only covers rounding. A size that is cut to what can be paid
+for uses no slack: afterwards the cash, or leverage * equity - gross, is zero or more in the account's own arithmetic.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from weaver.core.account import Account
 
-__all__ = ["SLACK", "BuyingPower"]
+__all__ = ["SLACK", "BuyingPower", "Increase"]
 
 SLACK = 1e-9
-"""Comparisons of money allow for this share of the amounts compared."""
+"""Comparisons of money for explicit quantities allow for this share of the amounts compared."""
+_INTERPOLATIONS = 24
+"""So many guesses follow the money that is left; after them the interval is halved, whatever the costs are like."""
+
+
+class Increase(NamedTuple):
+    """An order that may be cut: `lots` (positive), of which `reducing` only close an opposite position."""
+
+    index: int
+    buy: bool
+    lots: int
+    reducing: int
+    price_of: Callable[[int], tuple[float, float]]
+    """Return price and commission of so many lots."""
 
 
 class BuyingPower:
-    """The money rules of docs/fills.md for one account."""
+    """The money rules of docs/fills.md for one account. `marks()` returns every symbol's price but for the ones that fill."""
 
     __slots__ = ("account", "cash_only", "leverage", "marks")
 
@@ -26,69 +44,104 @@ class BuyingPower:
         self.cash_only = cash_only
 
     def allows(self, account: Account, index: int, lots: int, price: float, commission: float, freed: float) -> bool:
-        """Whether `account` may add `lots` (signed) of symbol `index` at `price`.
+        """Return whether `account` may add `lots` (signed) of symbol `index` at `price`.
 
-        `freed` is the notional that this bar's inside has freed, which is not spendable yet. Other symbols count at their
-        last close.
+        `freed` is the notional that this bar's inside has freed, which cannot be spent yet.
         """
         instrument = account.instruments[index]
         multiplier = account.multipliers[index]
         after = account.lots[index] + lots
         cash = account.cash - instrument.to_quantity(lots) * price * multiplier - commission
-        slack = SLACK * abs(account.cash)
         if self.cash_only:
-            return after >= 0 and cash - freed >= -slack
+            return after >= 0 and cash - freed >= 0.0
         # Without shorts the cash that is left is exactly what is not spent, and that needs no marks.
         if after >= 0 and account.shorts == 0 and self.leverage >= 1.0 and cash - freed >= 0:
             return True
-        held = account.quantity[index]
-        quantity = instrument.to_quantity(after)
-        equity = cash + quantity * price * multiplier
-        gross = abs(quantity) * price * multiplier
-        marks = self.marks()
-        if len(account.lots) > 1:
-            own = held * marks[index] * multiplier
-            equity += account.equity(marks) - account.cash - own
-            gross += account.gross(marks) - abs(own)
+        equity, gross = self.after(account, index, lots, price, commission)
         limit = self.leverage * equity
         return gross + freed <= limit + SLACK * max(abs(limit), gross, freed)
 
-    def most(
-        self,
-        account: Account,
-        index: int,
-        lots: int,
-        price_of: Callable[[int], tuple[float, float]],
-        freed: float,
-    ) -> int:
-        """The largest part of `lots` (signed) that is allowed; `price_of(n)` gives price and commission of n lots.
+    def after(self, account: Account, index: int, lots: int, price: float, commission: float) -> tuple[float, float]:
+        """Return equity and gross position after such a fill, its symbol marked at `price`."""
+        instrument = account.instruments[index]
+        multiplier = account.multipliers[index]
+        cash = account.cash - instrument.to_quantity(lots) * price * multiplier - commission
+        quantity = instrument.to_quantity(account.lots[index] + lots)
+        equity = cash + quantity * price * multiplier
+        gross = abs(quantity) * price * multiplier
+        if len(account.lots) > 1:
+            marks = self.marks()
+            own = account.quantity[index] * marks[index] * multiplier
+            equity += account.equity(marks) - account.cash - own
+            gross += account.gross(marks) - abs(own)
+        return equity, gross
 
-        What only reduces the position is always allowed, so a turn is cut no further than to flat.
+    def largest(self, account: Account, increases: Sequence[Increase], freed: float) -> tuple[list[int], float]:
+        """Return the lots of each increase at the largest common factor at which all can be paid for, and the factor.
+
+        The factor is from 0 to 1 and applies to all but the reducing lots, which are always allowed. Lots are cut to whole
+        ones, and the costs are those of the lots that remain.
         """
-        held = account.lots[index]
-        sign = 1 if lots > 0 else -1
-        low = min(abs(held), abs(lots)) if held * sign < 0 else 0
-        high = abs(lots)
-
-        def allowed(part: int) -> bool:
-            price, commission = price_of(part)
-            return self.allows(account, index, sign * part, price, commission, freed)
-
-        # Costs are nearly in proportion to the size, so the answer lies close to what the cash is for; looking there first
-        # saves most of the halvings, of which a lot of 1e-8 would need thirty or more.
-        price, commission = price_of(high)
-        cost = account.instruments[index].to_quantity(high) * price * account.multipliers[index] + commission
-        if sign > 0 and cost > 0:
-            near = min(high, max(low, int(high * max(0.0, account.cash - freed) / cost)))
-            reach = high // 2**24 + 1
-            if near > low and allowed(near - reach if near - reach > low else low):
-                low = max(low, near - reach)
-            if near + reach < high and not allowed(near + reach):
-                high = near + reach - 1
-        while low < high:
-            middle = (low + high + 1) // 2
-            if allowed(middle):
-                low = middle
+        if self.cash_only:  # a short is not a matter of money: it must not hold up the rest
+            increases = [each if each.buy else each._replace(lots=each.reducing) for each in increases]
+        full = [increase.lots for increase in increases]
+        over = self._spare(account, increases, full, freed)
+        if over >= 0.0:
+            return full, 1.0
+        base = [increase.reducing for increase in increases]
+        added = [increase.lots - increase.reducing for increase in increases]
+        # Factors are whole numbers of 1 / scale, fine enough to tell k / n from any other m / l.
+        scale = 1 << (2 * max(added).bit_length() + 2)
+        low, high = 0, scale
+        left = self._spare(account, increases, base, freed)
+        if left < 0.0:
+            return base, 0.0
+        turns = 0
+        while True:
+            # The smallest factor above `low` at which any of them has one lot more.
+            following = min(-(-(lots * low // scale + 1) * scale // lots) for lots in added if lots)
+            if following >= high:
+                return [have + lots * low // scale for have, lots in zip(base, added, strict=True)], low / scale
+            middle = low + int((high - low) * (left / (left - over))) if turns < _INTERPOLATIONS else (low + high) // 2
+            middle = min(max(middle, following), high - 1)
+            sizes = [have + lots * middle // scale for have, lots in zip(base, added, strict=True)]
+            spare = self._spare(account, increases, sizes, freed)
+            # Illinois' variant of the false position: an end that stays twice counts half.
+            if spare >= 0.0:
+                low, left, over = middle, spare, over / 2.0
             else:
-                high = middle - 1
-        return sign * low
+                high, over, left = middle, spare, left / 2.0
+            turns += 1
+
+    def _spare(self, account: Account, increases: Sequence[Increase], sizes: Sequence[int], freed: float) -> float:
+        """Return the buying power that is left after fills of these sizes, below zero where they cannot be paid for.
+
+        It books them as the account will, one after the other, and marks their symbols at their prices.
+        """
+        cash, shorts = account.cash, account.shorts
+        filled: list[tuple[int, float, float]] = []
+        for increase, size in zip(increases, sizes, strict=True):
+            index = increase.index
+            price, commission = increase.price_of(size or 1)
+            if not size:
+                filled.append((index, account.quantity[index], price))
+                continue
+            amount = account.instruments[index].to_quantity(size) * price * account.multipliers[index]
+            cash = cash - amount - commission if increase.buy else cash + amount - commission
+            before = account.lots[index]
+            after = before + size if increase.buy else before - size
+            shorts += (after < 0) - (before < 0)
+            filled.append((index, account.instruments[index].to_quantity(after), price))
+        if self.cash_only:
+            return cash - freed if shorts == 0 else -abs(cash) - 1.0
+        if shorts == 0 and self.leverage == 1.0:
+            return cash - freed
+        quantities, marks = list(account.quantity), list(self.marks())
+        for index, quantity, price in filled:
+            quantities[index], marks[index] = quantity, price
+        equity, gross = cash, 0.0
+        for quantity, mark, multiplier in zip(quantities, marks, account.multipliers, strict=True):
+            if quantity:
+                equity += quantity * mark * multiplier
+                gross += abs(quantity) * mark * multiplier
+        return self.leverage * equity - gross - freed

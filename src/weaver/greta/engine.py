@@ -138,6 +138,7 @@ class Engine:
                 self._close_everything()
             self._expire_everything()
             self._warn_of_the_unready()
+            self._warn_of_targets()
         self._callback = "on_stop"
         context.stop()
         self.finished = completed
@@ -373,6 +374,22 @@ class Engine:
         self.context.overrides = frozenset()
         self.deliver()
         self.context.overrides = overrides
+
+    def _warn_of_targets(self) -> None:
+        """Say which target_weights calls could not do all that they asked for."""
+        cut = self._order_book.cut_baskets
+        if cut:
+            first_ns = min(tick for tick, _ in cut.values())
+            smallest = min(factor for _, factor in cut.values())
+            calls = "1 call" if len(cut) == 1 else f"{len(cut):,} calls"
+            self.warnings.append(
+                f"target_weights: the increasing orders of {calls} were cut by a common factor to what could be paid for, "
+                f"first at {format_ns(first_ns)}, to {smallest:.2%} at the least"
+            )
+        missing = self.context.order_entry.without_price
+        if missing:
+            symbols = ", ".join(f"{symbol} ({format_ns(tick)})" for symbol, tick in missing.items())
+            self.warnings.append(f"target_weights left out symbols that had no close yet, first at: {symbols}")
 
     def _warn_of_the_unready(self) -> None:
         for info in self.context.indicators:

@@ -42,6 +42,8 @@ class OrderBook:
         """The updates that the strategy receives at the next tick."""
         self.fills: list[Fill] = []
         """All fills of the run."""
+        self.cut_baskets: dict[int, tuple[int, float]] = {}
+        """The target_weights calls that were cut to what could be paid for: the tick, and the smallest factor."""
         self.now_ns = 0
         """The tick that is being handled; updates are dated with it."""
         self.busy = False
@@ -127,6 +129,12 @@ class OrderBook:
         self.now_ns = now_ns
         if self.timed:
             self.expire_timed(now_ns)
+
+    def basket_was_cut(self, basket: int | None, factor: float) -> None:
+        """Count a target_weights call whose orders were cut to `factor` of their size; one that is cut twice counts once."""
+        if basket is not None:
+            first_ns, smallest = self.cut_baskets.get(basket, (self.now_ns, 1.0))
+            self.cut_baskets[basket] = (first_ns, min(smallest, factor))
 
     def has_filled(self, number: int) -> bool:
         """Return whether the strategy knows of a fill of order `number`."""

@@ -94,6 +94,16 @@ class Pricing:
             f"leverage {settings.leverage:g}, and {gross:.2f} are held"
         )
 
+    def nothing_left(self, order: WorkingOrder, factor: float) -> str:
+        """Return the reason of an order that is cut to what can be paid for and has not a lot left."""
+        instrument = self._account.instruments[order.index]
+        if self._settings.cash_only and not order.buy:
+            return "cannot be sold short: cash_only allows no short positions"
+        return (
+            f"cannot be paid for: {factor:.4%} of {instrument.to_quantity(order.lots):g} {order.request.symbol} can, "
+            f"which is less than one lot of {instrument.lot}"
+        )
+
     def shrunk(self, order: WorkingOrder, lots: int) -> str:
         """Return the note of an order whose size came from a weight and was cut."""
         to_quantity = self._account.instruments[order.index].to_quantity

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 from weaver.core.orders import Fill, OrderRequest, OrderStatus, Side, TimeInForce, Trail
 from weaver.greta import matching
+from weaver.greta.buying_power import Increase
 from weaver.greta.costs import EarlierFills
 
 __all__ = [
@@ -128,6 +130,11 @@ class WorkingOrder:
         That is an exit, or an order against the position and not larger than it.
         """
         return self.exit or (held != 0 and (held > 0) != self.buy and self.lots <= abs(held))
+
+    def increase(self, lots: int, held: int, price_of: Callable[[int], tuple[float, float]]) -> Increase:
+        """Return what `lots` of it are for the buying power of an account that holds `held` lots."""
+        against = held != 0 and (held > 0) != self.buy
+        return Increase(self.index, self.buy, lots, min(abs(held), lots) if against else 0, price_of)
 
     def exit_lots(self, held: int) -> int:
         """Return how many lots an exit may fill at a position of `held` lots: for a leg, at most what its entry filled."""

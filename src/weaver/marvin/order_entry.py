@@ -29,6 +29,7 @@ __all__ = ["OrderEntry"]
 
 # A member of an Enum is looked up through a descriptor on CPython 3.11; a module's constant is not.
 _BUY, _SELL = Side.BUY, Side.SELL
+_NEGLIGIBLE = 1e-9  # of the equity: a target that differs by less gives no order
 _MANY = 10**15  # units; a float holds every whole number up to there
 
 
@@ -40,6 +41,8 @@ class OrderEntry:
         self.orders: list[Order] = []
         self.open: dict[int, Order] = {}
         self.over = False
+        self.without_price: dict[str, int] = {}
+        """The symbols that target_weights left out because they had no close yet, with the first tick of each."""
         self._run = run
         self._only = run.only
         self._targets: dict[int, list[Order]] = {}
@@ -233,25 +236,38 @@ class OrderEntry:
         if (weight is None) == (quantity is None):
             raise OrderError("target: give exactly one of weight= and quantity=")
         state = self._run.state(symbol, "target")
-        return self._trade_towards(state, self._target_lots(state, weight, quantity), weight is not None, tag)
+        return self._trade_towards(state, self._lots_to_target(state, weight, quantity), weight is not None, tag, None)
 
-    def _target_lots(self, state: SymbolState, weight: float | None, quantity: float | None) -> int:
-        """The position, in lots, that a weight or a quantity means now. Raises OrderError, and has done nothing then."""
+    def _lots_to_target(self, state: SymbolState, weight: float | None, quantity: float | None) -> int:
+        """Return the signed lots from the position to the one that a weight or a quantity means now.
+
+        They are 0 where the difference is less than one lot, or worth less than 1e-9 of the equity. Raises OrderError.
+        """
+        close = state.last_close
         if weight is not None:
             share = number_of(weight, "target: weight")
-            close = state.last_close
             if close is None and share != 0:
                 raise OrderError(f"target: {state.symbol} has no close yet, so a weight has no price; wait for on_bar")
             wanted = share * self._run.equity() / (close * state.instrument.multiplier) if close is not None else 0.0
         else:
             wanted = number_of(quantity, "target: quantity")
-        return lots_of(state.instrument, wanted, "target")
+        held = self._run.account.lots[state.index]
+        lots = lots_of(state.instrument, wanted, "target") - held
+        # `wanted` is cut towards zero, so a position that is nearly a lot smaller may differ by one all the same.
+        if abs(lots) == 1 and lots_of(state.instrument, wanted - state.instrument.to_quantity(held), "target") == 0:
+            return 0
+        if lots and close is not None:
+            value = state.instrument.to_quantity(abs(lots)) * close * state.instrument.multiplier
+            if value < _NEGLIGIBLE * abs(self._run.equity()):
+                return 0
+        return lots
 
-    def _trade_towards(self, state: SymbolState, wanted: int, shrink: bool, tag: str | None) -> Order | None:
+    def _trade_towards(
+        self, state: SymbolState, lots: int, shrink: bool, tag: str | None, basket: int | None
+    ) -> Order | None:
         for earlier in self._targets.pop(state.index, ()):
             if earlier.is_open:
                 self.commands.append(Cancel(earlier.id))
-        lots = wanted - self._run.account.lots[state.index]
         if lots == 0:
             return None
         request = OrderRequest(
@@ -260,6 +276,7 @@ class OrderEntry:
             side=_BUY if lots > 0 else _SELL,
             lots=abs(lots),
             shrink=shrink,
+            basket=basket,
             tag=tag,
         )
         order = self._keep(state, request)
@@ -273,13 +290,15 @@ class OrderEntry:
             raise OrderError(f"target_weights: {weights!r} is no mapping of symbols to weights, such as {example!r}")
         for symbol in weights:
             self._run.state(symbol, "target_weights")
-        # All are understood before the first is placed: one that is refused leaves nothing half done.
-        wanted = [
-            (state, self._target_lots(state, weights.get(state.symbol, 0.0), None))
-            for state in self._run.states
-            if state.symbol in weights or self._run.account.lots[state.index] or self._targets.get(state.index)
-        ]
-        placed = [self._trade_towards(state, lots, True, tag) for state, lots in wanted]
+        # Every weight is computed before the first order is placed: one that is refused leaves nothing half done.
+        differences = []
+        for state in self._run.states:
+            weight = weights.get(state.symbol, 0.0)
+            if state.last_close is None and number_of(weight, f"target_weights: weight of {state.symbol}") != 0:
+                self.without_price.setdefault(state.symbol, self._run.now_ns)
+            elif state.symbol in weights or self._run.account.lots[state.index] or self._targets.get(state.index):
+                differences.append((state, self._lots_to_target(state, weight, None)))
+        placed = [self._trade_towards(state, lots, True, tag, None) for state, lots in differences]
         return tuple(order for order in placed if order is not None)
 
     def link(self, orders: Sequence[Order]) -> None:

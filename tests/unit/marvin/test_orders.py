@@ -781,8 +781,11 @@ def test_target_weights_that_are_refused_leave_nothing_half_done(play: Play, mak
         self.target(symbol="LATE", quantity=1)
 
     def wrong(self: Any) -> Any:
+        for symbol in ("B", "LATE"):
+            with pytest.raises(OrderError, match="nan is not a number"):
+                self.target_weights({"A": 0.5, symbol: float("nan")})
         with pytest.raises(OrderError, match="LATE has no close yet"):
-            self.target_weights({"A": 0.5, "B": 0.1, "LATE": 0.4})
+            self.target(symbol="LATE", weight=0.4)
         with pytest.raises(OrderError, match="target: weight=nan is not a number"):
             self.target(symbol="LATE", weight=float("nan"))
         return self.orders
