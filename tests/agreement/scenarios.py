@@ -59,7 +59,7 @@ def build(source: Random) -> Scenario:
     cap = source.choice([None, None, D("0.5"), D("0.25"), D("0.1")])
     if kind in ("called", "counted"):
         cap = D("0.5") if dry_from < first + length else None
-    cash_only = kind != "called" and source.randint(0, 6) == 0
+    cash_only = kind != "called" and source.randint(0, 1 if kind == "counted" else 6) == 0
     # Sizes from weights are cut without slack, and so is every order with cash only. So their cash lacks a little, less
     # than the slack: no sum of prices comes to it, and one lot more than can be paid for would miss by no more.
     odd = cash_only or source.randint(0, 1) == 0
@@ -134,6 +134,7 @@ class Plan:
         self.source, self.grid, self.bars, self.kind, self.may_shrink = source, grid, bars, kind, may_shrink
         self.has_sessions = settings.seconds >= 86_400 or settings.hours is not None
         self.funds = settings.cash * (1 if settings.cash_only else settings.leverage)
+        self.basket_from = 8 if kind == "counted" and not settings.cash_only else 99
         self.offsets = (D(n) / 100_000 for n in count(1))
         self.made: list[At] = []
         self.given: dict[int, Order | str] = {}  # by number; a leg is "loss" or "profit"
@@ -154,12 +155,7 @@ class Plan:
                     self.change(tick, self.source.choice(earlier))
                 elif what == 2:
                     self.link(tick, earlier)
-                elif (
-                    False
-                    and (what == 5 or (what > 8 and self.kind == "counted"))
-                    and self.may_shrink
-                    and self.kind != "called"
-                ):
+                elif self.may_shrink and self.kind != "called" and (what == 5 or what > self.basket_from):
                     self.basket(tick)
                 elif what in (3, 4) and self.kind != "brackets":
                     self.exits(tick)

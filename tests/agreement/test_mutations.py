@@ -22,7 +22,17 @@ from scenarios import Scenario, build
 
 from weaver.core import sessions
 from weaver.core.errors import WeaverError
-from weaver.greta import bar_interval, buying_power, costs, engine, hot_loop, matching, pricing, working_order
+from weaver.greta import (
+    acceptance,
+    bar_interval,
+    buying_power,
+    costs,
+    engine,
+    hot_loop,
+    matching,
+    pricing,
+    working_order,
+)
 
 SOURCE = Path(matching.__file__).read_text(encoding="utf-8")
 SEEDS = range(1_500)
@@ -213,6 +223,16 @@ ELSEWHERE = {
         buying_power,
         "return after >= 0 and cash - freed >= 0.0",
         "return after >= 0 and cash - freed >= -SLACK * abs(account.cash)",
+    ),
+    "the orders of one call are cut one after the other at acceptance": (
+        acceptance,
+        "        if basket is None:",
+        "        if True:",
+    ),
+    "the orders of one call are cut one after the other at the open": (
+        bar_interval,
+        "if basket is not None and other",
+        "if False and other",
     ),
     "what the run closes at its end is dated in its symbol's own last bar": (
         engine,

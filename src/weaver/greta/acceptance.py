@@ -140,7 +140,7 @@ class Acceptance:
     def _basket_of(
         self, order: WorkingOrder, following: Sequence[WorkingOrder], expected: Account
     ) -> list[WorkingOrder]:
-        """Return the increasing orders of the same target_weights call among `following`; the order alone if it is of none."""
+        """Return the increasing orders of its target_weights call among `following`; the order alone if it is of none."""
         basket = order.request.basket
         if basket is None:
             return [order]

@@ -22,7 +22,7 @@ _INTERPOLATIONS = 24
 class Increase(NamedTuple):
     """An order that may be cut: `lots` (positive), of which `reducing` only close an opposite position."""
 
-    index: int
+    symbol_index: int
     buy: bool
     lots: int
     reducing: int
@@ -31,7 +31,7 @@ class Increase(NamedTuple):
 
 
 class BuyingPower:
-    """The money rules of docs/fills.md for one account. `marks()` returns every symbol's price but for the ones that fill."""
+    """The money rules of docs/fills.md for one account. `marks()` returns the price of every symbol that does not fill."""
 
     __slots__ = ("account", "cash_only", "leverage", "marks")
 
@@ -121,7 +121,7 @@ class BuyingPower:
         cash, shorts = account.cash, account.shorts
         filled: list[tuple[int, float, float]] = []
         for increase, size in zip(increases, sizes, strict=True):
-            index = increase.index
+            index = increase.symbol_index
             price, commission = increase.price_of(size or 1)
             if not size:
                 filled.append((index, account.quantity[index], price))

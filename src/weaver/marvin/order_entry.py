@@ -298,7 +298,8 @@ class OrderEntry:
                 self.without_price.setdefault(state.symbol, self._run.now_ns)
             elif state.symbol in weights or self._run.account.lots[state.index] or self._targets.get(state.index):
                 differences.append((state, self._lots_to_target(state, weight, None)))
-        placed = [self._trade_towards(state, lots, True, tag, None) for state, lots in differences]
+        basket = len(self.orders) + 1
+        placed = [self._trade_towards(state, lots, True, tag, basket) for state, lots in differences]
         return tuple(order for order in placed if order is not None)
 
     def link(self, orders: Sequence[Order]) -> None:
