@@ -1,6 +1,6 @@
-"""What came out of a run, the same for a backtest and a live run: fills, trades, equity, statistics, the report.
+"""Results of a run, the same for a backtest and a live run: fills, trades, equity, statistics, the report.
 
-`Result` computes everything from one `RunRecord`, when it is first asked for, and knows nothing of who made the record.
+`Result` computes everything from one `RunRecord` on first use. It does not depend on the engine that made the record.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Thinning: fewer points for the eye, without losing a spike. The first, last, lowest and highest of a bucket are kept.
+"""Downsampling of curves and bars for drawing. Each bucket keeps its first, last, lowest and highest value.
 
-For drawing only; no statistic is ever computed from a thinned column.
+For drawing only: no statistic is computed from a downsampled column.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ class Candles(NamedTuple):
 
 
 def extremes(values: Floats, points: int) -> Ints:
-    """Rows to draw so that about `points` of them look like all: of each bucket its first, lowest, highest and last.
+    """Return about `points` rows to draw: of each bucket the first, lowest, highest and last.
 
-    Strictly increasing; all rows where there are no more than `points`. NaN loses against any number.
+    The rows are strictly increasing; all of them where there are no more than `points`. A number takes precedence over
+    NaN.
     """
     count = len(values)
     if count <= points or points < 4:
@@ -55,8 +56,8 @@ def extremes(values: Floats, points: int) -> Ints:
 
 
 def candles(bars: BarSeries, count: int, low: int = 0, high: int | None = None) -> Candles:
-    """At most about `count` candles of rows low to high: open of the first, close of the last, the highest and
-    lowest."""
+    """Return about `count` candles or fewer of rows low to high, each with the first open, the last close, the highest high
+    and the lowest low of its bars."""
     high = len(bars) if high is None else high
     size = max(1, -(-(high - low) // max(count, 1)))
     first = np.arange(low, high, size)

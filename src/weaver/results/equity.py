@@ -1,6 +1,6 @@
-"""Equity: the account marked at every bar's end, in one vectorised pass over what the broker logged.
+"""The account marked at the end of every bar, in one vectorised pass over the changes that the broker logged.
 
-Row by row it equals `Account.equity` at that tick to the last bit: the same operations in the same order.
+Every row equals `Account.equity` at that tick to the last bit: the operations and their order are the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["AccountLog", "EquityColumns", "equity_columns"]
 class AccountLog:
     """The account after each change: `add(tick, symbol index, units held, cash)`; index -1 where only the cash changed.
 
-    One flat list of four entries a change, and not tuples: they would be one more object for every fill to make and keep.
+    One flat list with four entries per change: a tuple per change would be one more object for every fill.
     """
 
     __slots__ = ("add", "entries")
@@ -29,10 +29,10 @@ class AccountLog:
     def __init__(self) -> None:
         self.entries: list[Any] = []
         self.add: Callable[[tuple[int, int, float, float]], None] = self.entries.extend
-        """Note a change, as one tuple; of several at one tick the last counts."""
+        """Add a change as one tuple; of several at one tick the last counts."""
 
     def column(self, which: int, dtype: type) -> NDArray[Any]:
-        """Column 0 (ticks), 1 (symbol indices), 2 (units) or 3 (cash)."""
+        """Return column 0 (ticks), 1 (symbol indices), 2 (units) or 3 (cash)."""
         return np.fromiter(islice(self.entries, which, None, 4), dtype=dtype, count=len(self.entries) // 4)
 
 
@@ -51,7 +51,7 @@ class EquityColumns:
 def equity_columns(
     series: Mapping[str, BarSeries], initial_cash: float, log: AccountLog, last_tick_ns: int
 ) -> EquityColumns:
-    """Mark an account at the closes. Rows after `last_tick_ns` are left out, for a run that was stopped."""
+    """Mark an account at the closes, up to `last_tick_ns` (a run may have been stopped early)."""
     all_series = list(series.values())
     if len(all_series) == 1:
         start, end = all_series[0].start, all_series[0].end

@@ -1,4 +1,4 @@
-"""Figure: a run as a Plotly figure, thinned for the eye. For exact bars on zoom there is the report."""
+"""A run as a Plotly figure, downsampled for drawing. The report draws exact bars on zoom."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["draw"]
 POINTS = 3_000
 CANDLES = 1_500
 MARKS = 1_000
-"""Fills of one side that are marked; of more, evenly many, and the legend says so."""
+"""Fills of one side that are marked; of more, an even selection, and the legend says so."""
 
 
 def draw(analysis: RunAnalysis, symbol: str | None = None) -> go.Figure:
-    """Equity beside buy-and-hold, drawdown, candles of `symbol` (default: the first) with fills and overlays, then a
-    panel for each further plot. Raises `UnknownSymbol`."""
+    """Return a figure with equity and buy-and-hold, drawdown, candles of `symbol` (default: the first) with fills and
+    overlays, and a panel for each further plot. Raises `UnknownSymbol`."""
     from plotly.subplots import make_subplots
 
     record = analysis.record

@@ -87,7 +87,7 @@ class Result:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """Every setting in force: the intrabar rule, costs, leverage, ..."""
+        """Every setting in force: the intrabar rule, costs, leverage and so on."""
         return self.record.settings
 
     @property
@@ -103,7 +103,7 @@ class Result:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds that the run took."""
+        """Duration of the run in seconds."""
         return self.record.elapsed_s
 
     @property
@@ -116,7 +116,7 @@ class Result:
         """End of the last bar, aware UTC; None for a run without bars."""
         return from_ns(int(self.record.equity_end[-1])) if len(self.record.equity_end) else None
 
-    # What came out
+    # Results
 
     @property
     def final_equity(self) -> float:
@@ -177,10 +177,10 @@ class Result:
 
         return frames.equity_frame(self.record, self.analysis.drawdown)
 
-    # How it is shown
+    # Output
 
     def to_json(self) -> str:
-        """The run as one JSON object with the keys of `JSON_KEYS`; `fills` is their number, NaN becomes null."""
+        """Return the run as one JSON object with the keys of `JSON_KEYS`; `fills` is their number, NaN becomes null."""
         record = self.record
         rate = record.bars / record.elapsed_s if record.elapsed_s > 0 else math.nan
         rows = len(record.equity_start)
@@ -203,14 +203,14 @@ class Result:
         return json.dumps(jsonable(values), allow_nan=False, ensure_ascii=False, indent=2)
 
     def plot(self, symbol: str | None = None) -> go.Figure:
-        """A Plotly figure: equity beside buy-and-hold, drawdown, candles with fills and indicators of one symbol
-        (default the first). Thinned to a few thousand points; the report draws exact bars on zoom."""
+        """Return a Plotly figure: equity and buy-and-hold, drawdown, candles with the fills and indicators of one symbol
+        (default: the first). It is downsampled to a few thousand points; the report draws exact bars on zoom."""
         from weaver.results.figure import draw
 
         return draw(self.analysis, symbol)
 
     def report(self, path: str | Path = "report.html") -> Path:
-        """Write the report, one self-contained HTML file that opens offline, and return its absolute path."""
+        """Write the report, a self-contained HTML file that opens offline, and return its absolute path."""
         from weaver.results.report.writer import write_report
 
         return write_report(self.analysis, Path(path))

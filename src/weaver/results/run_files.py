@@ -1,7 +1,7 @@
-"""Keeping: a run's record in a folder, and back. What comes back gives the same figures and the same report.
+"""Saves the record of a run in a folder, and loads it. A loaded record gives the same statistics and the same report.
 
-The facts stand in `run.json`, the columns in Parquet files beside it. The bars lie outside, in a folder that runs share,
-each set named by the hash of what is in it, so that a thousand runs over the same bars keep them once.
+`run.json` has the facts, Parquet files in the same folder the columns. The bars are in a folder that runs share, in files
+named by the hash of their content, so that a thousand runs over the same bars store them once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from weaver.results.record import OrderRecord, PlotSeries, RunRecord
 __all__ = ["digest_of", "forget", "load", "save"]
 
 MOST_PLOT_ROWS = 1_000_000
-"""Values of indicators that are kept: they are for the eye, and can be computed again from the bars."""
+"""Values of indicators that are stored. They are only drawn, and can be computed again from the bars."""
 
 _EQUITY = ("equity_start", "equity_end", "equity", "cash", "gross_exposure", "net_exposure")
 _FACTS = ("run_id", "strategy", "source", "symbols", "initial_cash", "seed", "elapsed_s", "bars", "finished",
@@ -40,7 +40,7 @@ _FACTS = ("run_id", "strategy", "source", "symbols", "initial_cash", "seed", "el
 
 
 def digest_of(series: BarSeries) -> str:
-    """32 hex digits that name these bars: equal columns, equal digest."""
+    """Return 32 hex digits that identify the bars: equal columns have equal digests."""
     made = hashlib.blake2b(digest_size=16)
     made.update(f"{series.timeframe}".encode())
     for name, column in {"start": series.start, "end": series.end, **series.columns()}.items():
@@ -50,7 +50,7 @@ def digest_of(series: BarSeries) -> str:
 
 
 def save(record: RunRecord, folder: Path, bars_folder: Path) -> Path:
-    """Write `record` to `folder`, whole or not at all, and its bars to `bars_folder` where they are not there yet."""
+    """Write `record` to `folder`, whole or not at all, and its bars to `bars_folder` unless they are there already."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -72,15 +72,15 @@ def save(record: RunRecord, folder: Path, bars_folder: Path) -> Path:
     (part / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     part.replace(folder)
-    # The bars come last: `forget` in another process looks for who needs them after it has put them aside, so that either
-    # it sees this run, and puts them back, or they are missing here, and are written.
+    # The bars come last: `forget` in another process moves them aside before it looks for runs that need them. Either it
+    # sees this run and moves them back, or they are missing here and are written.
     for symbol, digest in digests.items():
         _keep_bars(record.series[symbol], bars_folder / f"{digest}.parquet")
     return folder
 
 
 def load(folder: Path, bars_folder: Path) -> RunRecord:
-    """The record that `save` wrote. Raises DataError that names the file which is missing or cannot be read."""
+    """Return the record that `save` wrote. Raises DataError that names the file which is missing or cannot be read."""
     try:
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         equity = pl.read_parquet(folder / "equity.parquet")
@@ -118,7 +118,7 @@ def forget(folder: Path, bars_folder: Path) -> None:
         if file.stem not in _needed(folder.parent):
             aside = file.with_suffix(".aside")
             file.replace(aside)
-    needed = _needed(folder.parent)  # asked again now that they are aside; see `save`
+    needed = _needed(folder.parent)  # again, now that they are aside; see `save`
     for aside in bars_folder.glob("*.aside"):
         if aside.stem in needed and not aside.with_suffix(".parquet").exists():
             aside.replace(aside.with_suffix(".parquet"))
@@ -127,7 +127,7 @@ def forget(folder: Path, bars_folder: Path) -> None:
 
 
 def _needed(runs_folder: Path) -> set[str]:
-    """The digests of all bars that a record here is over."""
+    """The digests of the bars of every record in the folder."""
     return {
         each["digest"]
         for facts in runs_folder.glob("*/run.json")

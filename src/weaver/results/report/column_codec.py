@@ -1,7 +1,7 @@
-"""Packing: long columns as short text that a browser unpacks: scaled integers, their steps, byte planes, gzip, base64.
+"""Encodes long columns as short text for the report: scaled integers, their steps, byte planes, gzip, base64.
 
-Prices on a decimal grid come back exactly; others are rounded to about nine digits, and the block says so. The reading
-half is `unpack` in page/report.js; both must change together.
+Prices on a decimal grid are exact; others are rounded to about nine digits, and the block says so. The decoder is `unpack`
+in page/report.js; both must change together.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ SAMPLE = 2_000
 
 
 def pack(columns: Mapping[str, NDArray[Any]]) -> Block:
-    """Columns of one length, integers or floats (NaN allowed), as one block."""
+    """Encode columns of one length, integers or floats (NaN allowed), as one block."""
     rows = len(next(iter(columns.values()))) if columns else 0
     packed = [_column(name, np.asarray(values)) for name, values in columns.items()]
     return _block(rows, packed)
 
 
 def pack_bars(candles: Candles) -> Block:
-    """`start` in seconds, and open, high, low, close as integers relative to each other, which makes them small: open to
-    the close before, high above and low below both. Falls back to plain columns where prices do not fit."""
+    """Encode `start` in seconds, and open, high, low, close as small integers relative to each other: open to the close
+    before, high and low to the higher and the lower of open and close. Prices that do not fit become plain columns."""
     prices = np.concatenate((candles.open, candles.high, candles.low, candles.close))
     start = candles.start // 1_000_000_000
     decimals, exact = _decimals(prices)
@@ -91,7 +91,7 @@ def _column(name: str, values: NDArray[Any]) -> tuple[Block, bytes]:
 
 
 def _steps(values: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Each value less the one before; None where a step does not fit 32 bits."""
+    """The difference of each value from the one before; None where one does not fit 32 bits."""
     steps = np.diff(values, prepend=values[:1])
     return steps if not len(steps) or np.abs(steps).max() < 2**31 else None
 
@@ -104,12 +104,13 @@ def _integers(name: str, values: NDArray[np.int64], kind: str) -> tuple[Block, b
 
 
 def _planes(data: NDArray[np.uint8], width: int) -> bytes:
-    """All first bytes, then all second bytes, ...: what changes seldom lies together, and gzip makes nothing of it."""
+    """All first bytes, then all second bytes and so on: bytes that seldom change are adjacent, and compress well."""
     return np.ascontiguousarray(data.reshape(-1, width).T).tobytes()
 
 
 def _decimals(values: Floats) -> tuple[int, bool]:
-    """How many decimals hold every value exactly; where none do, as many as keep about nine digits, and False."""
+    """The number of decimals that holds every value exactly, and True; else the number that keeps about nine digits, and
+    False."""
     if not len(values):
         return 0, True
     sample = values[:: max(1, len(values) // SAMPLE)]
@@ -127,13 +128,13 @@ def _on_grid(values: Floats, decimals: int) -> bool:
 
 
 def _runs(missing: NDArray[np.bool_]) -> list[list[int]]:
-    """Where a column is missing, as [first row, count]."""
+    """Runs of missing values, as [first row, count]."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], missing, [False])).astype(np.int8)))
     return [[int(first), int(last - first)] for first, last in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _fill(values: Floats, missing: NDArray[np.bool_]) -> Floats:
-    """Missing values replaced by the one before (at the start: by the first there is), which costs no bytes."""
+    """Missing values replaced by the one before (at the start: by the first value), which costs almost no bytes."""
     if not missing.any():
         return values
     if missing.all():

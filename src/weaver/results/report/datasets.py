@@ -1,4 +1,4 @@
-"""Datasets: what the report's page draws from, in packed blocks. Every limit of the page stands here, with its reason."""
+"""The data of the report's page, in encoded blocks, and every limit of the page with its reason."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Datasets = tuple[dict[str, Any], dict[str, Block]]
 SECOND_NS = 1_000_000_000
 
 MAX_ROWS = 1_500_000
-"""Rows of one column in the page: about 8 MB of text per million bars, and as much again as numbers in the browser."""
+"""Rows of one column: a million bars are about 8 MB of text, and as much again as numbers in the browser."""
 
 MAX_TOTAL_ROWS = 3_000_000
 """Bars over all symbols, so that the file stays below some 30 MB."""
 
 MIN_ROWS = 2_000
-"""Bars that every symbol gets, whatever their number."""
+"""Bars that every symbol has, whatever the number of symbols."""
 
 MAX_SYMBOLS = 300
-"""Symbols that the page offers; those with the most fills come first when there are more."""
+"""Symbols in the page; if there are more, those with the most fills."""
 
 MAX_FILLS = 300_000
-"""Fills, and trades, that the page lists: `result.fills` and `result.trades` have them all."""
+"""Fills and trades in the page; `result.fills` and `result.trades` have all."""
 
 
 def datasets(analysis: RunAnalysis) -> Datasets:
-    """The page's facts as JSON-able values, and its blocks by name: equity, fills, trades, bars-0, plots-0, ..."""
+    """Return the page's facts as values for JSON, and its blocks by name: equity, fills, trades, bars-0, plots-0, ..."""
     record = analysis.record
     shown = _shown_symbols(analysis)
     cap = max(MIN_ROWS, min(MAX_ROWS, MAX_TOTAL_ROWS // max(len(shown), 1)))
@@ -93,7 +93,7 @@ def _equity_block(analysis: RunAnalysis, shown: list[str]) -> tuple[Block, dict[
     rows = extremes(record.equity, MAX_ROWS)
     every = len(rows) == len(record.equity)
     columns = {"start": _seconds(record.equity_start[rows]), "equity": record.equity[rows]}
-    # With one symbol the page works buy-and-hold out from the closes that it has anyway.
+    # With one symbol the page computes buy-and-hold from the closes, which it has already.
     bars = record.series[shown[0]] if shown else None
     from_closes = (
         every
@@ -151,7 +151,7 @@ def _trades_block(closed: TradeColumns, still_open: TradeColumns) -> Block:
 
 
 def _plots_block(plots: list[PlotSeries], bars: BarSeries, size: int) -> Block:
-    """Each plot at the last of every `size` bars it is merged with; a plot with its own instants is aligned to bars."""
+    """Each plot at the last of every `size` merged bars; a plot with its own instants is aligned to the bars."""
     last = np.minimum(np.arange(0, len(bars), size) + size, len(bars)) - 1
     columns = {}
     for index, plot in enumerate(plots):

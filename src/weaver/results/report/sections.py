@@ -1,4 +1,4 @@
-"""Sections: the parts of the report's page that need no script, as HTML. Every text from outside is escaped here."""
+"""The parts of the report's page that need no script, as HTML. Every text from outside is escaped here."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _PLURAL = re.compile(r"\bgaps?\b|\bruns?\b")
 
 
 def instant(ns: int) -> str:
-    """UTC without the letters: `2024-03-01 09:30`, the date alone at midnight."""
+    """Return an instant as `2024-03-01 09:30` in UTC, at midnight the date alone."""
     return format_ns(ns).removesuffix("Z").removesuffix("T00:00:00").removesuffix(":00").replace("T", " ")
 
 
 def notices(analysis: RunAnalysis) -> str:
-    """Warnings of the run, and that it was stopped early."""
+    """Return the warnings of the run, first that it was stopped early."""
     texts = [text for text in analysis.warnings if text != analysis.open_positions]  # which the tile of trades shows
     if not analysis.record.finished:
-        texts.insert(0, "This run was stopped before the end of its bars; everything below is about the part that ran.")
+        texts.insert(0, "This run was stopped before the end of its bars; everything below covers the part that ran.")
     return "".join(f'<p class="notice">{escape(text)}</p>' for text in texts)
 
 
 def tiles(analysis: RunAnalysis) -> str:
-    """The six numbers to look at first, with buy-and-hold beneath where it has one."""
+    """Return the six main numbers, with those of buy-and-hold below."""
     stats = analysis.stats
     rows = [
         ("Return", percent(stats["return"]), percent(stats["buy_and_hold_return"]), _tone(stats["return"])),
@@ -66,7 +66,7 @@ def tiles(analysis: RunAnalysis) -> str:
 
 
 def statistics(analysis: RunAnalysis) -> str:
-    """All statistics in groups; the name's title is its definition in short."""
+    """Return all statistics in groups, each with a short definition."""
     stats = analysis.stats
     year = f"{stats['periods_per_year']:,.0f} periods a year"
     groups: list[tuple[str, list[tuple[str, str, str, str]]]] = [
@@ -200,13 +200,13 @@ def _heat(value: float | None, scale: float, digits: int) -> str:
 
 
 def _signed(value: float, digits: int) -> str:
-    """A fraction as percent with its sign; zero has none."""
+    """A fraction as percent with its sign; zero without one."""
     rounded = round(value * 100, digits)
     return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
 
 
 def details(values: Mapping[str, object]) -> str:
-    """Names and values as a description list; nested mappings as "name: value, ..."."""
+    """Return names and values as a description list; nested mappings as "name: value, ..."."""
     if not values:
         return "<p class=muted>None.</p>"
     rows = (f"<dt>{escape(str(name))}</dt><dd>{escape(_text(jsonable(value)))}</dd>" for name, value in values.items())
@@ -214,7 +214,7 @@ def details(values: Mapping[str, object]) -> str:
 
 
 def data_used(analysis: RunAnalysis) -> str:
-    """Per symbol: where its bars came from, how many, from when to when, where they break off, and what was done."""
+    """Return a table of the bars of each symbol with source, number, period and breaks, and the notes about them."""
     record = analysis.record
     listed = record.symbols[:MAX_LISTED]
     rows = "".join(_series_row(record.series[symbol], record.timeframe) for symbol in listed)
@@ -224,7 +224,7 @@ def data_used(analysis: RunAnalysis) -> str:
         f"<th>Breaks between bars</th><th>Source</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
     if more:
-        html += f"<p class=muted>And {more:,} symbols more.</p>"
+        html += f"<p class=muted>And {more:,} more symbols.</p>"
     notes = [*record.notes, *(note for name in record.symbols for note in record.series[name].notes)]
     return html + "".join(f"<p class=note>{escape(note)}</p>" for note in merged_notes(notes, record.symbols))
 
@@ -256,7 +256,7 @@ def _series_row(bars: BarSeries, timeframe: Timeframe) -> str:
 
 
 def breaks_text(bars: BarSeries) -> str:
-    """Where the next bar starts after the last one's end: how often, the commonest lengths, and the longest."""
+    """Return the breaks between bars as text: their number, the most common lengths, and the longest."""
     gaps = bars.start[1:] - bars.end[:-1]
     rows = np.flatnonzero(gaps > 0)
     if not len(rows):

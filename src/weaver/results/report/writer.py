@@ -1,7 +1,7 @@
-"""Report: one HTML file that opens offline and asks nobody for anything. It shows what a `RunAnalysis` knows, and no more.
+"""Writes the report: one HTML file that opens offline and loads nothing from a network.
 
-The page carries its own script, style, chart library and packed columns. A content security policy, with the hash of each
-script, lets the browser run nothing else and load nothing at all, whatever a strategy's name or tag may contain.
+The page contains its own script, style, chart library and data. A content security policy with the hash of each script
+forbids every other script and every request, whatever a strategy's name or tag contains.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def write_report(analysis: RunAnalysis, path: Path) -> Path:
 
 
 def render(analysis: RunAnalysis) -> str:
-    """The page as text. Equal results give equal pages."""
+    """Return the page as text. Equal results give equal pages."""
     from plotly.offline import get_plotlyjs
 
     record = analysis.record
@@ -78,7 +78,7 @@ def _data(name: str, value: object) -> str:
 
 
 def _embedded(value: object) -> str:
-    """JSON that cannot end the element it stands in: no `<` survives."""
+    """JSON that cannot end the element around it: every `<` is escaped."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 

@@ -1,5 +1,5 @@
 "use strict";
-// The report's page: unpacks columns, draws two linked charts and the trade list. Nothing leaves the page, nothing enters.
+// The report's page: decodes columns, draws two linked charts and the trade list. It makes no request.
 (() => {
   const $ = (id) => document.getElementById(id);
   const facts = JSON.parse($("facts").textContent);
@@ -254,7 +254,7 @@
     await Plotly.react("equity", traces, layout, CONFIG);
     const shown = high - low;
     $("equity-status").textContent = rows.length < shown
-      ? `${count.format(rows.length)} points stand for ${plural(shown, "bar")}, their extremes among them. Drag to zoom in, double-click for all.`
+      ? `${count.format(rows.length)} points for ${plural(shown, "bar")}, with every high and low. Drag to zoom in, double-click to show everything.`
       : "";
     document.body.dataset.points = rows.length;
   }
