@@ -131,10 +131,9 @@ def _activity(record: RunRecord, fills: FillColumns, years: float, rejected_orde
 
 def _trading(trades: TradeColumns) -> Stats:
     count = len(trades)
-    pnl = trades.pnl
-    # A profit that is only rounding is neither won nor lost. Without a notional there is no return to judge it by.
-    flat = np.abs(trades.returns) <= metrics.ROUNDING
-    wins, losses = pnl[(pnl > 0) & ~flat], pnl[(pnl < 0) & ~flat]
+    # A profit that is only rounding is zero: neither won nor lost. Without a notional there is no return to judge it by.
+    pnl = np.where(np.abs(trades.returns) <= metrics.ROUNDING, 0.0, trades.pnl)
+    wins, losses = pnl[pnl > 0], pnl[pnl < 0]
 
     def mean(values: Floats) -> float:
         return float(values.mean()) if len(values) else NAN
@@ -142,7 +141,7 @@ def _trading(trades: TradeColumns) -> Stats:
     return {
         "trades": count,
         "win_rate": len(wins) / count if count else NAN,
-        "profit_factor": metrics.profit_factor(np.concatenate((wins, losses))),
+        "profit_factor": metrics.profit_factor(pnl),
         "expectancy": mean(pnl),
         "average_win": mean(wins),
         "average_loss": mean(losses),

@@ -168,3 +168,12 @@ def test_profits_from_flat_to_flat_and_of_pairs_have_the_same_sum(
     assert result.trades["pnl"].sum() == pytest.approx(result.final_equity - 10_000, abs=1e-6)
     assert result.trades["commission"].sum() == pytest.approx(0.25 * len(rows))
     assert result.trades["exit_order_id"].is_sorted()
+
+
+def test_a_profit_that_is_only_rounding_is_neither_won_nor_lost(series: MakeSeries, record: MakeRecord) -> None:
+    prices = [(0, "A", 3, 100.1, 0.0), (1, "A", 7, 100.3, 0.0), (2, "A", -7, 100.3, 0.0), (3, "A", -3, 100.1, 0.0)]
+    stats = Result(record([series("A", CLOSES)], prices)).stats
+    assert (stats["trades"], stats["win_rate"], stats["worst_trade"], stats["expectancy"]) == (1, 0.0, 0.0, 0.0)
+    noise = Result(record([series("A", CLOSES)], [(0, "A", 3, 0.1 + 0.2, 0.0), (1, "A", -3, 0.3, 0.0)]))
+    assert noise.trades["pnl"].item() != 0.0
+    assert (noise.stats["worst_trade"], noise.stats["average_loss"]) == pytest.approx((0.0, float("nan")), nan_ok=True)
