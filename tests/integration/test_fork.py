@@ -15,6 +15,7 @@ PREPARE = """
     from weaver.data.load_bars import load_bars
 
     FRAME = synthetic_bars(20)
+    run_import()
     LOADED = load_bars(FRAME)
     run_backtest()
 """
@@ -55,10 +56,17 @@ def run_backtest(bars=None, **options):
     return backtest(Buy, bars_file() if bars is None else bars, **options).final_equity
 
 
-def run_import():
+def times_file():
+    path = Path("times.csv")
+    rows = [f"2024-07-01 {hour:02}:00,{hour + 1},{hour + 2},{hour + 1},{hour + 1},9" for hour in range(24)]
+    path.write_text("time,open,high,low,close,volume\\n" + "\\n".join(rows))
+    return path
+
+
+def run_import(**options):
     from weaver.data.importer.importer import ImportOptions, import_files
 
-    return import_files([bars_file()], Catalog("catalog"), ImportOptions(symbol="X"))
+    return import_files([bars_file()], Catalog("catalog"), ImportOptions(symbol="X", **options))
 
 
 def with_pandas():
@@ -67,10 +75,10 @@ def with_pandas():
     return run_backtest(pandas.read_csv(bars_file(), index_col="date", parse_dates=True))
 
 
-def wrong_file():
+def wrong_file(**options):
     try:
-        run_backtest(bars_file(), start="2030-01-01")
-    except weaver.DataError as error:
+        run_backtest(bars_file(), **(options or {"start": "2030-01-01"}))
+    except weaver.WeaverError as error:
         return f"{type(error).__name__}: {error}"
 
 
@@ -86,6 +94,10 @@ WORK = {
     "frame in a mapping": lambda: run_backtest({"A": FRAME}),
     "synthetic": lambda: synthetic_bars(20),
     "import": run_import,
+    "import with a zone": lambda: run_import(tz="UTC"),
+    "wrong zone": lambda: wrong_file(tz="Mars/Olympus"),
+    "time zone": lambda: run_backtest(times_file(), tz="America/New_York"),
+    "catalog": lambda: run_backtest(Catalog("catalog").select("X")),
 }
 
 if __name__ == "__main__":
@@ -110,7 +122,7 @@ def pool(tmp_path: Path, work: str, *, method: str = "fork", prepare: str = PREP
     return ended.stdout.strip()
 
 
-@pytest.mark.parametrize("work", ["path", "mapping", "shipped", "pandas"])
+@pytest.mark.parametrize("work", ["path", "mapping", "shipped", "pandas", "time zone"])
 def test_a_worker_forked_after_a_run_gives_the_result_of_the_parent(tmp_path: Path, work: str) -> None:
     if work == "pandas":
         pytest.importorskip("pandas")
@@ -128,9 +140,13 @@ def test_a_worker_forked_after_a_run_checks_a_strategy(tmp_path: Path) -> None:
 def test_an_error_of_loading_is_the_same_error_in_a_forked_worker(tmp_path: Path) -> None:
     assert pool(tmp_path, "wrong file") == pool(tmp_path, "wrong file", method="spawn")
     assert pool(tmp_path, "wrong file").startswith("NoBars: ")
+    assert pool(tmp_path, "wrong zone").startswith("ConfigError: tz='Mars/Olympus' is not a time zone")
 
 
-@pytest.mark.parametrize("work", ["frame", "frame in a mapping", "synthetic", "import"])
+@pytest.mark.parametrize(
+    "work",
+    ["frame", "frame in a mapping", "synthetic", "import", "import with a zone", "catalog"],
+)
 def test_work_that_needs_the_lost_threads_is_refused_at_once_with_the_way_out(tmp_path: Path, work: str) -> None:
     answer = pool(tmp_path, work)
     assert "it was forked after Polars had started its threads" in answer

@@ -192,6 +192,7 @@ class Catalog:
         on_conflict: Conflict = Conflict.REFUSE,
     ) -> Merge:
         """What `write` would do. Raises what it would raise, and writes nothing."""
+        check_fork("writing to the catalog")
         path = self.path(symbol, timeframe)
         _check(symbol, bars)
         return self._merged(symbol, path, bars, on_conflict, origin)[1]
@@ -303,6 +304,7 @@ class Catalog:
         )
 
     def _entry(self, path: Path) -> Entry:
+        check_fork("reading the catalog")
         about = _metadata(path)
         try:
             lazy = pl.scan_parquet(path, glob=False)

@@ -7,6 +7,7 @@ It cannot tell a count since another epoch (2000, 2001) from one since 1970 wher
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -169,6 +170,8 @@ def has_other_reading(values: Numbers) -> bool:
 
 def explain_number(value: float) -> str:
     """Return what a number whose unit is not clear could mean, and the option that says it."""
+    if not math.isfinite(value):
+        return "it is not a time; remove or correct these rows"
     whole = round(value)
     scale = int(units_by_size(np.array([min(abs(whole), _INT64_MAX)], dtype=np.int64))[0])
     unit = _UNIT_OF_SCALE[scale]

@@ -10,12 +10,14 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from weaver.core.errors import ConfigError
+from weaver.core.fork_safety import polars_is_lost
 from weaver.core.instants import NS_PER_DAY, NS_PER_SECOND
 from weaver.data.numeric_times import TimeUnit, epoch_ns, has_other_reading, plausible_times, read_numbers
 
@@ -83,10 +85,13 @@ _FIRST_YEAR, _LAST_YEAR = 1678, 2261
 
 
 def check_zone(zone: str) -> str:
-    """`zone` itself, when it names a time zone such as "America/New_York"; ConfigError otherwise."""
+    """Return `zone` if it names a time zone such as "America/New_York"; raise ConfigError otherwise."""
     try:
-        pl.Series([0]).cast(pl.Datetime("us")).dt.replace_time_zone(zone)
-    except (pl.exceptions.PolarsError, TypeError):
+        if polars_is_lost():
+            ZoneInfo(zone)
+        else:  # Polars has its own database of zones, which is what the times are read with
+            pl.Series([0]).cast(pl.Datetime("us")).dt.replace_time_zone(zone)
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OSError, ZoneInfoNotFoundError):
         raise ConfigError(f'tz={zone!r} is not a time zone; write it like tz="America/New_York" or tz="UTC"') from None
     return zone
 

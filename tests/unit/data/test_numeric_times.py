@@ -151,3 +151,9 @@ def test_backtest_and_check_take_the_unit() -> None:
     result = backtest(Nothing, frame, time_unit="excel", finer=None)
     assert result.start == datetime(2024, 1, 1, tzinfo=UTC)
     assert check(Nothing, frame, time_unit="excel") is not None
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_is_not_finite_is_refused_by_its_row(value: float) -> None:
+    with pytest.raises(DataError, match=r"'Date' in row 0 is .*is not a time"):
+        load_bars(frame_of([value, value]))
