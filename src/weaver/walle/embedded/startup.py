@@ -40,10 +40,12 @@ def start_server(place: DatabasePaths, keeper_lock: int, tcp: int | None) -> dic
 
     for note in (place.server, place.kept, place.linger):  # of a keeper that has ended
         note.unlink(missing_ok=True)
+    is_new = not place.password.exists()
+    if is_new:
+        _check_account(place)
     binaries = find_programs()
     place.check_major(binaries.major, binaries.folder)
-    is_new = not place.password.exists()
-    if is_new or not place.data(binaries.major).exists():
+    if not place.data(binaries.major).exists():
         _check_account(place)
     user, programs = choose_user_and_programs(binaries, place.data(binaries.major))
     task = {
