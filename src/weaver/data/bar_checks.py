@@ -7,6 +7,7 @@ negative, and strictly increasing times. `include_open_and_close` is the only fu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,18 @@ from weaver.core.bars import Floats, Instants
 from weaver.core.timeframe import Timeframe
 
 __all__ = [
+    "CHUNK",
     "FLOAT32_ROUNDING",
     "LONG_WEEKEND_NS",
     "ROUNDING",
     "ROUNDING_ADVICE",
+    "Spacing",
     "commonest_spacing",
     "explain_bar",
     "impossible_bars",
     "include_open_and_close",
     "longer_spacing",
+    "off_grid_rows",
     "only_rounding_wrong",
     "only_volume_wrong",
     "rounding_note",
@@ -33,6 +37,7 @@ __all__ = [
 ]
 
 Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 LONG_WEEKEND_NS = 4 * 86_400 * 10**9
 """From bar to bar over a long week-end with a holiday; five days are more than any exchange closes regularly."""
 
@@ -47,15 +52,46 @@ ROUNDING_ADVICE = (
     "high to the largest and low to the smallest of the four"
 )
 
+CHUNK = 1 << 14
+"""Rows that are checked at once: few enough for the columns of one operation to stay in the processor's second cache."""
+
 _PRICES = ("open", "high", "low", "close")
 
 
 def impossible_bars(columns: Mapping[str, Floats]) -> Rows:
     """Return the rows with an impossible price or volume (missing, infinite, not above zero, outside high and low)."""
     o, h, lo, c, v = (columns[name] for name in (*_PRICES, "volume"))
+    size = min(CHUNK, len(o))
+    floats, good, also = np.empty(size), np.empty(size, dtype=np.bool_), np.empty(size, dtype=np.bool_)
+    rows: list[Rows] = []
     with np.errstate(invalid="ignore"):
-        # NaN and infinity fail these comparisons too, so one pass finds every suspect.
-        good = (lo > 0) & (lo <= o) & (lo <= c) & (h >= o) & (h >= c) & (h < np.inf) & (v >= 0) & (v < np.inf)
+        for first in range(0, len(o), CHUNK):
+            part = slice(first, first + CHUNK)
+            bar = (o[part], h[part], lo[part], c[part], v[part])
+            count = len(bar[0])
+            if not _all_possible(*bar, floats[:count], good[:count], also[:count]):
+                rows.append(first + _impossible(*bar))
+    return np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
+
+
+def _all_possible(
+    o: Floats, h: Floats, lo: Floats, c: Floats, v: Floats, floats: Floats, good: Mask, also: Mask
+) -> bool:
+    """Whether all rows are possible. NaN passes through maximum and minimum, and fails every comparison.
+
+    The last three arguments are buffers: this runs over every bar of every frame.
+    """
+    np.greater_equal(h, np.maximum(o, c, out=floats), out=good)
+    good &= np.less_equal(lo, np.minimum(o, c, out=floats), out=also)
+    good &= np.greater(lo, 0.0, out=also)
+    good &= np.less(h, np.inf, out=also)
+    good &= np.greater_equal(v, 0.0, out=also)
+    good &= np.less(v, np.inf, out=also)
+    return bool(good.all())
+
+
+def _impossible(o: Floats, h: Floats, lo: Floats, c: Floats, v: Floats) -> Rows:
+    good = (lo > 0) & (lo <= o) & (lo <= c) & (h >= o) & (h >= c) & (h < np.inf) & (v >= 0) & (v < np.inf)
     return np.flatnonzero(~good)
 
 
@@ -130,37 +166,75 @@ def explain_bar(columns: Mapping[str, Floats], row: int) -> str:
     return ", ".join(reasons)
 
 
-def unordered_rows(starts: Instants) -> Rows:
-    """The rows whose time is not after that of the row before."""
+@dataclass(frozen=True, slots=True)
+class Spacing:
+    """The smallest and the largest distance of neighbouring starts in ns; 0 and 0 below two rows."""
+
+    smallest: int
+    largest: int
+
+    @classmethod
+    def of(cls, starts: Instants) -> Spacing:
+        """Measure them in one pass."""
+        if len(starts) < 2:
+            return cls(0, 0)
+        buffer = np.empty(min(CHUNK, len(starts) - 1), dtype=np.int64)
+        smallest, largest = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+        for first in range(0, len(starts) - 1, CHUNK):
+            part = starts[first : first + CHUNK + 1]
+            apart = np.subtract(part[1:], part[:-1], out=buffer[: len(part) - 1])
+            smallest, largest = min(smallest, int(apart.min())), max(largest, int(apart.max()))
+        return cls(int(smallest), int(largest))
+
+    @property
+    def is_regular(self) -> bool:
+        """All distances are the same."""
+        return self.smallest == self.largest != 0
+
+
+def unordered_rows(starts: Instants, spacing: Spacing | None = None) -> Rows:
+    """Return the rows whose time is not after that of the row before."""
+    if spacing is not None and spacing.smallest > 0:
+        return np.empty(0, dtype=np.int64)
     return np.flatnonzero(starts[1:] <= starts[:-1]) + 1
 
 
-def commonest_spacing(starts: Instants) -> int | None:
-    """The most frequent distance of neighbours in ns (of equally frequent ones the smallest); None below two rows."""
+def off_grid_rows(starts: Instants, timeframe: Timeframe, spacing: Spacing | None = None) -> Rows:
+    """Return the rows of `starts` that are not on the grid of `timeframe`."""
+    if spacing is not None and spacing.is_regular and len(starts):
+        # Without a division for each row: a neighbour on the grid is a multiple of the timeframe away.
+        if spacing.smallest % timeframe.ns == 0 and int(timeframe.offsets(starts[:1])[0]) == 0:
+            return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(timeframe.offsets(starts))
+
+
+def commonest_spacing(starts: Instants, spacing: Spacing | None = None) -> int | None:
+    """Return the most frequent distance of neighbours in ns (of equally frequent ones the smallest); None below two rows."""
     if len(starts) < 2:
         return None
-    spacing: NDArray[np.int64] = np.diff(starts)
-    values, counts = np.unique(spacing[:1_000], return_counts=True)
+    if spacing is not None and spacing.is_regular:
+        return spacing.smallest
+    apart: NDArray[np.int64] = np.diff(starts)
+    values, counts = np.unique(apart[:1_000], return_counts=True)
     likely = int(values[counts.argmax()])
-    if 2 * int((spacing == likely).sum()) > len(spacing):
+    if 2 * int(np.count_nonzero(apart == likely)) > len(apart):
         return likely
-    values, counts = np.unique(spacing, return_counts=True)
+    values, counts = np.unique(apart, return_counts=True)
     return int(values[counts.argmax()])
 
 
-def longer_spacing(starts: Instants, timeframe: Timeframe) -> int | None:
-    """The length that the bars seem to have in truth, where three or more say that it is longer than `timeframe`.
+def longer_spacing(starts: Instants, timeframe: Timeframe, spacing: Spacing | None = None) -> int | None:
+    """Return the length that the bars seem to have, where three or more show that it is longer than `timeframe`.
 
     Intraday that is the greatest common divisor of their distances (sparse bars of a minute still have one of a minute);
-    for days and weeks the smallest distance, unless a long week-end explains it.
+    for days and weeks the smallest distance, unless a long weekend explains it.
     """
     if len(starts) < 3:
         return None
-    apart: NDArray[np.int64] = np.diff(starts)
+    smallest = (spacing or Spacing.of(starts)).smallest
     if timeframe.is_intraday:
-        common = int(np.gcd.reduce(apart)) if int(apart.min()) > timeframe.ns else timeframe.ns
+        common = int(np.gcd.reduce(np.diff(starts))) if smallest > timeframe.ns else timeframe.ns
         return common if common > timeframe.ns else None
-    smallest = int(apart.min())
     return smallest if smallest > max(timeframe.ns, LONG_WEEKEND_NS) else None
 
 

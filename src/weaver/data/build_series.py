@@ -5,7 +5,7 @@ Guarantees what `BarSeries` promises. Float64 columns are shared with the frame 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,11 +23,13 @@ from weaver.core.timeframe import Timeframe
 from weaver.data.bar_checks import (
     FLOAT32_ROUNDING,
     ROUNDING_ADVICE,
+    Spacing,
     commonest_spacing,
     explain_bar,
     impossible_bars,
     include_open_and_close,
     longer_spacing,
+    off_grid_rows,
     only_rounding_wrong,
     rounding_note,
     timeframe_of,
@@ -37,9 +39,9 @@ from weaver.data.columns import map_columns
 from weaver.data.gap_notes import find_gaps, notes_about, split_warnings, unexpected_gaps
 from weaver.data.grid_advice import off_grid_advice, resample_advice
 from weaver.data.numeric_times import TimeUnit, explain_number
-from weaver.data.timestamps import Kind, from_series, in_january_1970, localise
+from weaver.data.timestamps import Kind, Times, from_series, in_january_1970, localise
 
-__all__ = ["Column", "Table", "check_series", "infer_timeframe", "to_series", "with_instants"]
+__all__ = ["Column", "Table", "check_series", "infer_timeframe", "timeframe_of_tables", "to_series", "with_instants"]
 
 Column = pl.Series | NDArray[Any]
 
@@ -64,6 +66,7 @@ class Timed:
 
     table: Table
     starts: Instants
+    spacing: Spacing
 
 
 def with_instants(table: Table, *, tz: str | None, intraday: bool | None, time_unit: TimeUnit | None = None) -> Timed:
@@ -75,7 +78,8 @@ def with_instants(table: Table, *, tz: str | None, intraday: bool | None, time_u
     if table.checked is not None:
         stamps = table.columns["timestamp"]
         assert isinstance(stamps, pl.Series)
-        return Timed(table=table, starts=stamps.to_physical().to_numpy() * 1_000)
+        checked = stamps.to_physical().to_numpy() * 1_000
+        return Timed(table=table, starts=checked, spacing=Spacing.of(checked))
     found = map_columns(table.columns, where=where)
     if found.missing:
         raise DataError(
@@ -86,6 +90,21 @@ def with_instants(table: Table, *, tz: str | None, intraday: bool | None, time_u
     name = list(table.columns)[found.time]
     column = table.columns[name]
     times = from_series(column if isinstance(column, pl.Series) else pl.Series(name, column), unit=time_unit)
+    if not times.only_instants:
+        _check_readable(where, name, column, times)
+    if time_unit is None and in_january_1970(times):
+        raise DataError(
+            f"{where}: the times in {name!r} begin at {format_ns(int(times.ns[0]))} and all are in January 1970, so they "
+            "were converted from numbers with the wrong unit; convert them with theirs (pandas: pd.to_datetime(values, "
+            'unit="s")), or pass the numbers and say it: time_unit="s", on the command line --time-unit s'
+        )
+    ns = times.ns if times.only_instants else _instants(where, times, tz=tz, intraday=intraday)
+    spacing = Spacing.of(ns)
+    _check_order(where, name, ns, spacing)
+    return Timed(table=table, starts=ns, spacing=spacing)
+
+
+def _check_readable(where: str, name: str, column: Column, times: Times) -> None:
     unclear = np.flatnonzero(times.kind == Kind.NUMBER)
     if len(unclear):
         row = int(unclear[0])
@@ -94,35 +113,25 @@ def with_instants(table: Table, *, tz: str | None, intraday: bool | None, time_u
         )
     bad = np.flatnonzero(times.kind == Kind.BAD)
     if len(bad):
-        way = "write them as 2024-03-01" if times.undecided else "remove or mend these rows"
+        way = "write them as 2024-03-01" if times.undecided else "remove or correct these rows"
         reason = "day and month cannot be told apart" if times.undecided else "is not a time"
         raise DataError(
             f"{where}: {name!r} in row {bad[0]} is {_value(column, int(bad[0]))}: {reason} ({len(bad)} such rows); {way}"
         )
-    if time_unit is None and in_january_1970(times):
-        raise DataError(
-            f"{where}: the times in {name!r} begin at {format_ns(int(times.ns[0]))} and all are in January 1970, so they "
-            "were converted from numbers with the wrong unit; convert them with theirs (pandas: pd.to_datetime(values, "
-            'unit="s")), or pass the numbers and say it: time_unit="s", on the command line --time-unit s'
-        )
-    ns, dates = times.ns, times.all_of(Kind.DATE)
+
+
+def _instants(where: str, times: Times, *, tz: str | None, intraday: bool | None) -> Instants:
+    """The times in UTC. Dates, and midnights without a zone, name sessions unless the timeframe is intraday."""
     wall = times.kind != Kind.INSTANT
-    if dates and intraday:
-        dates = False
-    if not dates and wall.any():
-        midnights = bool(wall.all()) and not (ns % NS_PER_DAY).any()
-        if midnights and not intraday:
-            dates = True
-        elif tz is None:
-            row = int(np.flatnonzero(wall)[0])
-            raise NaiveDatetimeError(
-                f"{where}: the times have no time zone (row {row}: {format_ns(int(ns[row])).rstrip('Z')}); say which one "
-                'they are in: backtest(..., tz="America/New_York"), or tz="UTC" (on the command line --tz UTC)'
-            )
-        else:
-            ns = _in_utc(where, ns, np.flatnonzero(wall), tz)
-    _check_order(where, name, ns)
-    return Timed(table=table, starts=ns)
+    if not wall.any() or (not intraday and bool(wall.all()) and not (times.ns % NS_PER_DAY).any()):
+        return times.ns
+    if tz is None:
+        row = int(np.flatnonzero(wall)[0])
+        raise NaiveDatetimeError(
+            f"{where}: the times have no time zone (row {row}: {format_ns(int(times.ns[row])).rstrip('Z')}); say which one "
+            'they are in: backtest(..., tz="America/New_York"), or tz="UTC" (on the command line --tz UTC)'
+        )
+    return _in_utc(where, times.ns, np.flatnonzero(wall), tz)
 
 
 def _in_utc(symbol: str, wall: Instants, rows: Instants, tz: str) -> Instants:
@@ -140,8 +149,17 @@ def _in_utc(symbol: str, wall: Instants, rows: Instants, tz: str) -> Instants:
 
 
 def infer_timeframe(all_starts: Sequence[Instants]) -> Timeframe:
-    """The commonest spacing of the bars; of several symbols the smallest one."""
-    spacings = [spacing for starts in all_starts if (spacing := commonest_spacing(starts)) is not None]
+    """Return the commonest spacing of the bars; of several symbols the smallest one."""
+    return _smallest_timeframe(commonest_spacing(starts, Spacing.of(starts)) for starts in all_starts)
+
+
+def timeframe_of_tables(tables: Iterable[Timed]) -> Timeframe:
+    """Return `infer_timeframe` of tables whose spacing is known."""
+    return _smallest_timeframe(commonest_spacing(table.starts, table.spacing) for table in tables)
+
+
+def _smallest_timeframe(commonest: Iterable[int | None]) -> Timeframe:
+    spacings = [spacing for spacing in commonest if spacing is not None]
     if not spacings:
         raise DataError('one bar says nothing about its timeframe; say it: timeframe="1d" (or --timeframe 1d)')
     try:
@@ -169,12 +187,12 @@ def to_series(
         raise NoBars(f"{table.symbol} has no bars")
     is_checked = table.checked == timeframe
     if not is_checked:
-        _check_spacing(table.symbol, timed.starts, timeframe)
+        _check_spacing(table.symbol, timed, timeframe)
     if calendar is not None:
         ends = _ends_in_sessions(table.symbol, starts, timeframe, calendar)
     else:
         if not is_checked:
-            _check_grid(table.symbol, starts, timeframe, first_row=low)
+            _check_grid(table.symbol, starts, timeframe, timed.spacing, first_row=low)
         ends = starts + timeframe.ns
     found = map_columns(table.columns, where=table.symbol)
     names = list(table.columns)
@@ -195,7 +213,9 @@ def to_series(
             extra[name] = values
     if not is_checked:
         notes += _check_bars(table.symbol, columns, starts, first_row=low)
-    gaps = find_gaps(starts, ends, timeframe, calendar)
+    # Bars that are nowhere further apart than their length have no gap.
+    regular = calendar is None and timed.spacing.largest <= timeframe.ns
+    gaps = [] if regular else find_gaps(starts, ends, timeframe, calendar)
     notes += notes_about(table.symbol, timeframe, starts, ends, columns, calendar, gaps)
     return BarSeries(
         symbol=table.symbol,
@@ -218,7 +238,7 @@ def to_series(
 
 def check_series(series: BarSeries) -> BarSeries:
     """Return the series, with rounded highs and lows clipped. Raises DataError where it breaks what `BarSeries` promises."""
-    _check_order(series.symbol, "start", series.start)
+    _check_order(series.symbol, "start", series.start, Spacing.of(series.start))
     wrong = np.flatnonzero((series.end <= series.start) | np.r_[False, series.end[1:] <= series.end[:-1]])
     if len(wrong):
         row = int(wrong[0])
@@ -233,9 +253,9 @@ def check_series(series: BarSeries) -> BarSeries:
     return replace(series, high=columns["high"], low=columns["low"], notes=(*series.notes, *notes))
 
 
-def _check_spacing(symbol: str, starts: Instants, timeframe: Timeframe) -> None:
+def _check_spacing(symbol: str, timed: Timed, timeframe: Timeframe) -> None:
     """A bar that is really longer would be shown before it is complete, so too short a timeframe is refused."""
-    longer = longer_spacing(starts, timeframe)
+    longer = longer_spacing(timed.starts, timeframe, timed.spacing)
     if longer is not None:
         raise DataError(
             f"{symbol}: the bars are {duration_text(longer)} apart or more, so they are no {timeframe} bars, and would be "
@@ -243,11 +263,11 @@ def _check_spacing(symbol: str, starts: Instants, timeframe: Timeframe) -> None:
         )
 
 
-def _check_grid(symbol: str, starts: Instants, timeframe: Timeframe, *, first_row: int) -> None:
-    offsets = timeframe.offsets(starts)
-    off = np.flatnonzero(offsets)
+def _check_grid(symbol: str, starts: Instants, timeframe: Timeframe, spacing: Spacing, *, first_row: int) -> None:
+    off = off_grid_rows(starts, timeframe, spacing)
     if not len(off):
         return
+    offsets = timeframe.offsets(starts)
     resample = resample_advice(starts, timeframe)
     if resample is not None:
         raise OffGridError(f"{symbol}: {resample}")
@@ -269,8 +289,8 @@ def _ends_in_sessions(symbol: str, starts: Instants, timeframe: Timeframe, calen
         raise OffGridError(f"{symbol}: {resample}") from None
 
 
-def _check_order(symbol: str, name: str, starts: Instants) -> None:
-    bad = unordered_rows(starts)
+def _check_order(symbol: str, name: str, starts: Instants, spacing: Spacing) -> None:
+    bad = unordered_rows(starts, spacing)
     if not len(bad):
         return
     row = int(bad[0])

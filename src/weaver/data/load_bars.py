@@ -26,7 +26,7 @@ from weaver.core.instants import format_ns, to_ns
 from weaver.core.instrument import Instrument
 from weaver.core.suggest import unknown_symbol
 from weaver.core.timeframe import Timeframe
-from weaver.data.build_series import Column, Table, check_series, infer_timeframe, to_series, with_instants
+from weaver.data.build_series import Column, Table, check_series, timeframe_of_tables, to_series, with_instants
 from weaver.data.columns import map_columns
 from weaver.data.loader_process import load_in_new_process, needs_new_process
 from weaver.data.numeric_times import TimeUnit, time_unit_of
@@ -83,7 +83,7 @@ def load_bars(
     empty = [symbol for symbol, rows in timed.items() if not len(rows.starts)]
     if empty and len(empty) == len(tables):
         raise NoBars(f"{', '.join(empty)}: there are no bars")
-    frame = given or _known_timeframe(tables) or infer_timeframe([rows.starts for rows in timed.values()])
+    frame = given or _known_timeframe(tables) or timeframe_of_tables(timed.values())
     inferred = given is None and all(table.timeframe is None for table in tables)
     terms = {table.symbol: _with_quote(table, instruments) for table in tables}
     _check_quotes(terms)

@@ -53,6 +53,8 @@ class Times:
     kind: NDArray[np.uint8]
     undecided: bool = False
     """True where day and month cannot be told apart; the rows that say so are BAD."""
+    only_instants: bool = False
+    """True only if every row is an INSTANT. False says nothing: `kind` does."""
 
     def all_of(self, kind: Kind) -> bool:
         """Every row is of this kind."""
@@ -78,6 +80,7 @@ _COMPACT = r"^(?:19|20)\d{10}$"
 # would be in 1970, 1976 or beyond 2262.
 _COMPACT_RANGES = ((19000101, 21001231), (190001010000, 210012312359), (19000101000000, 21001231235959))
 _JANUARY = 31 * NS_PER_DAY
+_FIRST_DAY, _END_DAY = (int(np.datetime64(f"{year}-01-01", "D").astype(np.int64)) for year in (1678, 2262))
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], dtype=np.int64)
 # Whole years in which every instant fits into 64 bits of nanoseconds, whatever its offset.
@@ -203,6 +206,15 @@ def localise(wall: Instants, zone: str, ambiguous: Ambiguous = Ambiguous.REFUSE)
 
 def _within_years(times: pl.Series) -> pl.Series:
     """The dates or datetimes, null in years whose nanoseconds would run over: 9999-12-31 would become some day of 1816."""
+    physical = times.to_physical()
+    if physical.null_count() == len(physical):
+        return times
+    known = (physical.drop_nulls() if physical.null_count() else physical).to_numpy()
+    first, last = int(known.min()), int(known.max())
+    per_day = {"ns": NS_PER_DAY, "us": NS_PER_DAY // 10**3, "ms": NS_PER_DAY // 10**6}
+    days = per_day[times.dtype.time_unit] if isinstance(times.dtype, pl.Datetime) else 1
+    if _FIRST_DAY * days <= first and last < _END_DAY * days:
+        return times
     beyond = ~times.dt.year().is_between(_FIRST_YEAR, _LAST_YEAR)
     return times.set(beyond.fill_null(False), None) if beyond.any() else times
 
@@ -212,7 +224,9 @@ def _from_datetimes(times: pl.Series) -> Times:
     dtype = times.dtype
     assert isinstance(dtype, pl.Datetime)
     scale = {"ns": 1, "us": 1_000, "ms": 1_000_000}[dtype.time_unit]
-    ns = times.to_physical().fill_null(0).to_numpy() * scale
+    stamps = times.to_physical()
+    ns = (stamps.fill_null(0) if stamps.null_count() else stamps).to_numpy()
+    ns = ns if scale == 1 else ns * scale
     if dtype.time_zone is None:
         return _with_nulls(ns, Kind.WALL, times)
     if dtype.time_zone != "UTC" and len(times):
@@ -283,18 +297,18 @@ def _with_unit(text: pl.Series, day_first: bool | None, unit: TimeUnit) -> Times
 
 def in_january_1970(times: Times) -> bool:
     """Return whether every time is in January 1970: numbers that were converted with the wrong unit before."""
-    readable = (times.kind != Kind.BAD) & (times.kind != Kind.NUMBER)
-    if not len(times.ns) or not 0 <= int(times.ns[0]) < _JANUARY or not readable.any():
+    if not len(times.ns) or not 0 <= int(times.ns[0]) < _JANUARY:
         return False
-    known = times.ns[readable]
-    return int(known.min()) >= 0 and int(known.max()) < _JANUARY
+    known = times.ns[(times.kind != Kind.BAD) & (times.kind != Kind.NUMBER)]
+    return bool(len(known)) and int(known.min()) >= 0 and int(known.max()) < _JANUARY
 
 
 def _with_nulls(ns: Instants, kind: Kind, times: pl.Series) -> Times:
     kinds = np.full(len(times), kind, dtype=np.uint8)
-    if times.null_count():
+    nulls = bool(times.null_count())
+    if nulls:
         kinds[times.is_null().to_numpy()] = Kind.BAD
-    return Times(ns=np.asarray(ns, dtype=np.int64), kind=kinds)
+    return Times(ns=np.asarray(ns, dtype=np.int64), kind=kinds, only_instants=kind is Kind.INSTANT and not nulls)
 
 
 def _plain_iso(times: pl.Series) -> Times | None:
