@@ -53,8 +53,7 @@ class Acceptance:
     def take(self, commands: Sequence[Command]) -> None:
         """Handle one tick's commands: cancels, then changes, then orders (reducing ones first), then links."""
         order_book = self._order_book
-        if order_book.timed:
-            order_book.expire_timed(order_book.now_ns)  # a timer's tick may be between two bars
+        order_book.expire_timed(order_book.now_ns)  # a timer's tick may be between two bars
         index_of = self._market.index_of
         new = {
             command.number: WorkingOrder(command, index_of[command.symbol])
@@ -191,7 +190,7 @@ class Acceptance:
             assert close is not None
             order.best = close
         if order.until_ns is not None or order.tif in ENDS_WITH_SESSION:
-            self._order_book.timed.append(order)
+            self._order_book.expiry.add(order)
         order.status = _ACCEPTED
         self._order_book.add(order)
         self._order_book.report(order.number, _ACCEPTED, note)
@@ -254,6 +253,7 @@ class Acceptance:
             order.stop = change.stop
         if change.lots is not None and order.parent is None and order.request.parent is None:
             order.lots = max(0, change.lots - order.filled)
+        self._order_book.replace(order)
         request = order.request
         order.request = OrderRequest(
             number=request.number,

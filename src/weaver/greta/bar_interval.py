@@ -31,15 +31,13 @@ from weaver.greta.matching import (
     EntryPath,
 )
 from weaver.greta.order_book import OrderBook
+from weaver.greta.symbol_book import SymbolBook
 from weaver.greta.working_order import LIMIT, MARKET, STOP, STOP_LIMIT, WorkingOrder
 
 __all__ = ["BarInterval"]
 
 _JUDGED_AT_OPEN = (TimeInForce.IOC, TimeInForce.FOK, TimeInForce.AT_OPEN)
 _NOT_INSIDE = (*_JUDGED_AT_OPEN, TimeInForce.AT_CLOSE)
-
-Bars = Sequence[tuple[int, Bar]]
-"""The bars that end at one tick with the indices of their symbols, in the order of the run."""
 
 
 class _Candidate(NamedTuple):
@@ -51,6 +49,14 @@ class _Candidate(NamedTuple):
     trigger: float
     price: float
     path: EntryPath
+
+
+class _Meeting(NamedTuple):
+    """A bar and the orders of its symbol that it may fill or change; bracket legs that start in it are added."""
+
+    bar: Bar
+    book: SymbolBook
+    orders: list[WorkingOrder]
 
 
 class BarInterval:
@@ -83,64 +89,63 @@ class BarInterval:
             if not order_book.by_number and self._fast_path.fill(bars, now_ns):
                 return
             order_book.promote()
-        if order_book.timed:
+        if order_book.expiry:
             # The clock has ticked every boundary since the last bar, including those without a bar.
             order_book.expire_timed(bars[0].ts_ns)
-            order_book.join_session(bars)
+            order_book.join_sessions(bars)
         if order_book.by_number:
-            index_of = self._market.index_of
-            self._let_meet([(index_of[bar.symbol], bar) for bar in bars])
+            index_of, books = self._market.index_of, order_book.books
+            meetings = []
+            for bar in bars:
+                book = books[index_of[bar.symbol]]
+                if book.orders and not book.is_quiet(bar):
+                    meetings.append(_Meeting(bar, book, book.reached(bar)))
+            if meetings or now_ns >= order_book.expiry.next_ns:
+                self._let_meet(meetings)
         self._watch()
 
-    def _let_meet(self, bars: Bars) -> None:
+    def _let_meet(self, meetings: Sequence[_Meeting]) -> None:
         order_book = self._order_book
         fills_before = len(order_book.fills)
         self._broker.begin_interval()
         first_update, first_fill = len(order_book.updates), len(order_book.fills)
-        self._opens(bars)
+        self._opens(meetings)
         order_book.sort_news(first_update, first_fill)
         self._broker.inside = True
-        for index, bar in bars:
-            if order_book.books[index]:
-                self._inside(index, bar)
+        for meeting in meetings:
+            self._inside(meeting)
         self._broker.inside = False
         first_update, first_fill = len(order_book.updates), len(order_book.fills)
-        self._closes(bars)
-        for index, bar in bars:
-            if order_book.books[index]:
-                self._after(index, bar)
-        if order_book.timed:
-            order_book.expire_timed(order_book.now_ns)
+        self._closes(meetings)
+        for meeting in meetings:
+            self._after(meeting)
+        order_book.expire_timed(order_book.now_ns)
         order_book.sort_news(first_update, first_fill)
         if len(order_book.fills) != fills_before:
             self._broker.log_account()
 
-    def _opens(self, bars: Bars) -> None:
+    def _opens(self, meetings: Sequence[_Meeting]) -> None:
         # Which orders reduce is decided once, with the positions before the opens.
+        lots = self._account.lots
         due = [
-            (not order.reduces(self._account.lots[order.index]), order.number, order, bar)
-            for index, bar in bars
-            for order in self._order_book.books[index]
-            if self._fills_at_open(order, bar)
+            (not order.reduces(lots[order.index]), order.number, order, meeting)
+            for meeting in meetings
+            for order in meeting.orders
+            if self._fills_at_open(order, meeting.bar)
         ]
         due.sort(key=lambda item: item[:2])
         newborn: list[tuple[WorkingOrder, Bar]] = []
         payable: dict[int, tuple[int, float]] = {}
-        for increases, _, order, bar in due:
+        for increases, _, order, meeting in due:
             if not order.done:
+                bar = meeting.bar
                 if increases and order.request.shrink and order.number not in payable:
                     payable.update(self._payable(order, bar, due))
-                self._broker.newborn.clear()
-                self._broker.fill(
-                    order,
-                    bar,
-                    bar.open,
-                    maker=order.kind is LIMIT and not order.fresh,
-                    payable=payable.get(order.number),
-                )
+                maker = order.kind is LIMIT and not order.fresh
+                self._fill(meeting, order, bar.open, maker=maker, payable=payable.get(order.number))
                 newborn.extend((leg, bar) for leg in self._broker.newborn)
-        for index, _ in bars:
-            for order in tuple(self._order_book.books[index]):
+        for meeting in meetings:
+            for order in meeting.orders:
                 if order.tif in _JUDGED_AT_OPEN and (
                     order.tif is not TimeInForce.AT_OPEN or self._market.opens_session(order.index)
                 ):
@@ -149,14 +154,28 @@ class BarInterval:
             if not leg.done and self._fills_at_open(leg, bar):
                 self._broker.fill(leg, bar, bar.open, maker=False)
 
+    def _fill(
+        self,
+        meeting: _Meeting,
+        order: WorkingOrder,
+        price: float,
+        *,
+        maker: bool,
+        payable: tuple[int, float] | None = None,
+    ) -> None:
+        """Fill an order, and let the bracket legs that this starts meet the rest of the bar."""
+        self._broker.newborn.clear()
+        self._broker.fill(order, meeting.bar, price, maker=maker, payable=payable)
+        meeting.orders.extend(self._broker.newborn)
+
     def _payable(
-        self, order: WorkingOrder, bar: Bar, due: Sequence[tuple[bool, int, WorkingOrder, Bar]]
+        self, order: WorkingOrder, bar: Bar, due: Sequence[tuple[bool, int, WorkingOrder, _Meeting]]
     ) -> dict[int, tuple[int, float]]:
         """Return, by number, the lots that can be paid for of the increasing orders of one target_weights call."""
         basket = order.request.basket
         members = [
-            (other, its_bar)
-            for increases, _, other, its_bar in due
+            (other, meeting.bar)
+            for increases, _, other, meeting in due
             if basket is not None and other.request.basket == basket and increases and not other.done
         ] or [(order, bar)]
         sizes = self._broker.payable_at_open(members)
@@ -181,14 +200,16 @@ class BarInterval:
         reached = matching.stop_limit_at_open(order.buy, level, order.limit, bar.open)
         if reached == RESTS_AS_LIMIT:
             order.kind = LIMIT
+            self._order_book.replace(order)
         return reached == AT_OPEN
 
-    def _inside(self, index: int, bar: Bar) -> None:
+    def _inside(self, meeting: _Meeting) -> None:
+        bar = meeting.bar
         while True:
             falling: _Candidate | None = None
             rising: _Candidate | None = None
-            for order in self._order_book.books[index]:
-                if order.sits_out or order.kind is MARKET or order.tif in _NOT_INSIDE:
+            for order in meeting.orders:
+                if order.done or order.sits_out or order.kind is MARKET or order.tif in _NOT_INSIDE:
                     continue
                 candidate = self._reached_inside(order, bar)
                 if candidate is None:
@@ -208,8 +229,7 @@ class BarInterval:
             else:
                 return
             order = first.order
-            self._broker.newborn.clear()
-            self._broker.fill(order, bar, first.price, maker=order.kind in (LIMIT, STOP_LIMIT))
+            self._fill(meeting, order, first.price, maker=order.kind in (LIMIT, STOP_LIMIT))
             order.sits_out = True
             if self._broker.newborn:
                 self._judge_legs(order, first.path, first.price, bar)
@@ -300,27 +320,31 @@ class BarInterval:
             proved.proved = matching.leg_price(proved.buy, which, level, price)
             proved.sits_out = False
 
-    def _closes(self, bars: Bars) -> None:
+    def _closes(self, meetings: Sequence[_Meeting]) -> None:
         order_book = self._order_book
         due = [
-            (not order.reduces(self._account.lots[order.index]), order.number, order, bar)
-            for index, bar in bars
-            for order in order_book.books[index]
-            if order.tif is TimeInForce.AT_CLOSE and order.until_ns == order_book.now_ns
+            (not order.reduces(self._account.lots[order.index]), order.number, order, meeting)
+            for meeting in meetings
+            for order in meeting.orders
+            if order.tif is TimeInForce.AT_CLOSE and not order.done and order.until_ns == order_book.now_ns
         ]
         due.sort(key=lambda item: item[:2])
-        for _, _, order, bar in due:
+        for _, _, order, meeting in due:
             if order.done:
                 continue
+            bar = meeting.bar
             self._broker.newborn.clear()
             if order.limit is None or matching.limit_fills_at_open(order.buy, order.limit, bar.close, self._through):
-                self._broker.fill(order, bar, bar.close, maker=False)
+                self._fill(meeting, order, bar.close, maker=False)
             order_book.end(order, OrderStatus.EXPIRED, "at_close: not filled at the close")
             for leg in self._broker.newborn:
                 leg.entry_path = CLOSED
 
-    def _after(self, index: int, bar: Bar) -> None:
-        for order in tuple(self._order_book.books[index]):
+    def _after(self, meeting: _Meeting) -> None:
+        bar = meeting.bar
+        for order in meeting.orders:
+            if order.done:
+                continue
             if order.trail is not None:
                 buy = order.buy
                 if order.entry_path > OPENED:
@@ -331,8 +355,9 @@ class BarInterval:
                     order.best = matching.best_after_bar(buy, order.best, bar.low, bar.high)
             order.entry_path = OPENED
             order.proved = None
-            order.fresh = False
             order.sits_out = False
             if order.rests_after:
                 order.kind = LIMIT
                 order.rests_after = False
+                self._order_book.replace(order)
+        meeting.book.settle()

@@ -92,7 +92,7 @@ class SimulatedBroker:
         """Take the commands that the strategy gave at `tick_ns`."""
         order_book = self.order_book
         order_book.now_ns = tick_ns
-        order_book.busy = True  # every command is answered
+        order_book.wake()  # every command is answered
         if not order_book.by_number and not order_book.waiting and self.lane.takes(commands, tick_ns):
             return
         order_book.promote()
@@ -189,7 +189,7 @@ class SimulatedBroker:
             order.partners is not None
             or order.parent is not None
             or order.legs is not None
-            or self.order_book.books[index]
+            or self.order_book.books[index].exits
         ):
             self._apply_consequences(order, price)
 
@@ -254,11 +254,10 @@ class SimulatedBroker:
                     self.newborn.append(leg)
                 elif order.done:
                     end(leg, OrderStatus.CANCELLED, POSITION_GONE)
-        for other in tuple(self.order_book.books[order.index]):
-            if other.exit and (held == 0 or (held > 0) == other.buy):
-                end(other, OrderStatus.CANCELLED, POSITION_GONE)
-                if other.parent is not None:  # the rest of the entry would open a position without protection
-                    end(other.parent, OrderStatus.CANCELLED, "its legs have ended with their position")
+        for other in self.order_book.books[order.index].exits_without_position(held):
+            end(other, OrderStatus.CANCELLED, POSITION_GONE)
+            if other.parent is not None:  # the rest of the entry would open a position without protection
+                end(other.parent, OrderStatus.CANCELLED, "its legs have ended with their position")
 
     # The volume cap.
 
@@ -293,6 +292,7 @@ class SimulatedBroker:
             order.trail = None
         elif order.kind is STOP_LIMIT:
             order.kind = LIMIT
+        self.order_book.replace(order)
         return left
 
     # The account.

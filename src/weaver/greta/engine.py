@@ -350,7 +350,7 @@ class Engine:
             row = state.cursor.last
             if not held:
                 continue
-            for order in tuple(order_book.books[index]):
+            for order in tuple(order_book.books[index].orders.values()):
                 order_book.end(order, OrderStatus.CANCELLED, "finalize: the position is closed at the last close")
             side = Side.SELL if held > 0 else Side.BUY
             request = self.context.order_entry.adopt(state, side, abs(held), "finalize", now_ns)

@@ -46,14 +46,18 @@ def loop(parts, state, begin, stop, columns, boundaries, handler):
     context, order_book, fill_alone, run_interval = parts.context, parts.order_book, parts.fill_alone, parts.run_interval
     run, timers, commands = context.run, context.timers, context.commands
     hold, deliver, send, wait_for = parts.hold, parts.deliver, parts.send, parts.wait_for
-    cursor, symbol = state.cursor, state.symbol
+    cursor, symbol, expiry = state.cursor, state.symbol, order_book.expiry
     {views} = state.fed_views
     row = begin - 1
     for row, start, o, h, l, c, v, end, {values}now in zip(range(begin, stop), *columns, {columns}boundaries):
         if now != end and wait_for(end, now) != end:
             return row
         bar = Bar(symbol, start, o, h, l, c, v)
-        if order_book.busy and not fill_alone(bar, end):
+        if (
+            order_book.busy
+            and (l <= order_book.quiet_low or h >= order_book.quiet_high or end >= expiry.next_ns)
+            and not fill_alone(bar, end)
+        ):
             # News first, then histories: updates are delivered while the views still end a bar earlier.
             if order_book.waiting or order_book.by_number:
                 run_interval((bar,), end)

@@ -44,7 +44,7 @@ class MarginCall:
         self._order_book.watching = (
             account.shorts > 0 or account.cash < 0.0 or (self._always_watch and any(account.lots))
         )
-        self._order_book.busy = True
+        self._order_book.wake()
 
     def check(self, marks: Sequence[float]) -> None:
         """Liquidate if the equity at the closes `marks` is below the maintenance margin."""
@@ -65,7 +65,8 @@ class MarginCall:
                 order_book.end(order, OrderStatus.CANCELLED, reason)
         for index, book in enumerate(order_book.books):
             held = self._account.lots[index]
-            if held and not book:  # an order that is in the book now is an earlier liquidation, still waiting for a bar
+            # An order that is in the book now is an earlier liquidation, still waiting for a bar.
+            if held and not book.orders:
                 # It is numbered at once: before the strategy receives the update it may give orders of its own.
                 request = self._order_entry.adopt(
                     self._market.states[index],

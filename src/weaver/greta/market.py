@@ -47,6 +47,7 @@ class Market:
         self.index_of = {state.symbol: state.index for state in states}
         self.closes = closes
         self.calendar = calendar
+        self._not_begun = list(states)
         self.sessions = _SessionTable([state.series for state in states], calendar)
 
     def last_close(self, index: int) -> float | None:
@@ -61,7 +62,9 @@ class Market:
     def marks(self, entry_prices: Sequence[float]) -> Sequence[float]:
         """Return every symbol's last close; during its first bar, a symbol's average entry price."""
         marks = self.closes()
-        if all(state.cursor.last >= 0 for state in self.states):
+        if self._not_begun:
+            self._not_begun = [state for state in self._not_begun if state.cursor.last < 0]
+        if not self._not_begun:
             return marks
         return [
             mark if state.cursor.last >= 0 else entry_prices[state.index]

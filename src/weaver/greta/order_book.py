@@ -9,12 +9,15 @@ from collections.abc import Sequence
 
 from weaver.core.bars import Bar
 from weaver.core.orders import Fill, OrderRequest, OrderStatus, OrderUpdate, TimeInForce
+from weaver.greta.expiry import Expiry
 from weaver.greta.market import Market
+from weaver.greta.symbol_book import SymbolBook
 from weaver.greta.working_order import ENDS_WITH_SESSION, WorkingOrder
 from weaver.marvin.order import Order
 
 __all__ = ["OrderBook"]
 
+_INFINITY = float("inf")
 _ACCEPTED = OrderStatus.ACCEPTED
 _TIME_IS_UP = {
     TimeInForce.GTD: "gtd: its time is up",
@@ -30,13 +33,13 @@ class OrderBook:
     """
 
     def __init__(self, market: Market, handles: Sequence[Order]) -> None:
-        self.books: list[list[WorkingOrder]] = [[] for _ in market.symbols]
-        """By symbol, the orders that a bar can fill, in the order in which they began to work."""
+        self.books = [SymbolBook() for _ in market.symbols]
+        """By symbol, the orders that a bar can fill."""
         self.by_number: dict[int, WorkingOrder] = {}
         """All open orders, including the legs of entries that have not filled yet."""
         self.waiting: list[OrderRequest] = []
         """Plain market orders on the fast path; they are in no book."""
-        self.timed: list[WorkingOrder] = []
+        self.expiry = Expiry()
         """The open orders that end at an instant or with a session."""
         self.updates: list[OrderUpdate] = []
         """The updates that the strategy receives at the next tick."""
@@ -48,6 +51,11 @@ class OrderBook:
         """The tick that is being handled; updates are dated with it."""
         self.busy = False
         """Whether the next bar concerns the broker: there are orders, updates to deliver, or positions to watch."""
+        self.quiet_low, self.quiet_high = _INFINITY, -_INFINITY
+        """With one symbol: a bar whose low is above the one and whose high is below the other reaches no order.
+
+        Both are infinite, so that no bar is quiet, while there is more to do than to wait for these prices.
+        """
         self.watching = False
         """Whether positions cost something to hold, or may be called for lack of margin."""
         self.announces = True
@@ -55,10 +63,11 @@ class OrderBook:
         self._handles = handles
         self._market = market
         self._index_of = market.index_of
+        self._only = self.books[0] if len(self.books) == 1 else None
 
     def add(self, order: WorkingOrder) -> None:
         """Let an order work: bars can fill it from now on."""
-        self.books[order.index].append(order)
+        self.books[order.index].add(order)
         self.by_number[order.number] = order
 
     def add_waiting_leg(self, leg: WorkingOrder) -> None:
@@ -68,7 +77,7 @@ class OrderBook:
     def start_leg(self, leg: WorkingOrder) -> None:
         """Let a bracket leg work: its entry has filled."""
         leg.waiting = False
-        self.books[leg.index].append(leg)
+        self.books[leg.index].add(leg)
 
     def promote(self) -> None:
         """Move the orders that wait on the fast path into their books."""
@@ -89,9 +98,11 @@ class OrderBook:
         """Take an order that is done out of its book."""
         order.done = True
         self.by_number.pop(order.number, None)
-        book = self.books[order.index]
-        if order in book:
-            book.remove(order)
+        self.books[order.index].remove(order)
+
+    def replace(self, order: WorkingOrder) -> None:
+        """Take note that the kind or the prices of an order have changed."""
+        self.books[order.index].replace(order)
 
     def end(self, order: WorkingOrder, status: OrderStatus, reason: str) -> None:
         """End an order other than by filling; its legs that wait for it end too."""
@@ -106,29 +117,24 @@ class OrderBook:
 
     def expire_timed(self, now_ns: int) -> None:
         """End the orders of all symbols whose `good_till` or session close is at or before `now_ns`."""
+        if now_ns < self.expiry.next_ns:
+            return
         tick_ns = self.now_ns
-        for order in tuple(self.timed):
-            if order.done:
-                self.timed.remove(order)
-            elif order.until_ns is not None and order.until_ns <= now_ns:
-                # The close of a session is a tick, though the broker may learn of it only at the next bar.
-                self.now_ns = order.until_ns if order.tif in ENDS_WITH_SESSION else tick_ns
-                self.end(order, OrderStatus.EXPIRED, _TIME_IS_UP[order.tif])
-                self.timed.remove(order)
+        for order in self.expiry.take_due(now_ns):
+            assert order.until_ns is not None
+            # The close of a session is a tick, though the broker may learn of it only at the next bar.
+            self.now_ns = order.until_ns if order.tif in ENDS_WITH_SESSION else tick_ns
+            self.end(order, OrderStatus.EXPIRED, _TIME_IS_UP[order.tif])
         self.now_ns = tick_ns
 
-    def join_session(self, bars: Sequence[Bar]) -> None:
-        """Set when orders that end with a session expire: it is the first session that has a bar after acceptance."""
-        indexes = {self._index_of[bar.symbol] for bar in bars}
-        for order in self.timed:
-            if order.until_ns is None and order.index in indexes:
-                order.until_ns = self._market.session_close(order.index)
+    def join_sessions(self, bars: Sequence[Bar]) -> None:
+        """Let orders that end with a session belong to the first one that has a bar after acceptance."""
+        self.expiry.join_sessions((self._index_of[bar.symbol] for bar in bars), self._market.session_close)
 
     def expire_between_bars(self, now_ns: int) -> None:
         """End the orders whose time is up at a tick on which no bar ends."""
         self.now_ns = now_ns
-        if self.timed:
-            self.expire_timed(now_ns)
+        self.expire_timed(now_ns)
 
     def basket_was_cut(self, basket: int | None, factor: float) -> None:
         """Count a target_weights call whose orders were cut to `factor` of their size; one that is cut twice counts once."""
@@ -174,3 +180,13 @@ class OrderBook:
     def rest(self) -> None:
         """Stay busy only if orders are at work or positions are watched: the updates have been delivered."""
         self.busy = bool(self.by_number) or self.watching or bool(self.waiting)
+        book = self._only
+        if book is not None and not (self.watching or self.waiting or book.restless):
+            self.quiet_low, self.quiet_high = book.below, book.above
+        else:
+            self.quiet_low, self.quiet_high = _INFINITY, -_INFINITY
+
+    def wake(self) -> None:
+        """Look at the next bar, whatever its prices."""
+        self.busy = True
+        self.quiet_low, self.quiet_high = _INFINITY, -_INFINITY

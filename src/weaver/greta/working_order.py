@@ -63,6 +63,9 @@ class WorkingOrder:
     """A leg whose entry has not filled yet."""
     sits_out = False
     """It takes no further part in the current bar."""
+    levels: list[tuple[float, int, WorkingOrder]] | None = None
+    """Where its book keeps it: the price levels that it is in, at `level_price`; None if it is looked at for every bar."""
+    level_price = 0.0
     fresh = True
     """No bar has ended since it was accepted."""
     rests_after = False
