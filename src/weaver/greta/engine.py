@@ -344,6 +344,7 @@ class Engine:
         """
         broker, order_book, now_ns = self.broker, self._order_book, self.context.now_ns
         order_book.now_ns = now_ns
+        order_book.promote()
         last_start = max(int(state.series.start[state.cursor.last]) for state in self.context.states)
         for index, state in enumerate(self.context.states):
             held = self.account.lots[index]
