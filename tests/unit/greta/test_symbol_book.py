@@ -105,7 +105,7 @@ class Erratic(Strategy):
     def act(self, symbol: str, close: float) -> Order | None:
         source = self.source
         distance = source.choice([1, 2, 3, 5, 10, 40])
-        below, above = max(1.0, close - distance), close + distance
+        below, above = max(float(int(close * 0.6)), close - distance), close + distance
         life: dict[str, Any] = source.choice(
             [{}, {}, {"tif": "day"}, {"good_till": self.now + timedelta(hours=source.randint(1, 60))}]
         )
@@ -123,13 +123,15 @@ class Erratic(Strategy):
             case 4:
                 return self.buy(units, symbol=symbol, stop=above, limit=above + source.choice([-3, 0, 2]))
             case 5:
-                limit = max(1.0, below + source.choice([3, 0, -2]))
+                limit = max(float(int(close * 0.5)), below + source.choice([3, 0, -2]))
                 return self.sell(units, symbol=symbol, stop=below, limit=limit)
             case 6:
-                loss = max(0.5, below - 4)
+                loss = max(below * 0.6, below - 4)
                 return self.buy(units, symbol=symbol, limit=below, stop_loss=loss, take_profit=below + 4, **life)
             case 7:
-                return self.sell(units, symbol=symbol, stop_loss=Trail(amount=float(distance)), take_profit=below)
+                return self.sell(
+                    units, symbol=symbol, stop_loss=Trail(amount=float(distance)), take_profit=max(below, close * 0.6)
+                )
             case 8:
                 terms = source.choice([{}, {"tif": "ioc"}, {"limit": close, "tif": "fok"}])
                 return self.buy(units, symbol=symbol, **terms)
@@ -140,7 +142,7 @@ class Erratic(Strategy):
                 self.oco(*source.sample(work, 2))
             case 11 | 12 if work:
                 order = source.choice(work)
-                price = max(1.0, close + source.randint(-12, 12))
+                price = max(float(int(close * 0.6)), close + source.randint(-12, 12))
                 if order.request.limit is not None:
                     order.modify(limit=price)
                 elif order.request.stop is not None:
