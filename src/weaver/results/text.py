@@ -49,11 +49,11 @@ def as_text(analysis: RunAnalysis) -> str:
         f"{'':<18}{'strategy':>18}{'buy and hold':>18}",
     ]
     lines += [f"{name:<18}{value:>18}{beside:>18}".rstrip() for name, value, beside in table_rows(analysis)]
-    if not record.finished:
-        lines.append("This run was stopped before the end of its bars.")
     if analysis.open_positions is not None:
         count, profit = len(analysis.open_trades), money(analysis.stats["unrealised_profit"])
         lines.append(f"{'Open positions':<18}{f'{count:,}, unrealised profit {profit}':>36}")
+    if not record.finished:
+        lines.append("This run was stopped before the end of its bars.")
     lines += [f"Warning: {text}" for text in _warnings(analysis)]
     return "\n".join(lines)
 
