@@ -81,6 +81,20 @@ def test_returns_follow_sessions_that_cross_midnight_in_utc(first: str, last: st
     assert result.stats["buy_and_hold_volatility"] == pytest.approx(returns.std(ddof=1) * math.sqrt(252), rel=0.01)
 
 
+def test_sessions_of_several_symbols_are_one_period_each() -> None:
+    starts, sessions = sydney_hours("2014-01-02", "2014-06-27")
+    bars = {
+        "A": frame(starts, walk(len(starts), 4, 0.004)),
+        "B": frame(starts[1::2], walk(len(starts[1::2]), 5, 0.004)),
+    }
+    result = backtest(Idle, bars, calendar="XASX", timeframe="1h")
+    dates = result.record.session_dates
+    assert dates is not None
+    assert len(np.unique(dates)) == len(np.unique(sessions))
+    assert np.all(np.diff(dates) >= 0)
+    assert result.stats["periods_per_year"] == 252.0
+
+
 def test_sessions_are_kept_with_the_files_of_a_run_and_older_files_are_read(tmp_path: Path) -> None:
     starts, _ = sydney_hours("2014-01-02", "2014-03-28")
     result = backtest(Idle, frame(starts, walk(len(starts), 4, 0.004)), calendar="XASX", timeframe="1h")
