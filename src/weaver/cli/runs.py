@@ -187,12 +187,24 @@ def _told(row: RunRow) -> str:
         case "interrupted":
             done = f"{row.bars_done:,} of {row.bars_total:,} bars" if row.bars_total else f"{row.bars_done:,} bars"
             left = f"{row.orders:,} orders and {row.fills:,} fills"
+            problem = _problem(row)
+            if problem is not None:
+                return f"not recorded whole: {problem}; {left} are stored, all of them are kept in its files"
             return f"interrupted: its process ended after about {done}; written by then were {left}"
         case "failed":
             return "failed: " + " | ".join((row.error or "").splitlines())
         case _ if row.ended_at is not None:
             return f"{row.status} {row.ended_at:%Y-%m-%d %H:%M:%S} UTC"
     return row.status
+
+
+def _problem(row: RunRow) -> str | None:
+    """Return why the end of a run is not in the database although its files are kept; None if that is not so."""
+    from weaver.glados.backtest.run_ending import pending_of
+    from weaver.glados.wiring import runs_folder
+
+    ending = pending_of(runs_folder() / row.id)
+    return None if ending is None else ending.problem or "its process ended while it was being written"
 
 
 def _differences(one: Any, two: Any, where: str = "") -> list[tuple[str, Any, Any]]:

@@ -20,11 +20,18 @@ _T = TypeVar("_T")
 
 
 def with_store(work: Callable[[OpenStore], Awaitable[_T]]) -> _T:
-    """Open the store, run `work` on it, close it, and return the result of `work`."""
-    from weaver.glados.wiring import open_store
+    """Open the store, record the runs that an earlier process could not, run `work`, and return its result."""
+    from weaver.glados.wiring import has_pending_runs, open_store, runs_folder
+
+    pending = has_pending_runs()
 
     async def go() -> _T:
         async with open_store(say=lambda line: click.echo(line, err=True)) as store:
+            if pending:
+                from weaver.glados.backtest.run_ending import store_pending
+
+                for line in await store_pending(store, runs_folder()):
+                    click.echo(line, err=True)
             return await work(store)
 
     return asyncio.run(go())

@@ -19,7 +19,10 @@ from weaver.walle.schema import REVISION, revision_of
 _PATIENCE_S = 3.0
 """How long a command, or a recording, tries to reach a server that does not answer: a restart takes a second or two."""
 
-__all__ = ["OpenStore", "open_store", "runs_folder"]
+PENDING_FILE = "pending.json"
+"""A file in the folder of a run whose end is not in the database yet (glados/backtest/run_ending.py)."""
+
+__all__ = ["PENDING_FILE", "OpenStore", "has_pending_runs", "open_store", "runs_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +91,8 @@ async def _make_tables(database: Database, say: Callable[[str], None] | None) ->
 def runs_folder() -> Path:
     """Where the files of recorded runs lie, beside the catalog of bars."""
     return Settings.load().home / "runs"
+
+
+def has_pending_runs() -> bool:
+    """Return whether there are runs whose end is not in the database yet."""
+    return any(runs_folder().glob(f"*/{PENDING_FILE}"))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ __all__ = ["digest_of", "forget", "load", "save"]
 
 MOST_PLOT_ROWS = 1_000_000
 """Values of indicators that are stored. They are only drawn, and can be computed again from the bars."""
+
+ROWS_AT_ONCE = 50_000
+"""Orders or fills that are converted to columns at once."""
 
 _EQUITY = ("equity_start", "equity_end", "equity", "cash", "gross_exposure", "net_exposure")
 _FACTS = ("run_id", "strategy", "source", "symbols", "initial_cash", "seed", "elapsed_s", "bars", "finished",
@@ -67,8 +71,8 @@ def save(record: RunRecord, folder: Path, bars_folder: Path) -> Path:
     if record.session_dates is not None:
         equity = equity.with_columns(pl.Series("session_dates", record.session_dates))
     equity.write_parquet(part / "equity.parquet", compression="lz4")
-    _structs(record.fills, Fill).write_parquet(part / "fills.parquet")
-    _structs(record.orders, OrderRecord).write_parquet(part / "orders.parquet")
+    _write_structs(part / "fills.parquet", record.fills, Fill)
+    _write_structs(part / "orders.parquet", record.orders, OrderRecord)
     (part / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     part.replace(folder)
@@ -211,6 +215,23 @@ def _plot(facts: Mapping[str, Any], folder: Path) -> PlotSeries:
         values=frame["values"].to_numpy(),
         ts=frame["ts"].to_numpy() if "ts" in frame.columns else None,
     )
+
+
+def _write_structs(path: Path, structs: Iterable[msgspec.Struct], kind: type[msgspec.Struct]) -> None:
+    """Write a column per field. Beyond ROWS_AT_ONCE in parts that are merged, so that the memory needed has a bound."""
+    rest = iter(structs)
+    first = list(islice(rest, ROWS_AT_ONCE))
+    if len(first) < ROWS_AT_ONCE:
+        _structs(first, kind).write_parquet(path)
+        return
+    parts: list[Path] = []
+    while first:
+        parts.append(path.with_name(f"{path.stem}-{len(parts)}.part"))
+        _structs(first, kind).write_parquet(parts[-1], compression="lz4")
+        first = list(islice(rest, ROWS_AT_ONCE))
+    pl.scan_parquet(parts).sink_parquet(path, row_group_size=ROWS_AT_ONCE)
+    for part in parts:
+        part.unlink()
 
 
 _TYPES: dict[object, Any] = {int: pl.Int64, float: pl.Float64, str: pl.String, bool: pl.Boolean}

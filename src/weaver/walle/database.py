@@ -286,6 +286,14 @@ class Database:
         for connection in tuple(self._own):
             connection.terminate()
 
+    def terminate(self) -> None:
+        """Close all connections at once without waiting for the server. Their transactions are rolled back."""
+        self._closed = True
+        if self._pool is not None:
+            self._pool.terminate()
+        for connection in tuple(self._own):
+            connection.terminate()
+
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
     """Stores the server's answer to the last command: for COMMIT it is ROLLBACK after an error that the caller ignored."""

@@ -1,13 +1,13 @@
-"""RunStore: runs, their orders, fills and results in their tables, in the few verbs that are used.
+"""RunStore: reads and writes the tables of runs: orders, fills and results.
 
-A run is written by the process that holds its advisory lock. One whose status says running while nobody holds the lock was
-cut off: it is told as interrupted, with what it had done.
+The process that writes a run holds its advisory lock. A run whose status is running while no process holds the lock is
+returned as interrupted, with the orders and fills that were stored.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -16,9 +16,10 @@ import msgspec
 
 from weaver.core.errors import ConfigError, StoreError
 from weaver.core.instants import from_ns
+from weaver.walle.copy_rows import copy_csv, copy_records
 from weaver.walle.database import Database, DatabaseTransaction
 
-__all__ = ["RunRow", "RunStore", "StoredResult"]
+__all__ = ["FILL_COLUMNS", "ORDER_COLUMNS", "RunRow", "RunStore", "StoredPart", "StoredResult"]
 
 _COLUMNS = """
 SELECT r.id, r.mode, r.strategy, CASE WHEN r.status IN ('created', 'running') AND NOT EXISTS (
@@ -35,9 +36,9 @@ _CREATE = """
 INSERT INTO runs (id, mode, strategy, status, config, bars_total, lock_key, created_at)
 VALUES ($1, $2, $3, 'running', $4::jsonb, $5, $6, $7)
 """
-_ORDER_COLUMNS = ("run_id", "number", "symbol", "side", "kind", "quantity", "status", "reason", "tag", "submitted_ns",
+ORDER_COLUMNS = ("run_id", "number", "symbol", "side", "kind", "quantity", "status", "reason", "tag", "submitted_ns",
                   "done_ns", "filled_quantity", "average_price")  # fmt: skip
-_FILL_COLUMNS = ("run_id", "seq", "number", "symbol", "side", "ts_ns", "quantity", "price", "commission", "tag")
+FILL_COLUMNS = ("run_id", "seq", "number", "symbol", "side", "ts_ns", "quantity", "price", "commission", "tag")
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +57,19 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     orders: int
     fills: int
     stats: dict[str, Any] | None
+
+
+class StoredPart(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a run is stored: its status, the number of its fills, and the numbers of its orders."""
+
+    status: str
+    fills: int
+    orders: list[int]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the end of the run is stored."""
+        return self.status not in ("created", "running")
 
 
 class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,14 +134,29 @@ class RunStore:
         if await connection.fetchval("SELECT 1 FROM runs WHERE id = $1 FOR KEY SHARE", run_id) is None:
             raise StoreError(f"run {run_id} is not in the store (any more): it was deleted while it was being recorded")
         if orders:
-            await connection.copy_records_to_table(
-                "orders", records=[(run_id, *row) for row in orders], columns=_ORDER_COLUMNS
-            )
+            await copy_records(connection, "orders", ORDER_COLUMNS, [(run_id, *row) for row in orders])
         if fills:
-            await connection.copy_records_to_table(
-                "fills", records=[(run_id, *row) for row in fills], columns=_FILL_COLUMNS
-            )
+            await copy_records(connection, "fills", FILL_COLUMNS, [(run_id, *row) for row in fills])
         await connection.execute("UPDATE runs SET bars_done = $2 WHERE id = $1", run_id, bars_done)
+
+    async def add_csv(
+        self, table: str, columns: Sequence[str], parts: Iterable[bytes], transaction: DatabaseTransaction
+    ) -> None:
+        """Add rows to `orders` or `fills` from CSV text whose first column is the run's id.
+
+        The caller has locked the run with `stored_part`.
+        """
+        await copy_csv(transaction.connection, table, columns, parts)
+
+    async def stored_part(self, run_id: str, transaction: DatabaseTransaction) -> StoredPart | None:
+        """Return what is stored of a run so far, and lock it until the transaction ends; None if there is no such run."""
+        connection = transaction.connection
+        status = await connection.fetchval("SELECT status FROM runs WHERE id = $1 FOR UPDATE", run_id)
+        if status is None:
+            return None
+        fills = await connection.fetchval("SELECT coalesce(max(seq), 0) FROM fills WHERE run_id = $1", run_id)
+        orders = await connection.fetch("SELECT number FROM orders WHERE run_id = $1", run_id)
+        return StoredPart(status=status, fills=fills, orders=[row[0] for row in orders])
 
     async def end(
         self,

@@ -219,7 +219,7 @@ def _recording(run_id: str, plan: RunPlan) -> RunRecorder:
     from weaver.glados.backtest.run_recorder import RunRecorder
     from weaver.glados.wiring import open_store, runs_folder
 
-    return RunRecorder(run_id, plan, open_store, SystemClock().now_ns, runs_folder())
+    return RunRecorder(run_id, plan, open_store, SystemClock(), runs_folder())
 
 
 def clock_for(series: Mapping[str, BarSeries], calendar: SessionCalendar | None) -> BacktestClock:

@@ -100,7 +100,8 @@ class _Records(LazyOrders):
         return self._records()[index]
 
     def __iter__(self) -> Iterator[OrderRecord]:
-        return iter(self._records())
+        # Not stored: a pass over a million orders must not hold a record of each.
+        return map(order_record, self._orders) if self._made is None else iter(self._made)
 
     def __len__(self) -> int:
         return len(self._orders)

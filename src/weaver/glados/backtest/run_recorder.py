@@ -1,8 +1,11 @@
-"""RunRecorder: what a backtest leaves in the log and the store, written by a thread, about once a second and at the end.
+"""RunRecorder: stores a backtest in the log and the tables, in a thread, about once a second and at the end.
 
-The only place where a backtest meets the log. Each write is one transaction: the events, and the rows that say the same in
-tables. A run whose process is killed has left what it had done up to its last write, and shows as interrupted. A recording
-that fails never changes the run: `error` says what went wrong, and what was written before stays.
+This is the only place where a backtest meets the store. Each write is one transaction: the events, and the rows that say the
+same in tables. If the process of a run is killed, its writes so far remain and the run is shown as interrupted.
+
+A recording that fails never changes the run, and delays the end of the process by at most 10 s after its last progress
+(`patience_ns`). At the end of a run its files are written first, then the database. If that fails, the files stay, `error`
+says why, and the next recording or command that reaches the database stores the run (run_ending.store_pending).
 """
 
 from __future__ import annotations
@@ -10,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import traceback
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from operator import attrgetter
@@ -21,16 +24,31 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from weaver.core.definitions import with_definitions
+import msgspec
+
+from weaver.core.errors import DatabaseDiskFull, OutcomeUnknown, StoreError, StoreUnavailable
+from weaver.core.instants import NS_PER_SECOND
 from weaver.core.jsonable import jsonable
 from weaver.core.orders import Fill
+from weaver.core.ports import Clock, run_within, sleep_for
 from weaver.core.run_config import RunConfig, RunMode
-from weaver.core.text import storable, storable_values
-from weaver.events.envelope import Envelope, envelope
+from weaver.core.text import describe_error, storable, storable_values
 from weaver.events.types.orders import OrdersRecorded
-from weaver.events.types.run import RunCompleted, RunCreated, RunError, RunStarted, RunStopped
+from weaver.events.types.run import RunError, RunStarted
 from weaver.glados.backtest.build_result import order_record
 from weaver.glados.backtest.plan import RunPlan
+from weaver.glados.backtest.run_ending import (
+    LONGEST_TEXT,
+    ROWS_OF_AN_EVENT,
+    RunDeleted,
+    RunEnding,
+    forget_pending,
+    store_ending,
+    store_pending,
+)
 from weaver.marvin.order import Order
+from weaver.walle.database import describe_url
+from weaver.walle.runs import StoredResult
 
 if TYPE_CHECKING:
     from weaver.glados.wiring import OpenStore
@@ -38,22 +56,20 @@ if TYPE_CHECKING:
 
 __all__ = ["RunRecorder", "config_of"]
 
-PRODUCER = "backtest"
-ROWS_OF_AN_EVENT = 2_000
-"""Orders or fills in one event, so that it stays well below the largest that the log takes."""
-
 ROWS_WHILE_RUNNING = 2_000
-"""Orders and fills that are written in one go while the run is under way, so about as many a second: Python runs one thread
-at a time, and a run that trades without a pause must not wait for its own diary. The rest is written when it is over."""
-
-LONGEST_TEXT = 120
-"""Characters of a tag or a reason that are kept, so that thousands of them fit into one event."""
+"""Orders and fills that are written at once while the run is under way, so about as many a second. Python runs one thread at
+a time, and a run that trades without a pause must not wait for its recording. The rest is written when it is over."""
 
 LONGEST_MESSAGE = 10_000
-"""Characters of an error, its traceback or a parameter that are kept."""
+"""Characters of an error, its traceback or a parameter that are stored."""
 
 POINTS_OF_EQUITY = 500
-"""Points of the equity curve in the result's row; the whole curve lies in its file."""
+"""Points of the equity curve in the table of results; the whole curve is in its file."""
+
+PATIENCE_NS = 10 * NS_PER_SECOND
+_MAY_RECOVER = (StoreUnavailable, OutcomeUnknown, DatabaseDiskFull, OSError)
+_FIRST_PAUSE_NS = NS_PER_SECOND // 4
+_LAST_WORDS_NS = NS_PER_SECOND // 2
 
 _order_row = attrgetter("number", "symbol", "side", "kind", "quantity", "status", "reason", "tag", "submitted_ns", "done_ns",
               "filled_quantity", "average_price")  # fmt: skip
@@ -79,144 +95,217 @@ class _End:
 
 
 class RunRecorder:
-    """The recording of one run. `start`, `sink` any number of times, one of the ends; then `wait`."""
+    """The recording of one run. Call `start`, `sink` any number of times, and one of the ends; then `wait`.
+
+    `error` is None, or why the run is not in the database once `wait` has returned True.
+    """
 
     def __init__(
         self,
         run_id: str,
         plan: RunPlan,
         open_store: OpenStoreLater,
-        now_ns: Callable[[], int],
+        clock: Clock,
         folder: Path,
+        *,
+        patience_ns: int | None = None,
     ) -> None:
         self.run_id = run_id
         self.error: Exception | None = None
         self.folder = folder
         self._plan = plan
         self._open_store = open_store
-        self._now_ns = now_ns
-        self._queue: SimpleQueue[_Batch | _End] = SimpleQueue()  # the engine holds what is in it anyway
+        self._clock = clock
+        self._patience_ns = PATIENCE_NS if patience_ns is None else patience_ns
+        self._queue: SimpleQueue[_Batch | _End] = SimpleQueue()  # no bound: the engine holds the same orders anyway
+        self._end: Future[_End] = Future()
         self._bars_done: Callable[[], int] = lambda: 0
-        self._waiting: list[Order] = []  # orders that are not written yet
+        self._waiting: list[Order] = []  # orders that are not stored yet
         self._unwritten: list[Fill] = []
-        self._cut_short = False
-        self._began_ns = now_ns()
         self._fills = 0
         self._orders = 0
-        self._root: Envelope[Any] | None = None
-        # Not a daemon: a process that ends lets it finish what the run has left.
+        self._created = False  # whether the database has the run
+        self._database: str | None = None
+        self._stored = False
+        self._progressed_ns = 0
+        self._kept: asyncio.Future[RunEnding]
+        self._open: OpenStore | None = None
+        began_ns = clock.now_ns()
+        config = config_of(plan).to_json()
+        self._facts: dict[str, Any] = {
+            "run_id": run_id,
+            "mode": str(RunMode.BACKTEST),
+            "strategy": plan.strategy.__name__,
+            "config": config.decode(),
+            "weaver": version("weaver-trading"),
+            "bars_total": sum(len(series) for series in plan.series.values()),
+            "began_ns": began_ns,
+        }
+        # Not a daemon: a process that ends waits until the run is stored, or the recording has given up.
         self._thread = threading.Thread(target=self._run, name=f"recording {run_id}", daemon=False)
 
-    # What the run's own thread calls.
+    # Called by the run's own thread.
 
     def start(self, bars_done: Callable[[], int]) -> None:
-        """Begin to write; `bars_done` says how far the run is."""
+        """Begin to write; `bars_done` returns the progress of the run."""
         self._bars_done = bars_done
         self._thread.start()
 
     def sink(self, orders: Sequence[Order], fills: Sequence[Fill]) -> None:
-        """New orders and fills, from the engine."""
+        """Take new orders and fills from the engine."""
         self._queue.put(_Batch(orders, fills, self._bars_done()))
 
     def completed(self, result: Result) -> None:
-        """The run came to its end."""
-        self._queue.put(_End("completed", result.bars, result))
+        """Record that the run is complete."""
+        self._finish(_End("completed", result.bars, result))
 
     def stopped(self, reason: str, result: Result | None) -> None:
-        """Somebody ended the run. Without a result, by force: then nothing is written any more but that it ended."""
-        self._cut_short = result is None
-        self._queue.put(_End("stopped", self._bars_done(), result, reason=reason))
+        """Record that the run was stopped. Without a result (by force) only its end is stored from here on."""
+        self._finish(_End("stopped", self._bars_done(), result, reason=reason))
 
     def failed(self, error: BaseException, result: Result | None) -> None:
-        """The run ended on an error."""
-        self._queue.put(_End("failed", self._bars_done(), result, error=error))
+        """Record that the run ended on an error."""
+        self._finish(_End("failed", self._bars_done(), result, error=error))
+
+    def _finish(self, end: _End) -> None:
+        self._queue.put(end)
+        self._end.set_result(end)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Whether everything is written, or given up (`error`), within `timeout` seconds."""
+        """Return whether the recording has ended within `timeout` seconds: everything is stored, or `error` says why not."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    # What the recording's thread does.
+    # The recording's thread.
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner() as runner:
-                runner.get_loop().set_default_executor(_Threads())
-                runner.run(self._write())
+            _run_and_abandon(self._record(), self._clock, self._disconnect)
         except Exception as error:  # noqa: BLE001 - the supervisor of the recording: a run never fails on it
             self.error = error
 
+    async def _record(self) -> None:
+        self._kept = asyncio.get_running_loop().create_future()
+        writing = asyncio.create_task(self._write(), name="weaver recording")
+        end = await asyncio.wrap_future(self._end)
+        self._progress()
+        try:
+            ending = self._keep_files(end)
+        except Exception as error:  # noqa: BLE001 - the supervisor: a full disk here still leaves the end in the database
+            self.error = StoreError(f"the files of run {self.run_id} could not be written: {describe_error(error)}")
+            ending = self._ending_of(end, with_rows=False)
+        self._kept.set_result(ending)
+        problem = await self._outcome(writing)
+        deadline_ns = self._progressed_ns + self._patience_ns
+        pause_ns = _FIRST_PAUSE_NS
+        attempts = 0
+        while problem is not None:
+            left_ns = deadline_ns - self._clock.elapsed_ns() - pause_ns
+            # A store that was never reached was tried for its own patience before: once more is enough.
+            if left_ns <= 0 or (attempts and not self._created) or not isinstance(problem, _MAY_RECOVER):
+                self._give_up(problem, ending)
+                return
+            await sleep_for(self._clock, pause_ns)
+            pause_ns *= 2
+            attempts += 1
+            self._progress()
+            problem = await self._outcome(asyncio.create_task(self._write_end_again(ending)), left_ns)
+
+    async def _outcome(self, writing: asyncio.Task[None], limit_ns: int | None = None) -> Exception | None:
+        """Wait for `writing` while it makes progress. Return its error, or None when everything is stored."""
+        while not writing.done():
+            left_ns = self._progressed_ns + (limit_ns or self._patience_ns) - self._clock.elapsed_ns()
+            if left_ns <= 0:
+                writing.cancel()
+                seconds = (limit_ns or self._patience_ns) / NS_PER_SECOND
+                return StoreUnavailable(
+                    f"the database did not answer for {seconds:.3g} s while the run was being written"
+                )
+            with suppress(TimeoutError):
+                await run_within(self._clock, left_ns, asyncio.wait([writing]))
+        if self._stored:
+            return None
+        if writing.cancelled():
+            return StoreUnavailable("the recording was cancelled")
+        error = writing.exception()
+        return error if error is None or isinstance(error, Exception) else StoreError(describe_error(error))
+
+    def _progress(self) -> None:
+        self._progressed_ns = self._clock.elapsed_ns()
+
+    def _give_up(self, problem: Exception, ending: RunEnding) -> None:
+        """Leave the ending in the run's folder, with the reason."""
+        if isinstance(problem, RunDeleted):
+            self.error = problem
+            forget_pending(self.folder / self.run_id)
+            return
+        reason = storable(str(problem).strip() or type(problem).__name__, LONGEST_MESSAGE)
+        if self.error is None:
+            self.error = StoreError(
+                f"{reason}; the run's files are kept in {self.folder / self.run_id}, and the run is recorded when a command "
+                "or another run reaches the database"
+            )
+        with suppress(OSError):
+            msgspec.structs.replace(ending, problem=reason, database=self._database).keep(self.folder / self.run_id)
+
     async def _write(self) -> None:
+        """Store the run while it is under way, and its end once the files are kept."""
         async with self._open_store() as store, store.runs.writing(self.run_id):
+            self._opened(store)
             await self._begin(store)
+            self._created = True
             loop = asyncio.get_running_loop()
-            while True:
-                item = await loop.run_in_executor(None, self._queue.get)
-                if isinstance(item, _End):
-                    await self._end(store, item)
-                    return
+            while isinstance(item := await loop.run_in_executor(None, self._queue.get), _Batch):
                 await self._add(store, item)
+            await self._write_end(store, await self._kept)
+
+    async def _write_end_again(self, ending: RunEnding) -> None:
+        async with self._open_store() as store, store.runs.writing(self.run_id):
+            self._opened(store)
+            await self._write_end(store, ending)
+
+    async def _write_end(self, store: OpenStore, ending: RunEnding) -> None:
+        self._progress()
+        folder = self.folder / self.run_id
+        await store_ending(store, ending, folder, create=not self._created, progress=self._progress)
+        self._stored = True
+        await store_pending(store, self.folder, progress=self._progress)
+
+    def _opened(self, store: OpenStore) -> None:
+        self._open = store
+        self._database = describe_url(store.database.url)
+        self._progress()
+
+    def _disconnect(self) -> None:
+        if self._open is not None:
+            self._open.database.terminate()
 
     async def _begin(self, store: OpenStore) -> None:
-        config = config_of(self._plan)
-        total = sum(len(one) for one in self._plan.series.values())
-        created = self._event(
-            RunCreated(config=plain_dict(config.to_json()), weaver=version("weaver-trading")), self._began_ns
-        )
-        started = self._event(RunStarted(bars=total))
+        ending = self._ending_of(_End("running", 0, None), with_rows=False)
+        started = ending.event(RunStarted(bars=ending.bars_total), self._clock.now_ns())
         async with store.database.transaction() as transaction:
             await store.runs.create(
                 self.run_id,
-                mode=str(config.mode),
-                strategy=config.strategy,
-                config=config.to_json(),
-                bars_total=total,
-                began_ns=self._began_ns,
+                mode=ending.mode,
+                strategy=ending.strategy,
+                config=ending.config.encode(),
+                bars_total=ending.bars_total,
+                began_ns=ending.began_ns,
                 transaction=transaction,
             )
-            await store.log.append([created, started], transaction=transaction)
+            await store.log.append([ending.created_event(), started], transaction=transaction)
+        self._event = ending.event
 
     async def _add(self, store: OpenStore, batch: _Batch) -> None:
-        if self._cut_short:
+        if self._end.done():  # the run is over: the rest is stored at once, from its files
             return
         self._waiting += batch.orders
         self._unwritten += batch.fills
         orders, fills = self._ended(ROWS_WHILE_RUNNING), self._unwritten[:ROWS_WHILE_RUNNING]
         del self._unwritten[: len(fills)]
-        async with store.database.transaction() as transaction:
-            await self._append(store, orders, fills, batch.bars_done, transaction)
-
-    async def _end(self, store: OpenStore, end: _End) -> None:
-        orders, fills = [_row_of(order) for order in self._waiting], self._unwritten
-        if self._cut_short:  # a second Ctrl-C: whoever gave it waits for nothing
-            orders, fills = [], []
-        result = end.result
-        kept = None if result is None else self._keep(result)
-        async with store.database.transaction() as transaction:
-            await self._append(store, orders, fills, end.bars_done, transaction)
-            await store.runs.end(
-                self.run_id,
-                end.status,
-                bars_done=end.bars_done,
-                error=None
-                if end.error is None
-                else storable(f"{type(end.error).__name__}: {end.error}", LONGEST_MESSAGE),
-                result=kept,
-                transaction=transaction,
-            )
-            await store.log.append(self._event(self._last_word(end, kept)), transaction=transaction)
-
-    async def _append(
-        self,
-        store: OpenStore,
-        orders: Sequence[tuple[Any, ...]],
-        fills: Sequence[Fill],
-        bars_done: int,
-        transaction: Any,
-    ) -> None:
         rows = [
             (
-                self._fills + count,
+                seq,
                 f.number,
                 f.symbol,
                 str(f.side),
@@ -226,85 +315,127 @@ class RunRecorder:
                 f.commission,
                 storable(f.tag, LONGEST_TEXT),
             )
-            for count, f in enumerate(fills, start=1)
+            for seq, f in enumerate(fills, start=self._fills + 1)
         ]
         self._fills += len(rows)
         self._orders += len(orders)
-        await store.runs.add(self.run_id, orders=orders, fills=rows, bars_done=bars_done, transaction=transaction)
         events = [
             self._event(
-                OrdersRecorded(orders=list(orders[at : at + step]), fills=[row[1:] for row in rows[at : at + step]])
+                OrdersRecorded(
+                    orders=orders[at : at + ROWS_OF_AN_EVENT],
+                    fills=[row[1:] for row in rows[at : at + ROWS_OF_AN_EVENT]],
+                ),
+                self._clock.now_ns(),
             )
-            for step in (ROWS_OF_AN_EVENT,)
-            for at in range(0, max(len(orders), len(rows)), step)
+            for at in range(0, max(len(orders), len(rows)), ROWS_OF_AN_EVENT)
         ]
-        if events:
-            await store.log.append(events, transaction=transaction)
+        async with store.database.transaction() as transaction:
+            await store.runs.add(
+                self.run_id, orders=orders, fills=rows, bars_done=batch.bars_done, transaction=transaction
+            )
+            if events:
+                await store.log.append(events, transaction=transaction)
+        self._progress()
 
     def _ended(self, most: int) -> list[tuple[Any, ...]]:
-        """The rows of the first `most` orders that wait to be written, of those the ones that have ended."""
-        looked_at, rest = self._waiting[:most], self._waiting[most:]
-        self._waiting = [order for order in looked_at if order.status.is_open] + rest
-        return [_row_of(order) for order in looked_at if not order.status.is_open]
+        """Return the rows of the orders that have ended among the first `most` that are not stored."""
+        first, rest = self._waiting[:most], self._waiting[most:]
+        self._waiting = [order for order in first if order.status.is_open] + rest
+        return [_row_of(order) for order in first if not order.status.is_open]
 
-    def _keep(self, result: Result) -> Any:
-        from weaver.results.downsampling import extremes
+    def _keep_files(self, end: _End) -> RunEnding:
+        """Write the files of the run, and its ending as pending. The database comes after them."""
         from weaver.results.run_files import save
-        from weaver.walle.runs import StoredResult
 
-        save(result.record, self.folder / self.run_id, self.folder / "bars")
+        if end.result is not None:
+            save(end.result.record, self.folder / self.run_id, self.folder / "bars")
+        ending = self._ending_of(end, with_rows=end.result is not None)
+        ending.keep(self.folder / self.run_id)
+        return ending
+
+    def _ending_of(self, end: _End, *, with_rows: bool) -> RunEnding:
+        result = end.result
+        return RunEnding(
+            **self._facts,
+            ended_ns=self._clock.now_ns(),
+            status=end.status,
+            bars_done=end.bars_done,
+            with_rows=with_rows,
+            orders=self._orders if result is None else len(result.record.orders),
+            fills=self._fills if result is None else len(result.record.fills),
+            error=None if end.error is None else describe_error(end.error, LONGEST_MESSAGE),
+            reason=end.reason,
+            crash=None if end.error is None else _crash_of(end.error, end.bars_done),
+            result=None if result is None else self._stored_result(result, with_files=with_rows),
+            database=self._database,
+        )
+
+    def _stored_result(self, result: Result, *, with_files: bool) -> StoredResult:
+        from weaver.results.downsampling import extremes
+
         record = result.record
         rows = extremes(record.equity, POINTS_OF_EQUITY)
         return StoredResult(
             stats=with_definitions(jsonable(result.stats)),
             equity=list(zip(record.equity_end[rows].tolist(), record.equity[rows].tolist(), strict=True)),
-            warnings=list(result.warnings),
-            folder=self.run_id,
+            warnings=[storable(warning, LONGEST_MESSAGE) for warning in result.warnings],
+            folder=self.run_id if with_files else None,
             elapsed_s=result.elapsed_s,
         )
 
-    def _last_word(self, end: _End, kept: Any) -> Any:
-        if end.error is not None:
-            cause = end.error.__cause__ or end.error
-            told = "".join(traceback.format_exception(cause))[-20_000:]
-            return RunError(
-                error=type(cause).__name__,
-                message=storable(str(end.error), LONGEST_MESSAGE) or "",
-                traceback=storable(told, LONGEST_MESSAGE) or "",
-                bars=end.bars_done,
-            )
-        if end.status == "stopped":
-            return RunStopped(reason=end.reason, bars=end.bars_done, orders=self._orders, fills=self._fills)
-        return RunCompleted(
-            bars=end.bars_done, orders=self._orders, fills=self._fills, elapsed_s=kept.elapsed_s, stats=kept.stats
-        )
 
-    def _event(self, payload: Any, ts_ns: int | None = None) -> Envelope[Any]:
-        made = envelope(
-            payload,
-            ts=self._now_ns() if ts_ns is None else ts_ns,
-            producer=PRODUCER,
-            run_id=self.run_id,
-            cause=self._root,
-        )
-        self._root = self._root or made
-        return made
+def _crash_of(error: BaseException, bars: int) -> RunError:
+    cause = error.__cause__ or error
+    trace = "".join(traceback.format_exception(cause))[-2 * LONGEST_MESSAGE :]
+    return RunError(
+        error=type(cause).__name__,
+        message=storable(str(error), LONGEST_MESSAGE),
+        traceback=storable(trace, LONGEST_MESSAGE),
+        bars=bars,
+    )
+
+
+def _run_and_abandon(main: Coroutine[Any, Any, None], clock: Clock, disconnect: Callable[[], None]) -> None:
+    """Run `main` on a new event loop, and end the loop without waiting for tasks that do not end when cancelled."""
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(_Threads())
+    try:
+        loop.run_until_complete(main)
+    finally:
+        rest = asyncio.all_tasks(loop)
+        if rest:
+            loop.set_exception_handler(lambda *_: None)
+            disconnect()
+            for task in rest:
+                task.cancel()
+            with suppress(TimeoutError):
+                loop.run_until_complete(run_within(clock, _LAST_WORDS_NS, asyncio.wait(rest)))
+        else:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 class _Threads(ThreadPoolExecutor):
-    """A thread for each call. A process that ends refuses the usual executors any work before it waits for threads such as
-    the recording's, and so a run that was the last thing in a script would not be written."""
+    """Runs each call in a thread of its own, which does not keep the process alive.
+
+    A process that ends refuses the usual executors any work before it waits for threads such as the recording's; then a run
+    that was the last statement of a script would not be stored.
+    """
 
     def submit(self, call: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         done: Future[Any] = Future()
 
         def work() -> None:
             try:
-                done.set_result(call(*arguments, **named))
-            except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the call
-                done.set_exception(error)
+                result = call(*arguments, **named)
+            except BaseException as error:  # noqa: BLE001 - raised where the call is awaited
+                with suppress(InvalidStateError):  # it was cancelled meanwhile
+                    done.set_exception(error)
+            else:
+                with suppress(InvalidStateError):
+                    done.set_result(result)
 
-        threading.Thread(target=work, name=threading.current_thread().name, daemon=False).start()
+        threading.Thread(target=work, name=threading.current_thread().name, daemon=True).start()
         return done
 
 
@@ -334,10 +465,3 @@ def config_of(plan: RunPlan) -> RunConfig:
         calendar=None if plan.calendar is None else plan.calendar.name,
         seed=plan.seed,
     )
-
-
-def plain_dict(data: bytes) -> dict[str, Any]:
-    """The JSON object in `data`."""
-    import msgspec
-
-    return msgspec.json.decode(data, type=dict[str, Any])
