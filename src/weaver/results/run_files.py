@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -238,14 +239,16 @@ _TYPES: dict[object, Any] = {int: pl.Int64, float: pl.Float64, str: pl.String, b
 
 
 def _structs(structs: Sequence[msgspec.Struct], kind: type[msgspec.Struct]) -> pl.DataFrame:
-    """A column per field; enums as their text."""
+    """Return a column per field; enums as their text, lone surrogates as escapes."""
     columns = {}
-    for one in msgspec.structs.fields(kind):
-        column_type = _column_type(one.type)
-        values = [getattr(each, one.name) for each in structs]
-        if column_type == pl.String:
-            values = list(map(storable, values))
-        columns[one.encode_name] = pl.Series(one.encode_name, values, dtype=column_type, strict=False)
+    for field in msgspec.structs.fields(kind):
+        column_type = _column_type(field.type)
+        values = list(map(attrgetter(field.name), structs))
+        try:
+            column = pl.Series(field.encode_name, values, dtype=column_type, strict=False)
+        except UnicodeEncodeError:  # rare, and looking at every text would take most of the time
+            column = pl.Series(field.encode_name, list(map(storable, values)), dtype=column_type, strict=False)
+        columns[field.encode_name] = column
     return pl.DataFrame(columns)
 
 

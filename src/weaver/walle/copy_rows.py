@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from asyncpg import ConnectionDoesNotExistError
 
+from weaver.walle.database import BROKEN
+
 __all__ = ["copy_csv", "copy_records"]
 
 _T = TypeVar("_T")
@@ -49,6 +51,13 @@ async def _until_lost(connection: Any, copying: Coroutine[Any, Any, _T]) -> _T:
         if not task.done():
             raise ConnectionDoesNotExistError("the connection was closed in the middle of a COPY")
         return task.result()
+    except (*BROKEN, asyncio.CancelledError):
+        # The driver may still believe that the COPY is under way, and would refuse the rollback.
+        if not lost.is_set():
+            connection.remove_termination_listener(connection_lost)
+            lost.set()
+            connection.terminate()
+        raise
     finally:
         watch.cancel()
         if not task.done():

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from weaver.core.definitions import with_definitions
 import msgspec
 
-from weaver.core.errors import DatabaseDiskFull, OutcomeUnknown, StoreError, StoreUnavailable
+from weaver.core.errors import ConfigError, SchemaMismatch, StoreError, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.jsonable import jsonable
 from weaver.core.orders import Fill
@@ -67,7 +67,7 @@ POINTS_OF_EQUITY = 500
 """Points of the equity curve in the table of results; the whole curve is in its file."""
 
 PATIENCE_NS = 10 * NS_PER_SECOND
-_MAY_RECOVER = (StoreUnavailable, OutcomeUnknown, DatabaseDiskFull, OSError)
+_FINAL = (ConfigError, SchemaMismatch, RunDeleted)
 _FIRST_PAUSE_NS = NS_PER_SECOND // 4
 _LAST_WORDS_NS = NS_PER_SECOND // 2
 
@@ -188,13 +188,13 @@ class RunRecorder:
         self._kept = asyncio.get_running_loop().create_future()
         writing = asyncio.create_task(self._write(), name="weaver recording")
         end = await asyncio.wrap_future(self._end)
-        self._progress()
         try:
-            ending = self._keep_files(end)
+            ending = await asyncio.to_thread(self._keep_files, end)
         except Exception as error:  # noqa: BLE001 - the supervisor: a full disk here still leaves the end in the database
             self.error = StoreError(f"the files of run {self.run_id} could not be written: {describe_error(error)}")
             ending = self._ending_of(end, with_rows=False)
         self._kept.set_result(ending)
+        self._progress()
         problem = await self._outcome(writing)
         deadline_ns = self._progressed_ns + self._patience_ns
         pause_ns = _FIRST_PAUSE_NS
@@ -202,7 +202,7 @@ class RunRecorder:
         while problem is not None:
             left_ns = deadline_ns - self._clock.elapsed_ns() - pause_ns
             # A store that was never reached was tried for its own patience before: once more is enough.
-            if left_ns <= 0 or (attempts and not self._created) or not isinstance(problem, _MAY_RECOVER):
+            if left_ns <= 0 or (attempts and not self._created) or isinstance(problem, _FINAL):
                 self._give_up(problem, ending)
                 return
             await sleep_for(self._clock, pause_ns)
