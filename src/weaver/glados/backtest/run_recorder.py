@@ -23,9 +23,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from weaver.core.definitions import with_definitions
 import msgspec
 
+from weaver.core.definitions import with_definitions
 from weaver.core.errors import ConfigError, SchemaMismatch, StoreError, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.jsonable import jsonable
