@@ -278,6 +278,26 @@ def series_of(scenario: Scenario) -> dict[str, BarSeries]:
     return made
 
 
+def finer_of(scenario: Scenario) -> dict[str, BarSeries] | None:
+    """Return the smaller bars, two for each of the run's."""
+    if scenario.settings.finer is None:
+        return None
+    step = scenario.settings.seconds * NS // 2
+    made = {}
+    for symbol, parts in scenario.settings.finer.items():
+        rows = [
+            (MIDNIGHT + (2 * at + place) * step, bar) for at, bars in parts.items() for place, bar in enumerate(bars)
+        ]
+        start = np.array([at for at, _ in rows], dtype=np.int64)
+        columns = {
+            name: np.array([float(getattr(bar, name)) for _, bar in rows], dtype=np.float64)
+            for name in ("open", "high", "low", "close", "volume")
+        }
+        timeframe = Timeframe(f"{scenario.settings.seconds // 7200}h")
+        made[symbol] = BarSeries(symbol=symbol, timeframe=timeframe, start=start, end=start + step, **columns)
+    return made
+
+
 def settings_of(scenario: Scenario, *, by_rates: bool) -> BrokerSettings:
     """`by_rates=False` wraps the costs so that the engine does not see that they are plain fractions."""
     asked = scenario.settings
@@ -323,6 +343,7 @@ def run_engine(
         calendar=calendar_of(scenario),
         settings=settings_of(scenario, by_rates=by_rates),
         finalize=scenario.settings.finalize,
+        finer=finer_of(scenario),
     )
     broker = engine.broker
     lane = broker.lane
@@ -346,6 +367,7 @@ def run_through_backtest(scenario: Scenario) -> Result:
         cash=cash,
         calendar=calendar_of(scenario),
         finalize=scenario.settings.finalize,
+        finer=finer_of(scenario),
     )
     return run_plan(plan)
 

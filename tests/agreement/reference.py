@@ -119,6 +119,7 @@ class Settings:
     maintenance: Decimal | None = None
     seconds: int = DAY
     finalize: bool = False
+    finer: Mapping[str, Mapping[int, Sequence[Bar]]] | None = None  # by symbol and bar start: smaller bars, in order
     hours: tuple[int, ...] | None = None  # a calendar: the slots of each UTC date in which trading is open
 
 
@@ -179,6 +180,7 @@ class Live:
     best: Decimal | None = None
     triggered: bool = False
     born: str = ""
+    born_in: Bar | None = None  # a leg: the bar, or smaller bar, whose inside filled its entry
     until: int | None = None  # the tick at which it expires, once that is known
     verdict: Decimal | None = None  # the price at which a leg fills on its entry's own bar
 
@@ -238,6 +240,7 @@ class Simulation:
         self.room: dict[str, int | None] = {}
         self.waiting: list[Live] = []
         self.own_orders = 0
+        self.part = Bar(0, ZERO, ZERO, ZERO, ZERO)  # the bar, or smaller bar, whose inside fills an order
         self.baskets = 0
         self.cuts: dict[int, int] = {}  # what the opens leave of orders that may shrink
 
@@ -594,7 +597,7 @@ class Simulation:
 
     def opens(self, now: Mapping[str, Bar]) -> None:
         for order in self.live():
-            order.born, order.verdict = "", None
+            order.born, order.born_in, order.verdict = "", None, None
         resting = [
             o for o in self.open_in(now) if o.tif != "at_close" and (o.tif != "at_open" or self.opens_session(o, now))
         ]
@@ -628,12 +631,44 @@ class Simulation:
 
     def inside(self, symbol: str, bar: Bar) -> None:
         tried = [*self.waiting]  # what was due at O and is left waits for the next bar
+        before = self.open_in({symbol: bar})
+        kinds = {order.number: order.kind for order in before}
+        parts = () if self.set.finer is None else self.set.finer.get(symbol, {}).get(bar.start, ())
+        for place, part in enumerate(parts):
+            if place:  # the open of the first one is the bar's own, which has been judged
+                self.open_of_part(symbol, bar, part, tried)
+            self.reach(symbol, bar, part, tried)
+        if parts:  # where smaller bars are missing, the bar decides what was there before it and is as it was
+            tried.extend(o for o in self.open_in({symbol: bar}) if kinds.get(o.number) != o.kind)
+        self.reach(symbol, bar, bar, tried)
+
+    def open_of_part(self, symbol: str, bar: Bar, part: Bar, tried: list[Live]) -> None:
+        """As at the opens: reducing orders first, then call order; then the legs that began there."""
+        rest = [o for o in self.open_in({symbol: bar}) if o not in tried and o.tif not in ("at_open", "at_close")]
+        due = [o for o in rest if self.at_open(o, part) is not None]
+        for order in sorted(due, key=lambda o: (not self.reducing(o), o.number)):
+            if order.status == "open":
+                how = "fell" if order.kind == "limit" else "rose"
+                tried.append(order)
+                self.fill(order, part.open, how + "_open", bar)
+        for order in rest:
+            if order.alive and order.kind == "stop_limit" and order.sign * part.open >= order.sign * order.level:
+                order.triggered = True
+        for leg in self.live(symbol):
+            if leg.born.endswith("_open") and leg not in tried and leg.status == "open":
+                leg.born = leg.born.removesuffix("_open")
+                if self.at_open(leg, part) is not None:
+                    tried.append(leg)
+                    self.fill(leg, part.open, "open", bar)
+
+    def reach(self, symbol: str, whole: Bar, bar: Bar, tried: list[Live]) -> None:
+        """The inside of `bar`: the bar of the run (`whole`), or one of the smaller ones in it."""
         while True:
             falling, rising = [], []  # (distance in the order of being reached, number, how, price, order)
             for order in self.open_in({symbol: bar}):
                 if order in tried or order.tif in ("at_open", "at_close") or order.born == "close":
                     continue
-                if order.born in ("fell", "rose", "rose_fell"):
+                if order.born_in is not None and (order.born_in is bar or bar is whole):
                     if order.verdict is None:
                         continue
                     # A leg that goes back against its entry's side: a long's loss lies below, its profit above.
@@ -653,10 +688,13 @@ class Simulation:
             if len(heads) == 2:
                 first, second = heads[0][4], heads[1][4]
                 if second.number in first.partners or (first.exit and second.exit):
-                    chosen = self.worse_or_better(heads, bar)
+                    chosen = self.worse_or_better(heads, whole)
             _, _, how, price, order = chosen
             tried.append(order)
-            self.fill(order, price, how, bar)
+            self.part = bar
+            self.fill(order, price, how, whole)
+        for order in self.live(symbol):
+            order.verdict = None
         for order in self.open_in({symbol: bar}):
             if order.kind == "stop_limit" and order.tif != "at_close":
                 _, h, _, _ = mirrored(bar, order.sign)
@@ -751,9 +789,11 @@ class Simulation:
         for leg in entry.legs:
             if leg.status == "dormant":
                 leg.status, leg.born, leg.best = "open", how, before
-        if how in ("open", "close"):
+        if how in ("open", "close") or how.endswith("_open"):
             return
-        _, h, low, c = mirrored(bar, entry.sign)
+        for leg in entry.legs:
+            leg.born_in = self.part
+        _, h, low, c = mirrored(self.part, entry.sign)
         e = entry.sign * before
         # The lowest and the highest price that were surely seen after the entry; e itself is one of them.
         after_low = min(e, low if how == "fell" else c)

@@ -82,6 +82,9 @@ def build(source: Random) -> Scenario:
         maintenance=source.choice(maintenance),
         seconds=seconds,
         finalize=source.randint(0, 3) == 0,
+        finer=None
+        if source.randint(0, 3)
+        else {symbol: halves(source, grid, series) for symbol, series in bars.items()},
         hours=hours,
     )
     if kind == "counted" and odd and source.randint(0, 3):  # without costs, what can be paid for is a number of lots
@@ -112,6 +115,25 @@ def path(
             volume = 0
         bars.append(Bar(start, open_ * grid, high * grid, low * grid, close * grid, D(volume)))
     return bars
+
+
+def halves(source: Random, grid: Decimal, bars: Sequence[Bar]) -> dict[int, list[Bar]]:
+    """Two smaller bars for most bars, which together have its prices; the second may open with a gap."""
+    found: dict[int, list[Bar]] = {}
+    for bar in bars:
+        low, high = int(bar.low / grid), int(bar.high / grid)
+        middle = source.randint(low, high) * grid
+        gap = source.choice([middle, source.randint(low, high) * grid])
+        prices = [[bar.open, middle], [gap, bar.close]]
+        prices[source.randint(0, 1)].append(bar.high)
+        prices[source.randint(0, 1)].append(bar.low)
+        made = [Bar(bar.start, each[0], max(each), min(each), each[1]) for each in prices]
+        kept = source.choice([made, made, made, made, made[:1], made[1:], []])
+        if kept == made[1:]:  # its open is not the bar's own, and so it is judged as one inside
+            kept = []
+        if kept:
+            found[bar.start] = kept
+    return found
 
 
 def first_price(grid: Decimal) -> int:

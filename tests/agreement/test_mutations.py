@@ -234,6 +234,16 @@ ELSEWHERE = {
         "if basket is not None and other",
         "if False and other",
     ),
+    "a stop fills at its level though a smaller bar opens beyond it": (
+        bar_interval,
+        "if part.ts_ns != bar.ts_ns:",
+        "if False:",
+    ),
+    "smaller bars are ignored": (
+        bar_interval,
+        "        if parts:\n",
+        "        if False:\n",
+    ),
     "what the run closes at its end is dated in its symbol's own last bar": (
         engine,
         "bar = Bar(state.symbol, last_start,",

@@ -78,6 +78,8 @@ class BarInterval:
         self._fast_path = broker.lane
         self._watch = broker.margin_call.watch
         self._finer = finer
+        self._judged: list[WorkingOrder] = []
+        """Bracket legs whose entry has filled inside the current smaller bar."""
         self._through = settings.limit_fill == "through"
         self._best = settings.intrabar == "best"
 
@@ -204,6 +206,64 @@ class BarInterval:
         return reached == AT_OPEN
 
     def _inside(self, meeting: _Meeting) -> None:
+        """Fill what the inside of a bar reaches, on the smaller bars where there are any."""
+        bar = meeting.bar
+        finer = self._finer.get(self._market.index_of[bar.symbol]) if self._finer else None
+        parts = [] if finer is None else finer.within(bar, self._order_book.now_ns)
+        if parts:
+            kinds = {order.number: order.kind for order in meeting.orders if not order.done}
+            for part in parts:
+                if part.ts_ns != bar.ts_ns:  # the open of one that starts with the bar is the bar's own
+                    self._open_of_part(meeting, part)
+                self._reach(meeting, part)
+                self._end_part(meeting)
+            # Where smaller bars are missing, the bar decides the orders that were there before it and are as they were.
+            for order in meeting.orders:
+                if kinds.get(order.number) is not order.kind:
+                    order.sits_out = True
+        self._reach(meeting, bar)
+
+    def _open_of_part(self, meeting: _Meeting, part: Bar) -> None:
+        """Judge orders at the open of a smaller bar as at the open of a bar, then the legs that begin there."""
+        lots = self._account.lots
+        due = [
+            (not order.reduces(lots[order.index]), order.number, order)
+            for order in meeting.orders
+            if not order.done
+            and not order.sits_out
+            and order.kind is not MARKET
+            and order.tif not in _NOT_INSIDE
+            and self._fills_at_open(order, part)
+        ]
+        due.sort(key=lambda item: item[:2])
+        newborn: list[WorkingOrder] = []
+        for _, _, order in due:
+            if not order.done:
+                path = FELL if order.kind is LIMIT else ROSE
+                self._fill(meeting, order, part.open, maker=order.kind is LIMIT)
+                order.sits_out = True
+                for leg in self._broker.newborn:
+                    leg.entry_path = path
+                newborn.extend(self._broker.newborn)
+        for leg in sorted(newborn, key=lambda leg: leg.number):
+            if not leg.done and self._fills_at_open(leg, part):
+                self._fill(meeting, leg, part.open, maker=False)
+                leg.sits_out = True
+
+    def _end_part(self, meeting: _Meeting) -> None:
+        """Let legs that sat out their entry's smaller bar take part in the next one, and stop-limits rest as limits."""
+        for leg in self._judged:
+            leg.sits_out = False
+            leg.proved = None
+        self._judged.clear()
+        for order in meeting.orders:
+            if order.rests_after and not order.done:
+                order.kind = LIMIT
+                order.rests_after = False
+                self._order_book.replace(order)
+
+    def _reach(self, meeting: _Meeting, part: Bar) -> None:
+        """Fill what the inside of `part` reaches: of the bar itself, or of a smaller bar in it."""
         bar = meeting.bar
         while True:
             falling: _Candidate | None = None
@@ -211,7 +271,7 @@ class BarInterval:
             for order in meeting.orders:
                 if order.done or order.sits_out or order.kind is MARKET or order.tif in _NOT_INSIDE:
                     continue
-                candidate = self._reached_inside(order, bar)
+                candidate = self._reached_inside(order, part)
                 if candidate is None:
                     continue
                 # Falling prices reach the highest trigger first, rising ones the lowest; equal ones go in call order.
@@ -231,8 +291,12 @@ class BarInterval:
             order = first.order
             self._fill(meeting, order, first.price, maker=order.kind in (LIMIT, STOP_LIMIT))
             order.sits_out = True
+            if order in self._judged:
+                self._judged.remove(order)
             if self._broker.newborn:
-                self._judge_legs(order, first.path, first.price, bar)
+                self._judge_legs(order, first.path, first.price, part)
+                if part is not bar:
+                    self._judged.extend(leg for leg in self._broker.newborn if not leg.done)
 
     def _reached_inside(self, order: WorkingOrder, bar: Bar) -> _Candidate | None:
         buy = order.buy
@@ -264,11 +328,6 @@ class BarInterval:
         in_call_order = falling if low.number < high.number else rising
         if not ((low.exit and high.exit) or (low.partners is not None and high in low.partners)):
             return in_call_order
-        drill = self._finer.get(low.index)
-        if drill is not None:
-            fell = drill.falls_first(bar.ts_ns, self._order_book.now_ns, falling.price, rising.price)
-            if fell is not None:
-                return falling if fell else rising
         gains, amounts = zip(
             *(
                 self._pricing.gain_at_close(

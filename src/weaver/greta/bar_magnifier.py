@@ -1,10 +1,13 @@
-"""Drilling: which of two prices a bar reached first, looked up in the bars of a smaller timeframe. Guesses nothing."""
+"""FinerBars: the bars of a smaller timeframe inside a run's bar, on which orders reached inside it are judged.
+
+They only say in which order prices came. Where they are missing, or go beyond the run's bar, the run's bar decides.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from weaver.core.bars import BarSeries
+from weaver.core.bars import Bar, BarSeries
 from weaver.core.errors import ConfigError
 from weaver.core.timeframe import Timeframe
 
@@ -12,7 +15,7 @@ __all__ = ["FinerBars"]
 
 
 class FinerBars:
-    """The smaller bars of one symbol. Raises ConfigError where they are not smaller than the run's."""
+    """The smaller bars of one symbol. Raises ConfigError if they are not smaller than the run's."""
 
     __slots__ = ("_series",)
 
@@ -24,17 +27,21 @@ class FinerBars:
             )
         self._series = series
 
-    def falls_first(self, start_ns: int, end_ns: int, below: float, above: float) -> bool | None:
-        """Whether `below` was reached before `above` within [start_ns, end_ns); None where the bars do not tell.
+    def within(self, bar: Bar, end_ns: int) -> list[Bar]:
+        """Return the smaller bars that start within `bar`, which ends at `end_ns`, in order of time.
 
-        They do not where they are missing, or where one smaller bar reached both.
+        Their prices are clipped to those of `bar`, so that nothing fills outside it.
         """
         series = self._series
-        first, past = np.searchsorted(series.start, (start_ns, end_ns))
-        for row in range(int(first), int(past)):
-            fell, rose = series.low[row] <= below, series.high[row] >= above
-            if fell and rose:
-                return None
-            if fell or rose:
-                return bool(fell)
-        return None
+        first, past = np.searchsorted(series.start, (bar.ts_ns, end_ns))
+        rows = slice(int(first), int(past))
+        prices = [
+            np.clip(column[rows], bar.low, bar.high).tolist()
+            for column in (series.open, series.high, series.low, series.close)
+        ]
+        return [
+            Bar(bar.symbol, start, open_, high, low, close, volume)
+            for start, open_, high, low, close, volume in zip(
+                series.start[rows].tolist(), *prices, series.volume[rows].tolist(), strict=True
+            )
+        ]
