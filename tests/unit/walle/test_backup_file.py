@@ -1,0 +1,134 @@
+"""Backup files: runs whole or not at all, older dumps, and nothing written outside of the staging folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from weaver.core.errors import BackupError
+from weaver.walle import backup_file
+
+DUMP = b"PGDMP and the rest"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Two runs over shared bars, one run whose recording was killed, and one that only the database knows."""
+    folder = tmp_path / "runs"
+    for name in ("first", "second"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "run.json").write_text(json.dumps({"series": [{"digest": "abc"}]}))
+        (folder / name / "equity.parquet").write_bytes(name.encode())
+    (folder / "killed").mkdir()
+    (folder / "killed" / "equity.parquet").write_bytes(b"half")
+    (folder / "bars").mkdir()
+    (folder / "bars" / "abc.parquet").write_bytes(b"bars")
+    (folder / "bars" / "unused.parquet").write_bytes(b"unused")
+    return folder
+
+
+def write(tmp_path: Path, runs: Path) -> Path:
+    dump = tmp_path / "dump"
+    dump.write_bytes(DUMP)
+    file = tmp_path / "file"
+    stored = backup_file.write(
+        file, dump=dump, runs_folder=runs, run_ids=["first", "second", "killed", "gone"], version="1"
+    )
+    assert stored == 2
+    return file
+
+
+def test_runs_come_back_with_all_their_files_and_their_bars(tmp_path: Path, runs: Path) -> None:
+    file, new, staging = write(tmp_path, runs), tmp_path / "new" / "runs", tmp_path / "new" / ".staging"
+    with backup_file.read(file, staging) as dump:
+        assert dump.read_bytes() == DUMP
+        assert backup_file.install_runs(staging, new) == 2
+    names = {str(path.relative_to(new)) for path in new.rglob("*") if path.is_file()}
+    kept = {f"{run}/{file}" for run in ("first", "second") for file in ("run.json", "equity.parquet")}
+    assert names == kept | {"bars/abc.parquet"}
+    assert not staging.exists()
+
+
+def test_a_run_that_is_there_already_is_replaced(tmp_path: Path, runs: Path) -> None:
+    file = write(tmp_path, runs)
+    (runs / "first" / "equity.parquet").write_bytes(b"damaged")
+    with backup_file.read(file, tmp_path / ".staging"):
+        backup_file.install_runs(tmp_path / ".staging", runs)
+    assert (runs / "first" / "equity.parquet").read_bytes() == b"first"
+
+
+def test_a_plain_dump_of_an_older_version_is_taken_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "old.dump"
+    file.write_bytes(DUMP)
+    with backup_file.read(file, tmp_path / "home" / ".staging") as dump:
+        assert dump == file
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil",
+        "/tmp/evil",
+        "runs/../../evil",
+        "runs/a/../../b",
+        "runs/.a/b",
+        "runs/a/.b",
+        "runs/a/b/c",
+        "evil",
+        "runs/a",
+    ],
+)
+def test_a_member_with_another_name_is_refused_and_written_nowhere(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "forged"
+    with tarfile.open(file, "w") as archive:
+        for member, content in (
+            ("weaver-backup.json", b'{"format": 1}'),
+            ("database.dump", DUMP),
+            (name, b"x"),
+            ("complete", b""),
+        ):
+            info = tarfile.TarInfo(member)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(BackupError, match="unexpected member"), backup_file.read(file, tmp_path / "home" / ".staging"):
+        pass
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_link_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "forged"
+    with tarfile.open(file, "w") as archive:
+        info = tarfile.TarInfo("weaver-backup.json")
+        info.size = 13
+        archive.addfile(info, io.BytesIO(b'{"format": 1}'))
+        link = tarfile.TarInfo("runs/a/b")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with pytest.raises(BackupError, match="unexpected member"), backup_file.read(file, tmp_path / ".staging"):
+        pass
+
+
+@pytest.mark.parametrize("share", [0, 0.2, 0.5, 0.8])
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, runs: Path, share: float) -> None:
+    file = write(tmp_path, runs)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(content.rindex(b"complete") * share)])
+    with pytest.raises(BackupError, match="is not a backup"), backup_file.read(file, tmp_path / ".staging"):
+        pass
+
+
+def test_a_newer_format_is_refused_with_the_version_that_wrote_it(tmp_path: Path) -> None:
+    file = tmp_path / "newer"
+    with tarfile.open(file, "w") as archive:
+        facts = b'{"format": 2, "weaver": "9.9"}'
+        info = tarfile.TarInfo("weaver-backup.json")
+        info.size = len(facts)
+        archive.addfile(info, io.BytesIO(facts))
+    with pytest.raises(BackupError, match=r"Weaver 9\.9"), backup_file.read(file, tmp_path / ".staging"):
+        pass
