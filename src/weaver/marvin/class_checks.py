@@ -55,8 +55,14 @@ def check_class(cls: type, reserved: frozenset[str]) -> None:
                     f"{cls.__name__}.{name} is a {type(value).__name__}, which all runs would share and change; "
                     f"set it in on_start instead: self.{name} = {_shortly(value)}"
                 )
-            if name in CALLBACKS and inspect.isfunction(value):
+            if name not in CALLBACKS:
+                continue
+            if inspect.isfunction(value):
                 _check_callback(f"{cls.__name__}.{name}", value, CALLBACKS[name])
+            elif not (callable(value) or isinstance(value, staticmethod | classmethod)):
+                raise StrategyError(
+                    f"{cls.__name__}.{name} is a {type(value).__name__}, not a method; write def {name}({CALLBACKS[name]})"
+                )
 
 
 def check_runnable(cls: type, reserved: frozenset[str]) -> tuple[str, ...]:

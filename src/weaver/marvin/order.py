@@ -162,7 +162,7 @@ class Order(msgspec.Struct, eq=False, gc=False):
             raise OrderError(f"modify: order {self.id} has no stop price to change; cancel it and place another")
         if isinstance(stop, Trail):
             raise OrderError(f"modify: the stop of order {self.id} is a price; it cannot become a trail")
-        check_distance("modify", "stop", stop, request.stop)
+        check_distance("modify", "stop", stop, request.stop, above=request.side is Side.BUY)
         self._commands.append(
             Modify(
                 number=self.id,

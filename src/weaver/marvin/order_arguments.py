@@ -82,19 +82,25 @@ def check_terms(what: str, force: TimeInForce, limit: float | None, stop: float 
         raise OrderError(f"{what}: tif={force.value!r} goes with a market or a limit order, not with a stop")
 
 
-def check_distance(what: str, name: str, price: float | None, reference: float | None) -> None:
-    """Refuse a stop or exit below a tenth of the current price: such numbers are fractions or distances, not prices."""
+def check_distance(what: str, name: str, price: float | None, reference: float | None, *, above: bool) -> None:
+    """Refuse a stop or exit below a tenth of the current price: such numbers are fractions or distances, not prices.
+
+    `above` says on which side of the current price the order belongs, for the advice.
+    """
     if price is None or reference is None or not 0 < 10 * price < reference:
         return
+    sign, side = (1, "above") if above else (-1, "below")
     if price < 1:
-        meant = (
-            f"for {100 * price:g} % write {name}={reference * (1 - price):.10g} or use Trail(percent={100 * price:g})"
+        advice, trail = (
+            f"for {100 * price:g} % write {name}={reference * (1 + sign * price):.10g}",
+            f"percent={100 * price:g}",
         )
     else:
-        meant = (
-            f"for {price:g} below {reference:g} write {name}={reference - price:.10g} or use Trail(amount={price:g})"
-        )
-    raise OrderError(f"{what}: {name}={price:g} is a price, and the current price is {reference:g}; {meant}")
+        advice = f"for {price:g} {side} {reference:g} write {name}={reference + sign * price:.10g}"
+        trail = f"amount={price:g}"
+    if name != "take_profit" and what != "modify":  # neither can trail
+        advice += f" or use Trail({trail})"
+    raise OrderError(f"{what}: {name}={price:g} is a price, and the current price is {reference:g}; {advice}")
 
 
 def price_of(instrument: Instrument, price: float | None, name: str, *, up: bool) -> float | None:

@@ -106,9 +106,9 @@ class OrderEntry:
         profit = price_of(state.instrument, take_profit, "take_profit", up=buy)
         check_terms(side.value, force, limit, stop_price, trail)
         reference = state.last_close if limit is None and stop_price is None else limit or stop_price
-        check_distance(side.value, "stop", stop_price, state.last_close)
-        check_distance(side.value, "stop_loss", loss, reference)
-        check_distance(side.value, "take_profit", profit, reference)
+        check_distance(side.value, "stop", stop_price, state.last_close, above=buy)
+        check_distance(side.value, "stop_loss", loss, reference, above=not buy)
+        check_distance(side.value, "take_profit", profit, reference, above=buy)
         # A stop-limit may fill anywhere between its stop and its limit, so a leg lies beyond both.
         entries = [price for price in (limit, stop_price) if price is not None]
         for name, price, above in (("stop_loss", loss, not buy), ("take_profit", profit, buy)):
@@ -210,7 +210,7 @@ class OrderEntry:
             tag=tag,
         )
         check_terms("close", force, request.limit, stop_price, trail)
-        check_distance("close", "stop", stop_price, state.last_close)
+        check_distance("close", "stop", stop_price, state.last_close, above=buy)
         return self._keep_part(state, request, quantity, asked)
 
     def _keep_part(self, state: SymbolState, request: OrderRequest, quantity: float | None, asked: int | None) -> Order:

@@ -105,6 +105,11 @@ class View:
     def __float__(self) -> float:
         raise StrategyError(f"{self.name} is a series of values; take one of them, for example {self.name}[-1]")
 
+    def __format__(self, spec: str) -> str:
+        if spec:
+            raise StrategyError(f"{self.name} is a series of values; format one of them: {{{self.name}[-1]:{spec}}}")
+        return repr(self)
+
     def __eq__(self, other: object) -> bool:
         if other is self:
             return True
@@ -127,6 +132,7 @@ def _add_operators() -> None:
     """Let every comparison and arithmetic operator of a view raise StrategyError with the corrected expression."""
     names = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "ne": "!="}
     arithmetic = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**"}
+    arithmetic |= {"and": "&", "or": "|"}
 
     def method(symbol: str, reflected: bool) -> Callable[[View, object], NoReturn]:
         def operate(self: View, other: object) -> NoReturn:

@@ -64,6 +64,12 @@ def test_a_method_that_would_never_be_called_is_an_error_with_the_nearest_callba
         assert hint in str(raised.value)
 
 
+@pytest.mark.parametrize("value", [5, "next", None, property(lambda self: None)])
+def test_a_callback_that_is_not_a_method_is_an_error_with_its_signature(value):
+    with pytest.raises(StrategyError, match=r"not a method; write def on_bar\(self, bar\)"):
+        type("Wrong", (Strategy,), {"on_bar": value})
+
+
 def test_a_base_class_with_helpers_may_leave_the_callbacks_to_a_derived_class():
     class Base(Strategy):
         on_level: float = 5.0  # a parameter, not a method
@@ -150,6 +156,8 @@ def test_a_wrong_order_call_is_an_order_error_with_the_corrected_call(action, hi
         (lambda self: -self.average, "-sma(3)[-1]"),
         (lambda self: abs(self.average), "abs(sma(3)[-1])"),
         (lambda self: round(self.average), "round(sma(3)[-1])"),
+        (lambda self: f"{self.average:.2f}", "{sma(3)[-1]:.2f}"),
+        (lambda self: self.average & self.average, "sma(3)[-1] & sma(3)[-1]"),
         (lambda self: float(self.average), "sma(3)[-1]"),
         (lambda self: self.buy(self.average), "sma(3)[-1]"),
         (lambda self: self.buy(1, limit=self.average), "sma(3)[-1]"),
@@ -295,13 +303,16 @@ def test_assigning_to_an_order_is_an_order_error_with_the_way_to_change_it(name,
     [
         (lambda self: self.buy(1, stop_loss=0.05), "for 5 % write stop_loss=95 or use Trail(percent=5)"),
         (lambda self: self.buy(1, stop_loss=5), "for 5 below 100 write stop_loss=95 or use Trail(amount=5)"),
-        (lambda self: self.buy(1, take_profit=0.1), "take_profit=0.1 is a price, and the current price is 100"),
+        (lambda self: self.buy(1, take_profit=0.1), "the current price is 100; for 10 % write take_profit=110"),
+        (lambda self: self.buy(1, take_profit=5), "for 5 above 100 write take_profit=105"),
+        (lambda self: self.buy(1, stop=0.05), "for 5 % write stop=105 or use Trail(percent=5)"),
+        (lambda self: self.sell(1, take_profit=0.1), "for 10 % write take_profit=90"),
         (
             lambda self: self.buy(1, limit=98.0, stop_loss=0.02),
             "stop_loss=0.02 is a price, and the current price is 98",
         ),
-        (lambda self: self.sell(1, stop_loss=0.05), "stop_loss=0.05 is a price"),
-        (lambda self: self.sell(1, stop=0.05), "stop=0.05 is a price"),
+        (lambda self: self.sell(1, stop_loss=0.05), "for 5 % write stop_loss=105 or use Trail(percent=5)"),
+        (lambda self: self.sell(1, stop=0.05), "for 5 % write stop=95 or use Trail(percent=5)"),
         (lambda self: self.close(stop=0.05) if self.position else self.buy(1), "close: stop=0.05 is a price"),
     ],
 )
@@ -309,6 +320,7 @@ def test_a_fraction_or_distance_in_place_of_a_price_is_an_order_error(action, hi
     error = error_of(action)
     assert isinstance(error, OrderError)
     assert hint in str(error)
+    assert not ("take_profit" in hint and "Trail" in str(error)), "a profit exit cannot trail"
 
 
 def test_a_stop_cannot_be_modified_to_a_fraction_either():
