@@ -5,9 +5,6 @@ VENV ?= .venv
 PY = "$(VENV)/bin/python"
 ARGS ?=
 JOBS ?= auto
-LOG_TESTS = tests/contract tests/unit/events tests/unit/walle/test_database.py tests/unit/walle/test_models.py \
-	$(addprefix tests/integration/test_,database.py event_consumer.py event_log.py migrations.py offset_store.py pruning.py \
-		recording.py)
 export VENV PYTHON
 export PYTHONNOUSERSITE = 1
 unexport PYTHONPATH PYTHONHOME
@@ -51,7 +48,7 @@ coverage:
 	@scripts/setup test
 	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal tests/unit --cov-branch \
 		--cov=weaver.core --cov=weaver.glados.clock --cov-report=term-missing:skip-covered --cov-fail-under=98 $(ARGS)
-	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal --cov-branch $(LOG_TESTS) \
+	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal --cov-branch -m log \
 		--cov=src/weaver/events --cov=src/weaver/walle --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
 
 bench:

@@ -38,11 +38,14 @@ if TYPE_CHECKING:
     from weaver.data.catalog import Catalog
     from weaver.data.shipped import shipped_bars
     from weaver.data.synthetic import synthetic_bars
+    from weaver.events.consumer import EventConsumer
     from weaver.glados.backtest import backtest
     from weaver.glados.clock.backtest import BacktestClock
     from weaver.glados.clock.factory import ClockConfig, create_clock
     from weaver.glados.clock.realtime import RealtimeClock
+    from weaver.glados.clock.system import SystemClock
     from weaver.glados.lookahead import check
+    from weaver.glados.wiring import open_store
     from weaver.indicators import crossover
     from weaver.marvin.order import Order
     from weaver.marvin.strategy import Strategy
@@ -71,11 +74,14 @@ _ROOMS = {
     "weaver.core.instrument": ("Instrument",),
     "weaver.core.orders": ("Fill", "OrderStatus", "Side", "TimeInForce", "Trail"),
     "weaver.core.timeframe": ("Timeframe",),
+    "weaver.events.consumer": ("EventConsumer",),
     "weaver.glados.backtest": ("backtest",),
     "weaver.glados.lookahead": ("check",),
     "weaver.glados.clock.backtest": ("BacktestClock",),
     "weaver.glados.clock.factory": ("ClockConfig", "create_clock"),
     "weaver.glados.clock.realtime": ("RealtimeClock",),
+    "weaver.glados.clock.system": ("SystemClock",),
+    "weaver.glados.wiring": ("open_store",),
     "weaver.indicators": ("crossover",),
     "weaver.marvin.order": ("Order",),
     "weaver.marvin.strategy": ("Strategy",),
@@ -95,6 +101,7 @@ __all__ = [
     "ClockConfig",
     "ConfigError",
     "DataError",
+    "EventConsumer",
     "Fill",
     "Instrument",
     "MissingExtra",
@@ -110,6 +117,7 @@ __all__ = [
     "StrategyCrashed",
     "StrategyError",
     "SymbolRequired",
+    "SystemClock",
     "TimeInForce",
     "Timeframe",
     "TimeframeError",
@@ -121,6 +129,7 @@ __all__ = [
     "check",
     "create_clock",
     "crossover",
+    "open_store",
     "shipped_bars",
     "synthetic_bars",
 ]

@@ -13,6 +13,8 @@ from weaver.glados.clock import SystemClock
 from weaver.testing import ControllableClock, SimulatedTime
 from weaver.testing.contracts import ClockContract
 
+pytestmark = pytest.mark.log
+
 HOUR = 3600 * NS_PER_SECOND
 
 

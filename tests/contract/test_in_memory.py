@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from weaver.events.consumer_store import InMemoryConsumerStore
 from weaver.events.log import InMemoryEventLog
 from weaver.testing import ControllableClock
@@ -17,6 +19,8 @@ from weaver.testing.contracts import (
     RefusalContract,
     Store,
 )
+
+pytestmark = pytest.mark.log
 
 
 class InMemory:

@@ -16,6 +16,8 @@ from weaver.testing import ControllableClock
 from weaver.walle.database import Database, describe_url
 from weaver.walle.models import ConsumerOffset, OutboxEvent, ResultRow, Run
 
+pytestmark = pytest.mark.log
+
 RunOn = Callable[..., Any]
 
 COUNT = "SELECT count(*) FROM consumer_offsets"

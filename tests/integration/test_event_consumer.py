@@ -20,6 +20,8 @@ from weaver.walle.database import Database, DatabaseTransaction
 from weaver.walle.log.event_log import PostgresEventLog
 from weaver.walle.transient import transient_as_unavailable
 
+pytestmark = pytest.mark.log
+
 RunOn = Callable[..., Any]
 
 

@@ -21,6 +21,8 @@ from weaver.walle.log.event_queries import EventQueries
 from weaver.walle.log.gap_aware_reader import PRUNING_LOCK, GapAwareReader
 from weaver.walle.log.notifications import Listener
 
+pytestmark = pytest.mark.log
+
 RunOn = Callable[..., Any]
 
 

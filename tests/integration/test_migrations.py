@@ -20,6 +20,8 @@ from weaver.walle.migrate import check_drift, downgrade, upgrade
 from weaver.walle.models import Base
 from weaver.walle.schema import REVISION, revision_of
 
+pytestmark = pytest.mark.log
+
 ROOT = Path(__file__).parents[2]
 VERSIONS = ROOT / "src/weaver/walle/migrations/versions"
 

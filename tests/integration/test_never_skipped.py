@@ -23,6 +23,8 @@ from weaver.walle.database import Database
 from weaver.walle.log.event_log import PostgresEventLog
 from weaver.walle.log.gap_aware_reader import PRUNING_LOCK, GapAwareReader
 
+pytestmark = pytest.mark.log
+
 LIMIT = 100
 
 

@@ -12,6 +12,8 @@ from weaver.testing.contracts import OffsetStoreContract
 from weaver.walle.database import Database
 from weaver.walle.offset_store import PostgresOffsetStore
 
+pytestmark = pytest.mark.log
+
 RunOn = Callable[..., Any]
 
 

@@ -17,6 +17,8 @@ from weaver.walle.log.event_queries import EventQueries, TypeCount
 from weaver.walle.log.prune import Pruned, prune
 from weaver.walle.offset_store import PostgresOffsetStore
 
+pytestmark = pytest.mark.log
+
 RunOn = Callable[..., Any]
 
 AGE, SINCE = datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)

@@ -27,6 +27,8 @@ from weaver.results.run_files import load
 from weaver.walle.database import Database
 from weaver.walle.log.event_log import PostgresEventLog
 
+pytestmark = pytest.mark.log
+
 
 class Cross(Strategy):
     days: int = 20

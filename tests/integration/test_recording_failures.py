@@ -26,6 +26,8 @@ from weaver.walle.copy_rows import copy_csv, copy_records
 from weaver.walle.database import Database
 from weaver.walle.runs import FILL_COLUMNS, RunStore
 
+pytestmark = pytest.mark.log
+
 SECOND = 1_000_000_000
 
 

@@ -119,7 +119,8 @@ def stats(as_json: bool) -> None:
     from weaver.walle.log.event_queries import EventQueries
 
     async def work(store: OpenStore) -> tuple[Any, Any, Any]:
-        return await store.log.health(), await EventQueries(store.database).types(), await store.desk.dead_letters()
+        types = await EventQueries(store.database).types()
+        return await store.log.health(), types, await store.consumer_store.dead_letters()
 
     health, types, letters = with_store(work)
     if as_json:

@@ -1,4 +1,4 @@
-"""Wiring: the only place that joins ports to adapters: the store to its database, the log to its clock."""
+"""Wiring: the only place that joins ports and implementations: the store and its database, the log and its clock."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weaver.config import Settings
+from weaver.core.ports import Clock
 from weaver.glados.clock.system import SystemClock
 from weaver.walle.consumer_store import PostgresConsumerStore
 from weaver.walle.database import Database
 from weaver.walle.log.event_log import PostgresEventLog
+from weaver.walle.offset_store import PostgresOffsetStore
 from weaver.walle.runs import RunStore
 from weaver.walle.schema import REVISION, revision_of
 
@@ -27,23 +29,34 @@ __all__ = ["PENDING_FILE", "OpenStore", "has_pending_runs", "open_store", "runs_
 
 @dataclass(frozen=True, slots=True)
 class OpenStore:
-    """A store that is open: the database and what speaks to it."""
+    """An open store: the event log, runs, and what a consumer needs, all on one database."""
 
     database: Database
     log: PostgresEventLog
     runs: RunStore
-    desk: PostgresConsumerStore
+    consumer_store: PostgresConsumerStore
+    clock: Clock
+
+    @property
+    def offsets(self) -> PostgresOffsetStore:
+        """The offsets of all consumers."""
+        return self.consumer_store.offsets
+
+    @property
+    def desk(self) -> PostgresConsumerStore:
+        """An earlier name of `consumer_store`."""
+        return self.consumer_store
 
 
 @asynccontextmanager
 async def open_store(
     settings: Settings | None = None, *, say: Callable[[str], None] | None = None
 ) -> AsyncIterator[OpenStore]:
-    """The store that `settings` name (the default: those of this machine and folder): a database of one's own, or else the
-    embedded server, which is started where it is not running.
+    """Open the store for the block: the database of DB_URL, or else the embedded server, which is started if necessary.
 
-    The tables of the embedded database are created and kept up to date. A database of your own whose tables are older
-    raises SchemaMismatch, which names the command to run. `say` is called with a line before a step that takes long.
+    `settings` replaces the settings of the environment and of weaver.toml. The tables of the embedded database are created
+    and kept up to date. A database of your own whose tables are older raises SchemaMismatch, which names the command to
+    run; one that cannot be reached raises StoreUnavailable. `say` is called with a line before a step that takes long.
     """
     settings = settings or Settings.load()
     wanted = settings.database
@@ -55,9 +68,10 @@ async def open_store(
             holding = await asyncio.to_thread(attach, settings.home, linger=settings.linger)
             stack.callback(holding.close)
             url, restart = holding.url, holding.restart
+        clock = SystemClock()
         database = Database(
             url,
-            clock=SystemClock(),
+            clock=clock,
             pool_size=wanted.pool_size,
             max_overflow=wanted.max_overflow,
             echo=wanted.echo,
@@ -69,7 +83,7 @@ async def open_store(
             await _make_tables(database, say)
         log = PostgresEventLog(database)
         stack.push_async_callback(log.close)
-        yield OpenStore(database, log, RunStore(database), PostgresConsumerStore(database))
+        yield OpenStore(database, log, RunStore(database), PostgresConsumerStore(database), clock)
 
 
 async def _make_tables(database: Database, say: Callable[[str], None] | None) -> None:
@@ -89,7 +103,7 @@ async def _make_tables(database: Database, say: Callable[[str], None] | None) ->
 
 
 def runs_folder() -> Path:
-    """Where the files of recorded runs lie, beside the catalog of bars."""
+    """Return the folder of the files of recorded runs."""
     return Settings.load().home / "runs"
 
 

@@ -20,6 +20,8 @@ from weaver.events.log import InMemoryEventLog
 from weaver.testing import ControllableClock
 from weaver.testing.contracts.samples import note
 
+pytestmark = pytest.mark.log
+
 SECOND = 1_000_000_000
 
 

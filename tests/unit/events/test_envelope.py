@@ -21,6 +21,8 @@ from weaver.events.envelope import Envelope, StoredEvent, UnknownPayload, decode
 from weaver.events.registry import register
 from weaver.testing.contracts.samples import Leg, Noted, Strange, Tree, note
 
+pytestmark = pytest.mark.log
+
 
 def made(payload: Any = None, **changes: Any) -> Envelope:
     given: dict[str, Any] = {"ts": 0, "producer": "test"} | changes

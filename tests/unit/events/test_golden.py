@@ -17,6 +17,8 @@ from weaver.events.registry import registered
 from weaver.events.types.orders import OrderCancelled, OrderFilled, OrderPlaced, OrderRejected, OrdersRecorded
 from weaver.events.types.run import RunCompleted, RunCreated, RunError, RunStarted, RunStopped
 
+pytestmark = pytest.mark.log
+
 FOLDER = Path(__file__).parents[2] / "golden" / "events"
 
 KNOWN: dict[tuple[str, int], msgspec.Struct] = {

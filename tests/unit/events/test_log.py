@@ -20,6 +20,8 @@ from weaver.events.log import (
 )
 from weaver.testing.contracts.samples import note
 
+pytestmark = pytest.mark.log
+
 
 @pytest.mark.parametrize(
     ("types", "run_id", "taken"),

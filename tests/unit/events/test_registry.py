@@ -15,6 +15,8 @@ from weaver.core.errors import ConfigError
 from weaver.events import registry
 from weaver.events.registry import check_type, name_of, payload_class, register, registered
 
+pytestmark = pytest.mark.log
+
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:

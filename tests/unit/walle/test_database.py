@@ -17,6 +17,8 @@ from weaver.core.errors import (
 from weaver.testing import ControllableClock
 from weaver.walle.database import Database, describe_url, named_errors
 
+pytestmark = pytest.mark.log
+
 SECRET = "s3cret"
 
 

@@ -24,6 +24,8 @@ from weaver.walle.models import (
     Run,
 )
 
+pytestmark = pytest.mark.log
+
 TABLES = {
     OutboxEvent: "outbox",
     ConsumerAttempt: "consumer_attempts",
