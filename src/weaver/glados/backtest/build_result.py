@@ -31,8 +31,8 @@ def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
     warnings = [*plan.warnings, *engine.warnings]
     if not engine.finished:
         warnings.append(f"the run stopped before its end ({engine.stopped_by}) at {format_ns(context.now_ns)}")
-    notes = [note for one in engine.series.values() for note in one.notes]
-    warnings += [warning for one in engine.series.values() for warning in one.warnings]
+    notes = [note for bars in engine.series.values() for note in bars.notes]
+    warnings += [warning for bars in engine.series.values() for warning in bars.warnings]
     return Result(
         RunRecord(
             run_id=context.run_id,
@@ -87,10 +87,11 @@ class _Records(LazyOrders):
         return self._made
 
     def rejected(self) -> list[OrderRecord]:
-        return [order_record(order) for order in self._orders if order.status is OrderStatus.REJECTED]
+        rejected = OrderStatus.REJECTED  # an enum's attribute is slow to look up
+        return [order_record(order) for order in self._orders if order.status is rejected]
 
     def liquidations(self) -> list[OrderRecord]:
-        return [order_record(order) for order in self._orders if _is_liquidation(order)]
+        return [order_record(order) for order in self._orders if order.note is not None and _is_liquidation(order)]
 
     @overload
     def __getitem__(self, index: int) -> OrderRecord: ...
@@ -108,7 +109,7 @@ class _Records(LazyOrders):
 
     def __reduce__(
         self,
-    ) -> tuple[Any, ...]:  # between processes go the facts, not the strategy that the orders belong to
+    ) -> tuple[Any, ...]:  # the records are pickled, not the strategy that the orders belong to
         return tuple, (tuple(self._records()),)
 
 

@@ -65,12 +65,12 @@ def plots_of(indicators: Sequence[IndicatorInfo], series: Mapping[str, BarSeries
         if info.plot is False:
             continue
         for symbol in info.track.symbols:
-            one = series[symbol]
-            own = info.track.start is one.start
+            bars = series[symbol]
+            own = info.track.start is bars.start
             for number, output in enumerate(info.outputs):
                 overlay = info.plot in ("overlay", True)
                 if info.plot is None and doubles[number]:
-                    overlay = _near_the_close(info, output, one)
+                    overlay = _near_the_close(info, output, bars)
                 name = info.name if len(info.outputs) == 1 or not overlay else f"{info.name}[{number}]"
                 plots.append(
                     PlotSeries(
