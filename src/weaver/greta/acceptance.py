@@ -129,7 +129,7 @@ class Acceptance:
             if not reduces:
                 lots = order.lots if order.buy else -order.lots
                 if not self._funds.allows(expected, index, lots, price, commission, 0.0):
-                    reason = self._pricing.cannot_pay(order, price, commission, self._funds.marks())
+                    reason = self._funds.refusal(expected, index, lots, price, commission, 0.0)
                     self._order_book.report(order.number, OrderStatus.REJECTED, reason)
                     return
             if book and order.kind is MARKET:

@@ -158,7 +158,7 @@ class SimulatedBroker:
                 final, commission, quantity = self.pricing.priced(order, bar.volume, price, lots, maker=maker)
                 order.lots = lots
         elif not reduces and not self._funds.allows(account, index, signed, final, commission, self._freed):
-            reason = self.pricing.cannot_pay(order, final, commission, self._marks())
+            reason = self._funds.refusal(account, index, signed, final, commission, self._freed)
             self.order_book.end(order, OrderStatus.REJECTED, reason)
             return
         if cap is not None:

@@ -61,6 +61,33 @@ class BuyingPower:
         limit = self.leverage * equity
         return gross + freed <= limit + SLACK * max(abs(limit), gross, freed)
 
+    def refusal(self, account: Account, index: int, lots: int, price: float, commission: float, freed: float) -> str:
+        """Return why `allows` is false: the two numbers that were compared, with enough decimals to tell them apart."""
+        instrument = account.instruments[index]
+        held = account.lots[index]
+        quantity = instrument.to_quantity(abs(lots))
+        symbol = account.symbols[index]
+        if self.cash_only and held + lots < 0:
+            return (
+                f"cannot be sold short: {quantity:g} {symbol}, and {instrument.to_quantity(held):g} are held; "
+                "cash_only allows no short positions"
+            )
+        notional = quantity * price * account.multipliers[index]
+        what = f"cannot be paid for: {quantity:g} {symbol} at {price:g} is {notional:.2f} and costs {commission:.2f}"
+        counted = "" if account is self.account else ", the orders given before it counted"
+        later = f" ({freed:.2f} more was freed inside this bar, and is spendable from the next tick)" if freed else ""
+        if self.cash_only:
+            needed, available = _apart(notional + commission, account.cash - freed)
+            return (
+                f"{what}, together {needed}; {available} in cash is available{later}{counted}; cash_only never borrows"
+            )
+        equity, gross = self.after(account, index, lots, price, commission)
+        needed, available = _apart(gross + freed, self.leverage * equity)
+        return (
+            f"{what}; afterwards positions of {needed} would be held{later}, and equity of {equity:.2f} would bear "
+            f"{available} at leverage {self.leverage:g}{counted}"
+        )
+
     def after(self, account: Account, index: int, lots: int, price: float, commission: float) -> tuple[float, float]:
         """Return equity and gross position after such a fill, its symbol marked at `price`."""
         instrument = account.instruments[index]
@@ -145,3 +172,12 @@ class BuyingPower:
                 equity += quantity * mark * multiplier
                 gross += abs(quantity) * mark * multiplier
         return self.leverage * equity - gross - freed
+
+
+def _apart(larger: float, smaller: float) -> tuple[str, str]:
+    """Return two numbers as text, with two decimals or as many more as it takes to see that they differ."""
+    for decimals in (2, 4, 6, 8):
+        texts = f"{larger:.{decimals}f}", f"{smaller:.{decimals}f}"
+        if texts[0] != texts[1]:
+            return texts
+    return repr(larger), repr(smaller)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from weaver.core.account import Account
 from weaver.core.bars import Bar
 from weaver.greta import matching
@@ -79,20 +77,6 @@ class Pricing:
         multiplier = self._account.multipliers[order.index]
         gain = matching.mark_gain(order.buy, final, quantity, bar.close) * multiplier - commission
         return gain, abs(price) * quantity * multiplier
-
-    def cannot_pay(self, order: WorkingOrder, price: float, commission: float, marks: Sequence[float]) -> str:
-        """Return the reason of an order that is rejected because it cannot be paid for."""
-        account, settings = self._account, self._settings
-        quantity = account.instruments[order.index].to_quantity(order.lots)
-        notional = quantity * price * account.multipliers[order.index]
-        what = f"{quantity:g} {order.request.symbol} at {price:g} is {notional:.2f} and costs {commission:.2f}"
-        if settings.cash_only:
-            return f"cannot be paid for: {what}; there is {account.cash:.2f} in cash, and no borrowing and no shorts"
-        equity, gross = account.equity(marks), account.gross(marks)
-        return (
-            f"cannot be paid for: {what}; equity {equity:.2f} bears positions of {settings.leverage * equity:.2f} at "
-            f"leverage {settings.leverage:g}, and {gross:.2f} are held"
-        )
 
     def nothing_left(self, order: WorkingOrder, factor: float) -> str:
         """Return the reason of an order that is cut to what can be paid for and has not a lot left."""
