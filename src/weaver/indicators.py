@@ -1,15 +1,15 @@
-"""Indicators: causal functions of whole columns, for `self.indicator(sma, self.bars.close, 30)` or on their own.
+"""Indicators: causal functions of arrays, for `self.indicator(sma, self.bars.close, 30)` or on their own.
 
-All of them take one-dimensional float64 arrays of one length (anything that converts is taken, and no input is changed)
-and return new float64 arrays of that length, or a tuple of those:
+All of them take one-dimensional arrays of numbers of one length, which they do not change, and return new float64 arrays of
+that length, or a tuple of those:
 
-- The value at i depends on values 0 to i only: cutting or changing what comes later changes no bit of it.
-- During warm-up it is NaN; each function says how long that is. A period longer than the data gives all NaN.
-- NaN and infinity are missing values. A function of a window is NaN while one is inside; one that remembers for ever
-  (ema, rsi, macd, atr, directional, adx, obv) is NaN there and starts anew after it, warm-up included.
+- The value at i depends on values 0 to i only: removing or changing later values changes no bit of it.
+- During warm-up it is NaN, for as long as each function documents. A period longer than the data gives only NaN.
+- NaN and infinity are missing values. A function of a window is NaN while one is inside. A recursive function, which
+  depends on all earlier values (ema, rsi, macd, atr, directional, adx, obv), is NaN there and starts again after it.
 - A period that is not a whole number of at least 1 raises `IndicatorError`, as do inputs of unequal lengths.
 
-They do not look at time: a gap in the bars is not seen.
+They do not use time: a gap in the bars has no effect.
 """
 
 from __future__ import annotations

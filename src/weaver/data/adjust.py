@@ -1,7 +1,7 @@
-"""Adjusting: prices as if no share had ever been split and every dividend reinvested, from an `adj_close` column.
+"""Adjust prices for splits and reinvested dividends, from an `adj_close` column.
 
 Guarantees that the order of open, high, low and close stays and that the close is `adj_close` to the last bit. It does
-not guess: what cannot be derived from the data is left as it is, and said.
+not guess: values that cannot be derived from the data are unchanged, and a note says so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _EXACT = 0.002
 
 
 def split_steps(factor: np.ndarray) -> np.ndarray:
-    """Ratio of new to old shares at each bar (1.0 where nothing was split), from `factor` = close / adj_close.
+    """Return the ratio of new to old shares at each bar (1.0 where nothing was split), from `factor` = close / adj_close.
 
     Only a step that is a round ratio to within 0.2 % counts as a split, in either direction; every other one is a
     dividend.
@@ -37,7 +37,7 @@ def split_steps(factor: np.ndarray) -> np.ndarray:
 
 
 def adjust(bars: pl.DataFrame, *, what: str = "bars") -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """The bars of one symbol, in order of time, adjusted by `adj_close`; and sentences that say what was done.
+    """Return the bars of one symbol, in order of time, adjusted by `adj_close`, and notes on the adjustment.
 
     open, high and low are multiplied by adj_close / close, and close is adj_close. Volume is multiplied by the splits
     that the data show (steps of a round ratio in close / adj_close), so that it counts the shares of the last bar;

@@ -77,7 +77,7 @@ def impossible_bars(columns: Mapping[str, Floats]) -> Rows:
 def _all_possible(
     o: Floats, h: Floats, lo: Floats, c: Floats, v: Floats, floats: Floats, good: Mask, also: Mask
 ) -> bool:
-    """Whether all rows are possible. NaN passes through maximum and minimum, and fails every comparison.
+    """Return whether all rows are possible. NaN passes through maximum and minimum, and fails every comparison.
 
     The last three arguments are buffers: this runs over every bar of every frame.
     """
@@ -142,7 +142,7 @@ def swapped_bars(columns: Mapping[str, Floats], rows: Rows) -> NDArray[np.bool_]
 
 
 def explain_bar(columns: Mapping[str, Floats], row: int) -> str:
-    """All that is wrong with one impossible bar: "high 1.0 is below low 2.0, volume -10.0 is below zero"."""
+    """Return every fault of one impossible bar: "high 1.0 is below low 2.0, volume -10.0 is below zero"."""
     bar = {name: float(columns[name][row]) for name in (*_PRICES, "volume")}
     reasons = []
     for name, value in bar.items():
@@ -188,7 +188,7 @@ class Spacing:
 
     @property
     def is_regular(self) -> bool:
-        """All distances are the same."""
+        """Return whether all distances are the same."""
         return self.smallest == self.largest != 0
 
 
@@ -239,7 +239,7 @@ def longer_spacing(starts: Instants, timeframe: Timeframe, spacing: Spacing | No
 
 
 def timeframe_of(ns: int) -> Timeframe:
-    """The timeframe of that length; TimeframeError where there is none."""
+    """Return the timeframe of that length. Raises TimeframeError for a length that is not a timeframe."""
     for unit, size in (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60)):
         if ns % (size * 10**9) == 0:
             return Timeframe.of(f"{ns // (size * 10**9)}{unit}")

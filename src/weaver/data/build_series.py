@@ -1,6 +1,7 @@
-"""Series: the columns of one symbol, checked and turned into a `BarSeries`, or refused by row, value and way out.
+"""Build a `BarSeries` from the columns of one symbol: check them, or refuse them by row, value and way out.
 
-Guarantees what `BarSeries` promises. Float64 columns are shared with the frame that they came from, not copied.
+Guarantees the promises of `BarSeries`. Float64 columns share memory with their frame; high and low are copied where rounding
+was clipped.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Table:
     source: str
     notes: tuple[str, ...] = ()
     timeframe: Timeframe | None = None
-    """Where the bars were stored under one; None means that their spacing has to say it."""
+    """The timeframe under which the bars are stored; None: it follows from their spacing."""
     checked: Timeframe | None = None
     """The timeframe for which the importer has checked all rows, under the names of the catalog; None: not checked."""
 
@@ -80,14 +81,14 @@ def with_instants(table: Table, *, tz: str | None, intraday: bool | None, time_u
         assert isinstance(stamps, pl.Series)
         checked = stamps.to_physical().to_numpy() * 1_000
         return Timed(table=table, starts=checked, spacing=Spacing.of(checked))
-    found = map_columns(table.columns, where=where)
-    if found.missing:
+    column_map = map_columns(table.columns, where=where)
+    if column_map.missing:
         raise DataError(
-            f"{where}: no column for {' and '.join(found.missing)}; there are {_listed(table.columns)}; "
+            f"{where}: no column for {' and '.join(column_map.missing)}; there are {_listed(table.columns)}; "
             "rename the columns to timestamp, open, high, low, close, volume (any case)"
         )
-    assert found.time is not None
-    name = list(table.columns)[found.time]
+    assert column_map.time is not None
+    name = list(table.columns)[column_map.time]
     column = table.columns[name]
     times = from_series(column if isinstance(column, pl.Series) else pl.Series(name, column), unit=time_unit)
     if not times.only_instants:
@@ -121,7 +122,7 @@ def _check_readable(where: str, name: str, column: Column, times: Times) -> None
 
 
 def _instants(where: str, times: Times, *, tz: str | None, intraday: bool | None) -> Instants:
-    """The times in UTC. Dates, and midnights without a zone, name sessions unless the timeframe is intraday."""
+    """Return the times in UTC. Dates, and midnights without a zone, name sessions unless the timeframe is intraday."""
     wall = times.kind != Kind.INSTANT
     if not wall.any() or (not intraday and bool(wall.all()) and not (times.ns % NS_PER_DAY).any()):
         return times.ns
@@ -161,7 +162,7 @@ def timeframe_of_tables(tables: Iterable[Timed]) -> Timeframe:
 def _smallest_timeframe(commonest: Iterable[int | None]) -> Timeframe:
     spacings = [spacing for spacing in commonest if spacing is not None]
     if not spacings:
-        raise DataError('one bar says nothing about its timeframe; say it: timeframe="1d" (or --timeframe 1d)')
+        raise DataError('the timeframe of a single bar is not known; say it: timeframe="1d" (or --timeframe 1d)')
     try:
         return timeframe_of(min(spacings))
     except TimeframeError as error:
@@ -181,7 +182,7 @@ def to_series(
     calendar: SessionCalendar | None,
     instrument: Instrument,
 ) -> BarSeries:
-    """Rows low to high (exclusive) as a `BarSeries`. Raises OffGridError and DataError by row, value and way out."""
+    """Return rows low to high (exclusive) as a `BarSeries`. Raises OffGridError and DataError by row, value and way out."""
     table, starts = timed.table, timed.starts[low:high]
     if not len(starts):
         raise NoBars(f"{table.symbol} has no bars")
@@ -194,18 +195,18 @@ def to_series(
         if not is_checked:
             _check_grid(table.symbol, starts, timeframe, timed.spacing, first_row=low)
         ends = starts + timeframe.ns
-    found = map_columns(table.columns, where=table.symbol)
+    column_map = map_columns(table.columns, where=table.symbol)
     names = list(table.columns)
     notes = [f"timeframe {timeframe}: the commonest spacing of the bars"] if inferred else []
     notes += table.notes
-    columns = {price: _floats(table, names[index], low, high) for price, index in found.prices.items()}
-    if found.volume is None:
+    columns = {price: _floats(table, names[index], low, high) for price, index in column_map.prices.items()}
+    if column_map.volume is None:
         columns["volume"] = np.zeros(len(starts))
         notes.append(f"{table.symbol}: no volume column, so volume is 0")
     else:
-        columns["volume"] = _floats(table, names[found.volume], low, high)
+        columns["volume"] = _floats(table, names[column_map.volume], low, high)
     extra: dict[str, Floats] = {}
-    for name, index in found.extra.items():
+    for name, index in column_map.extra.items():
         values = _optional_floats(table.columns[names[index]], low, high)
         if values is None:
             notes.append(f"{table.symbol}: column {names[index]!r} holds no numbers and is left out")
@@ -254,11 +255,11 @@ def check_series(series: BarSeries) -> BarSeries:
 
 
 def _check_spacing(symbol: str, timed: Timed, timeframe: Timeframe) -> None:
-    """A bar that is really longer would be shown before it is complete, so too short a timeframe is refused."""
+    """Refuse a timeframe that is too short: longer bars would be seen before they are complete."""
     longer = longer_spacing(timed.starts, timeframe, timed.spacing)
     if longer is not None:
         raise DataError(
-            f"{symbol}: the bars are {duration_text(longer)} apart or more, so they are no {timeframe} bars, and would be "
+            f"{symbol}: the bars are {duration_text(longer)} apart or more, so they are not {timeframe} bars, and would be "
             f"seen before they are complete; leave the timeframe out, or give this symbol in {timeframe} bars"
         )
 
@@ -341,7 +342,7 @@ def _floats(table: Table, name: str, low: int, high: int) -> Floats:
 
 
 def _optional_floats(column: Column, low: int, high: int) -> Floats | None:
-    """Rows low to high as float64, shared where it already is; nulls are NaN; None where the column holds no numbers."""
+    """Return rows low to high as float64, shared where possible; nulls are NaN. None where the column holds no numbers."""
     if isinstance(column, pl.Series):
         part = column.slice(low, high - low)
         if not (part.dtype.is_numeric() or part.dtype == pl.Boolean):

@@ -1,7 +1,7 @@
 """Catalog: bars on disk, a folder for each symbol and timeframe, in it one Parquet file.
 
-Guarantees that a reader, or the next start after a kill, finds the old bars or the new ones whole: a file is written
-beside the old one, flushed to the disk and put in its place in one step. Writers of one symbol wait for each other (on
+Guarantees that a reader, or the next start after a kill, finds either all old bars or all new ones: a new file is
+flushed to the disk and replaces the old one in one step. Writers of one symbol wait for each other (on
 POSIX systems).
 
     ROOT/BTC%2FUSD/1m/bars.parquet        timestamp (Datetime microseconds UTC, start of the bar), open, high, low,
@@ -56,7 +56,7 @@ def default_root() -> Path:
 
 
 def folder_name(symbol: str) -> str:
-    """A folder name for any symbol that every file system takes: BTC/USD is BTC%2FUSD. `symbol_of` reverses it."""
+    """Return a folder name for any symbol that every file system accepts: BTC/USD is BTC%2FUSD. `symbol_of` reverses it."""
     if not symbol or len(symbol.encode()) > 80:
         raise DataError(f"symbol {symbol!r}: a symbol has 1 to 80 bytes")
     name = quote(symbol, safe="")
@@ -72,7 +72,7 @@ def folder_name(symbol: str) -> str:
 
 
 def symbol_of(folder: str) -> str:
-    """The symbol that `folder_name` made this folder name of."""
+    """Return the symbol of a folder name that `folder_name` made."""
     return unquote(folder)
 
 
@@ -94,7 +94,7 @@ class Entry:
 
     @property
     def synthetic(self) -> bool:
-        """True where the bars are no market data."""
+        """Return whether the bars are not market data."""
         return self.origin.startswith("synthetic")
 
 
@@ -108,18 +108,18 @@ class Catalog:
         self._at_step = at_step
 
     def path(self, symbol: str, timeframe: str | Timeframe) -> Path:
-        """Where the bars lie, whether they are there or not."""
+        """Return the path of the bars, whether or not there is a file."""
         return self.root / folder_name(symbol) / str(Timeframe.of(timeframe)) / _FILE
 
     def list(self) -> Sequence[Entry]:
-        """Everything that is there, by symbol and length of the timeframe. Raises DataError for a file that is broken."""
+        """Return all entries, by symbol and length of the timeframe. Raises DataError for a broken file."""
         entries, broken = self.survey()
         if broken:
             raise DataError(broken[0])
         return entries
 
     def survey(self) -> tuple[Sequence[Entry], Sequence[str]]:
-        """What `list` gives, of the files that can be read, and a sentence for each one that cannot."""
+        """Return the entries of all readable files, and a sentence for each broken one."""
         entries, broken = [], []
         for path in self._files():
             try:
@@ -134,17 +134,17 @@ class Catalog:
         return sorted(self.root.glob(f"*/*/{_FILE}"))
 
     def read(self, symbol: str, timeframe: str | Timeframe) -> pl.DataFrame:
-        """The bars of one symbol. Raises UnknownSymbol."""
+        """Return the bars of one symbol. Raises UnknownSymbol."""
         self._known(symbol, timeframe)
         return _read(self.path(symbol, timeframe))
 
     def entry(self, symbol: str, timeframe: str | Timeframe) -> Entry:
-        """What is there of one symbol. Raises UnknownSymbol."""
+        """Return the entry of one symbol. Raises UnknownSymbol."""
         self._known(symbol, timeframe)
         return self._entry(self.path(symbol, timeframe))
 
     def timeframes(self, symbol: str) -> Sequence[Timeframe]:
-        """The timeframes in which there are bars of a symbol, the shortest first."""
+        """Return the timeframes of a symbol's bars, the shortest first."""
         folder = self.root / folder_name(symbol)
         return sorted(Timeframe.of(path.parent.name) for path in folder.glob(f"*/{_FILE}"))
 
@@ -155,20 +155,20 @@ class Catalog:
         *,
         adjusted: bool = False,
     ) -> Selection:
-        """Bars for a backtest: of these symbols (all there are, alphabetically), as they are or adjusted.
+        """Return bars for a backtest: of these symbols (all there are, alphabetically), as they are or adjusted.
 
         The timeframe may be left out where the symbols have one in common and no other. Raises UnknownSymbol,
         DataError.
         """
-        there = sorted({symbol_of(path.parent.parent.name) for path in self._files()})
-        wanted = [symbols] if isinstance(symbols, str) else there if symbols is None else list(symbols)
-        if not there or not wanted:
+        known = sorted({symbol_of(path.parent.parent.name) for path in self._files()})
+        wanted = [symbols] if isinstance(symbols, str) else known if symbols is None else list(symbols)
+        if not known or not wanted:
             raise DataError(
                 f"the catalog {self.root} is empty; fill it with: weaver data import FILE --symbol S --timeframe 1d"
             )
         for symbol in wanted:
-            if symbol not in there:
-                raise unknown_symbol(symbol, there, f"the catalog {self.root}")
+            if symbol not in known:
+                raise unknown_symbol(symbol, known, f"the catalog {self.root}")
         frame = self._common(wanted) if timeframe is None else Timeframe.of(timeframe)
         if timeframe is not None and symbols is None:
             wanted = [symbol for symbol in wanted if frame in self.timeframes(symbol)]
@@ -191,7 +191,7 @@ class Catalog:
         origin: str = "imported",
         on_conflict: Conflict = Conflict.REFUSE,
     ) -> Merge:
-        """What `write` would do. Raises what it would raise, and writes nothing."""
+        """Return the merge that `write` would do, and write nothing. Raises the errors of `write`."""
         check_fork("writing to the catalog")
         path = self.path(symbol, timeframe)
         _check(symbol, bars)
@@ -208,10 +208,10 @@ class Catalog:
         calendar: str | None = None,
         on_conflict: Conflict = Conflict.REFUSE,
     ) -> Merge:
-        """Adds bars: timestamp (Datetime UTC), open, high, low, close, volume, further columns; the same twice is once.
+        """Add bars: timestamp (Datetime UTC), open, high, low, close, volume, further columns. Repeating it changes nothing.
 
-        `calendar` names the exchange whose sessions they follow; without it, what is known of older bars stays.
-        Raises DataError for bars that are not right and for other values than those that are there.
+        `calendar` names the exchange whose sessions they follow; without it the calendar of older bars stays.
+        Raises DataError for impossible bars, and for values that differ from stored ones.
         """
         check_fork("writing to the catalog")
         frame = Timeframe.of(timeframe)
@@ -240,7 +240,7 @@ class Catalog:
         return merge
 
     def check(self, entry: Entry, calendar: SessionCalendar | None = None) -> Sequence[str]:
-        """What is wrong with the stored bars of one entry, in sentences; empty where all is right.
+        """Return the faults of one entry's stored bars, in sentences; empty where there are none.
 
         `calendar` is the one that the entry names: its sessions are the grid, and not UTC.
         """
@@ -291,8 +291,8 @@ class Catalog:
             raise DataError(
                 f"{symbol} has no {Timeframe.of(timeframe)} bars in the catalog {self.root}; there are {others}"
             )
-        there = sorted({symbol_of(path.parent.parent.name) for path in self._files()})
-        raise unknown_symbol(symbol, there, f"the catalog {self.root}")
+        known = sorted({symbol_of(path.parent.parent.name) for path in self._files()})
+        raise unknown_symbol(symbol, known, f"the catalog {self.root}")
 
     def _common(self, symbols: Sequence[str]) -> Timeframe:
         common: set[Timeframe] = set.intersection(*(set(self.timeframes(symbol)) for symbol in symbols))
@@ -379,7 +379,7 @@ def _replace(path: Path, bars: pl.DataFrame, about: Mapping[str, object], at_ste
 
 
 def write_parquet(path: Path, bars: pl.DataFrame, about: Mapping[str, object]) -> None:
-    """Bars as a Parquet file outside a catalog, with `about` in it. Raises DataError where it cannot be written."""
+    """Write bars to a Parquet file outside a catalog, with `about` in it. Raises DataError where it cannot be written."""
     try:
         _replace(path, bars, about, lambda _: None)
     except OSError as error:
@@ -405,7 +405,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _other_case(folder: Path) -> str | None:
-    """The name on disk where a file system that ignores case took `folder` for another symbol's."""
+    """Return the name on disk of another symbol's folder, for which a file system that ignores case takes `folder`."""
     if not folder.is_dir():
         return None
     names = [path.name for path in folder.parent.iterdir()]

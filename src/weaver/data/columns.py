@@ -83,9 +83,9 @@ def map_columns(names: Iterable[str], *, where: str) -> ColumnMap:
     simple = [simplify(name) for name in originals]
     taken: dict[str, int] = {}
     for meaning, aliases in _ALIASES.items():
-        found = [index for index, name in enumerate(simple) if name in aliases]
-        exact = [index for index in found if simple[index] == meaning]
-        best = exact or found
+        matches = [index for index, name in enumerate(simple) if name in aliases]
+        exact = [index for index in matches if simple[index] == meaning]
+        best = exact or matches
         if len(best) > 1:
             listed = " and ".join(repr(originals[index]) for index in best)
             raise DataError(f"{where}: the columns {listed} could both be {meaning!r}; rename or remove all but one")

@@ -38,14 +38,14 @@ class Gap:
 
     @property
     def length(self) -> int:
-        """In nanoseconds."""
+        """Return the length in nanoseconds."""
         return self.end - self.start
 
 
 def find_gaps(
     starts: Instants, ends: Instants, timeframe: Timeframe, calendar: SessionCalendar | None = None
 ) -> list[Gap]:
-    """Where bars are missing.
+    """Return the gaps: times where bars are missing.
 
     With a calendar: wherever a bar of its sessions is absent. Without one: wherever a bar does not start as the one
     before it ends; but daily bars that never fall on a week-end may be up to four days apart.
@@ -70,15 +70,15 @@ def _gaps_in_sessions(
         between = np.searchsorted(dates, starts[1:], side="left") - np.searchsorted(dates, starts[:-1], side="right")
         return [Gap(int(ends[row]), int(starts[row + 1])) for row in np.flatnonzero(between > 0)]
     sessions = calendar.sessions(int(starts[0]), int(starts[-1]))
-    found = []
+    gaps = []
     for row in apart:
         quiet, back = int(ends[row]), int(starts[row + 1])
         bounds = calendar.boundaries(quiet, back, timeframe)
         # Right when the market was closed throughout: at a close until the next open, or over its lunch break.
         closed = len(bounds) <= 2 and (quiet in sessions.close or not _is_bar(calendar, quiet, timeframe))
         if not closed:
-            found.append(Gap(quiet, back))
-    return found
+            gaps.append(Gap(quiet, back))
+    return gaps
 
 
 def _is_bar(calendar: SessionCalendar, start: int, timeframe: Timeframe) -> bool:
@@ -92,8 +92,9 @@ def _is_bar(calendar: SessionCalendar, start: int, timeframe: Timeframe) -> bool
 def find_halts(
     starts: Instants, open_: Floats, high: Floats, low: Floats, close: Floats, volume: Floats
 ) -> list[tuple[int, int]]:
-    """Runs of five or more flat bars at the previous close without volume, as rows [first, last]: a feed that fills a halt.
+    """Return runs of five or more flat bars at the previous close without volume, as rows [first, last].
 
+    Feeds fill halts of trading with such bars.
     Empty where no bar has a volume at all (quotes).
     """
     rows = np.flatnonzero(volume == 0)
@@ -133,7 +134,7 @@ def find_splits(
     """
     if len(open_) < 2:
         return []
-    found = []
+    splits = []
     for row in _large_moves(open_, close):
         move = float(close[row - 1] / open_[row])
         size = max(move, 1.0 / move)
@@ -146,12 +147,12 @@ def find_splits(
         real = adj_close is not None and _moves_alike(close, adj_close, int(row))
         if close_to_ratio and lasts and near and (lasting > 1) == (move > 1) and not real:
             new, old = ("3", "2") if nearest == 1.5 else (f"{nearest:g}", "1")
-            found.append((int(row), f"{new}:{old}" if move > 1 else f"{old}:{new}"))
-    return found
+            splits.append((int(row), f"{new}:{old}" if move > 1 else f"{old}:{new}"))
+    return splits
 
 
 def _large_moves(open_: Floats, close: Floats) -> list[int]:
-    """The rows whose open is more than 40 % from the close before. A quick look at each chunk leaves out most."""
+    """Return the rows whose open is more than 40 % from the close before. A quick check of each chunk rejects most."""
     rows: list[int] = []
     for first in range(0, len(open_) - 1, CHUNK):
         before, after = close[first : min(first + CHUNK, len(close) - 1)], open_[first + 1 : first + 1 + CHUNK]
@@ -163,7 +164,7 @@ def _large_moves(open_: Floats, close: Floats) -> list[int]:
 
 
 def _moves_alike(close: Floats, adj_close: Floats, row: int) -> bool:
-    """Whether the adjusted close moves as the close does at `row`, within 10 % (a dividend); False where it is missing."""
+    """Return whether the adjusted close moves as the close at `row`, within 10 % (a dividend); False where missing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         step = (close[row - 1] / adj_close[row - 1]) / (close[row] / adj_close[row])
     return bool(np.isfinite(step)) and abs(step - 1.0) < 0.1

@@ -1,8 +1,7 @@
-"""Frames: whatever a user passes as `bars`, as one checked `BarSeries` for each symbol, in the order of the run.
+"""Load bars: turn the argument `bars` of a run into one checked `BarSeries` for each symbol, in the order of the run.
 
-Understands Polars and pandas frames, Parquet and CSV paths, catalog selections, `BarSeries`, and a mapping of symbols
-to any of these. It guarantees that nothing is repaired or dropped in silence; what it notices stands in each series'
-`notes`.
+Accepts Polars and pandas frames, Parquet and CSV paths, catalog selections, `BarSeries`, and a mapping of symbols to any
+of these. It guarantees that nothing is repaired or dropped silently: the notes of each series say what was done or is odd.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from weaver.data.timestamps import check_zone
 __all__ = ["DEFAULT_SYMBOL", "load_bars"]
 
 DEFAULT_SYMBOL = "ASSET"
-"""What the bars of a frame without a symbol column are called, where nobody says it."""
+"""The symbol of a frame without a symbol column, unless `symbols` names one."""
 
 
 def load_bars(
@@ -51,9 +50,9 @@ def load_bars(
     time_unit: str | None = None,
     instrument: Instrument | Mapping[str, Instrument] | None = None,
 ) -> dict[str, BarSeries]:
-    """The bars by symbol, in the order of `symbols`, else of the mapping, else of first appearance.
+    """Return the bars by symbol, in the order of `symbols`, else of the mapping, else of first appearance.
 
-    `start` and `end` select bars whose start lies in [start, end). `tz` is the zone of times that have none. The
+    `start` and `end` select bars whose start is in [start, end). `tz` is the zone of times that have none. The
     timeframe is the commonest spacing unless given, the same for all symbols. Raises DataError (with row, value and way
     out), OffGridError, UnknownSymbol, NoBars, NaiveDatetimeError, ConfigError.
     """
@@ -64,17 +63,17 @@ def load_bars(
         check_zone(tz)
     unit = time_unit_of(time_unit)
     wanted = _wanted(symbols)
-    given = None if timeframe is None else Timeframe.of(timeframe)
+    explicit = None if timeframe is None else Timeframe.of(timeframe)
     start_ns, end_ns = _bound(start, tz, "start"), _bound(end, tz, "end")
     if start_ns is not None and end_ns is not None and start_ns >= end_ns:
-        raise ConfigError(f"start={format_ns(start_ns)} is not before end={format_ns(end_ns)}: no bar lies between")
-    tables = _tables(bars, wanted, _How(tz, given, calendar, unit))
+        raise ConfigError(f"start={format_ns(start_ns)} is not before end={format_ns(end_ns)}: there is no bar between")
+    tables = _tables(bars, wanted, _TextOptions(tz, explicit, calendar, unit))
     if wanted is not None:
         tables = [_pick(tables, symbol) for symbol in wanted]
     if not tables:
         raise NoBars("there are no bars: the mapping or frame is empty")
     instruments = _instruments(instrument, [table.symbol for table in tables])
-    intraday = None if given is None else given.is_intraday
+    intraday = None if explicit is None else explicit.is_intraday
     timed = {
         table.symbol: with_instants(table, tz=tz, intraday=intraday, time_unit=unit)
         for table in tables
@@ -83,8 +82,8 @@ def load_bars(
     empty = [symbol for symbol, rows in timed.items() if not len(rows.starts)]
     if empty and len(empty) == len(tables):
         raise NoBars(f"{', '.join(empty)}: there are no bars")
-    frame = given or _known_timeframe(tables) or timeframe_of_tables(timed.values())
-    inferred = given is None and all(table.timeframe is None for table in tables)
+    frame = explicit or _known_timeframe(tables) or timeframe_of_tables(timed.values())
+    inferred = explicit is None and all(table.timeframe is None for table in tables)
     terms = {table.symbol: _with_quote(table, instruments) for table in tables}
     _check_quotes(terms)
     result: dict[str, BarSeries] = {}
@@ -118,8 +117,8 @@ def load_bars(
 
 
 @dataclass(frozen=True, slots=True)
-class _How:
-    """What the caller said that matters while a text file is read."""
+class _TextOptions:
+    """Options for reading a text file."""
 
     tz: str | None
     timeframe: Timeframe | None
@@ -135,7 +134,7 @@ def _wanted(symbols: Sequence[str] | None) -> list[str] | None:
     wanted = [symbols] if isinstance(symbols, str) else list(symbols)
     for symbol in wanted:
         if not isinstance(symbol, str):
-            raise ConfigError(f"symbols={wanted!r}: {symbol!r} is no text")
+            raise ConfigError(f"symbols={wanted!r}: {symbol!r} is not a string")
     if not wanted:
         raise ConfigError("symbols is empty; leave it out to take all symbols")
     twice = {symbol for symbol in wanted if wanted.count(symbol) > 1}
@@ -170,7 +169,7 @@ def _bound(value: datetime | date | str | int | None, tz: str | None, name: str)
         raise type(error)(f"{name}: {error}") from None
 
 
-def _tables(bars: object, wanted: list[str] | None, how: _How) -> list[Table | BarSeries]:
+def _tables(bars: object, wanted: list[str] | None, how: _TextOptions) -> list[Table | BarSeries]:
     if isinstance(bars, BarSeries):
         return [check_series(bars)]
     if isinstance(bars, Selection):
@@ -191,7 +190,7 @@ def _tables(bars: object, wanted: list[str] | None, how: _How) -> list[Table | B
         tables = []
         for symbol, value in bars.items():
             if not isinstance(symbol, str):
-                raise DataError(f"bars: the key {symbol!r} is no symbol; give a mapping such as {{'AAPL': frame}}")
+                raise DataError(f"bars: the key {symbol!r} is not a symbol; give a mapping such as {{'AAPL': frame}}")
             tables.append(_named(_tables(value, None, how), symbol))
         return tables
     if isinstance(bars, str | os.PathLike):
@@ -211,7 +210,7 @@ def _tables(bars: object, wanted: list[str] | None, how: _How) -> list[Table | B
     )
 
 
-def _of_path(path: Path, wanted: list[str] | None, how: _How) -> list[Table | BarSeries]:
+def _of_path(path: Path, wanted: list[str] | None, how: _TextOptions) -> list[Table | BarSeries]:
     from weaver.data.importer.table_reader import check_file, is_parquet
 
     check_file(path)
@@ -253,7 +252,7 @@ def _of_polars(frame: pl.DataFrame) -> dict[str, Column]:
 
 
 def _split(columns: Mapping[str, Column], source: str, only: str) -> list[Table | BarSeries]:
-    """One table for each symbol of the symbol column, or one called `only`."""
+    """Return one table for each symbol of the symbol column, or one called `only`."""
     index = map_columns(columns, where=source).symbol
     if index is None:
         return [Table(symbol=only, columns=columns, source=source)]
@@ -299,25 +298,27 @@ def _pick(tables: list[Table | BarSeries], symbol: str) -> Table | BarSeries:
     raise unknown_symbol(symbol, [table.symbol for table in tables], "the data")
 
 
-def _instruments(given: Instrument | Mapping[str, Instrument] | None, symbols: list[str]) -> dict[str, Instrument]:
-    if given is None:
+def _instruments(
+    instruments: Instrument | Mapping[str, Instrument] | None, symbols: list[str]
+) -> dict[str, Instrument]:
+    if instruments is None:
         return {}
-    if isinstance(given, Instrument):
-        return dict.fromkeys(symbols, given)
-    if not isinstance(given, Mapping):
+    if isinstance(instruments, Instrument):
+        return dict.fromkeys(symbols, instruments)
+    if not isinstance(instruments, Mapping):
         raise ConfigError(
-            f"instrument={given!r}: give an Instrument for all symbols, or a mapping of symbols to theirs"
+            f"instrument={instruments!r}: give an Instrument for all symbols, or a mapping of symbols to theirs"
         )
-    for symbol, one in given.items():
+    for symbol, instrument in instruments.items():
         if symbol not in symbols:
             raise UnknownSymbol(f"instrument: {unknown_symbol(symbol, symbols, 'the data')}")
-        if not isinstance(one, Instrument):
-            raise ConfigError(f"instrument: what {symbol!r} is given is no Instrument, but {one!r}")
-    return dict(given)
+        if not isinstance(instrument, Instrument):
+            raise ConfigError(f"instrument: the value for {symbol!r} is not an Instrument: {instrument!r}")
+    return dict(instruments)
 
 
 def _with_quote(table: Table | BarSeries, instruments: Mapping[str, Instrument]) -> Instrument:
-    """The instrument of one symbol; its quote is the one given, else the one that its name says."""
+    """Return the instrument of instrument symbol; without a quote it gets the instrument that the symbol's name says."""
     known = table.instrument if isinstance(table, BarSeries) else Instrument()
     instrument = instruments.get(table.symbol, known)
     quote = instrument.quote or known.quote or quote_of(table.symbol)

@@ -1,7 +1,6 @@
-"""Merging: new bars into those that are there, so that the same import twice is the same as once.
+"""Merge new bars into stored ones, so that importing the same bars again changes nothing.
 
-Guarantees that two different values for one bar never meet in silence: they are refused, or the caller says which one
-stays.
+Guarantees that two different values of one bar are refused unless the caller says which one stays.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _SHOWN = 5
 
 
 class Conflict(StrEnum):
-    """What to do where a bar is there already with other values."""
+    """The action for a bar that is stored already with other values."""
 
     REFUSE = "refuse"
     KEEP_OLD = "keep-old"
@@ -29,7 +28,7 @@ class Conflict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """How many bars there were, came anew, were the same in both, were replaced, were kept against new values."""
+    """Counts of a merge: bars before, added, identical in both, replaced by new values, kept against new values."""
 
     before: int
     added: int
@@ -39,17 +38,17 @@ class Merge:
 
     @property
     def after(self) -> int:
-        """Bars in the result."""
+        """Return the number of bars in the result."""
         return self.before + self.added
 
     @property
     def changes(self) -> bool:
-        """False where the result is what was there before."""
+        """Return whether the result differs from the stored bars."""
         return bool(self.added or self.replaced)
 
     @property
     def overlap(self) -> str:
-        """A sentence about the bars that were in both."""
+        """Return a sentence about the bars that were in both."""
         parts = [f"{self.identical:,} bars were there already with the same values"] if self.identical else []
         parts += [f"{self.replaced:,} replaced by new values"] if self.replaced else []
         parts += [f"{self.kept:,} kept against new values"] if self.kept else []
@@ -57,7 +56,7 @@ class Merge:
 
 
 def merge_bars(old: pl.DataFrame, new: pl.DataFrame, on_conflict: Conflict, *, what: str) -> tuple[pl.DataFrame, Merge]:
-    """Both frames as one, in order of time, each time once. Both are bars with rising timestamps; extra columns unite.
+    """Return both frames as one, in order of time, each time once. Both have rising timestamps; extra columns unite.
 
     A value that one side lacks (an extra column) is filled from the other. Raises DataError for different values of one
     bar unless `on_conflict` says which stays; `what` names the two sides.

@@ -36,7 +36,7 @@ Mask = NDArray[np.bool_]
 
 
 class TimeUnit(StrEnum):
-    """What a number in a column of times counts."""
+    """The unit of numbers in a column of times."""
 
     SECONDS = "s"
     MILLISECONDS = "ms"
@@ -49,7 +49,7 @@ class TimeUnit(StrEnum):
 
     @property
     def is_wall_clock(self) -> bool:
-        """True for units that count days of a calendar without a time zone."""
+        """Return whether the unit counts days without a time zone."""
         return self in (TimeUnit.EXCEL, TimeUnit.MATLAB)
 
 
@@ -104,7 +104,7 @@ def time_unit_of(value: object) -> TimeUnit | None:
 
 
 def epoch_ns(values: Instants) -> Instants:
-    """Return seconds to nanoseconds since 1970, told apart one by one by their size, as nanoseconds; 0 beyond 64 bits."""
+    """Return seconds to nanoseconds since 1970, distinguished one by one by their size, as nanoseconds; 0 beyond 64 bits."""
     return _scaled(values, units_by_size(values))[0]
 
 
@@ -210,7 +210,7 @@ def _read_as(values: Numbers, present: Mask | None, unit: TimeUnit) -> NumericTi
 
 
 def _whole(values: NDArray[np.float64]) -> Numbers:
-    """The values as int64 where all of them are whole and fit; else themselves."""
+    """Return the values as int64 where all of them are whole and fit; else unchanged."""
     if (np.abs(values) < 2.0**63).all():
         whole = values.astype(np.int64)
         if (whole == values).all():
@@ -219,7 +219,7 @@ def _whole(values: NDArray[np.float64]) -> Numbers:
 
 
 def _scale_of(values: Numbers) -> int:
-    """One unit for the column, by its largest number: the first bars of a series do not decide it alone."""
+    """Return one unit for the column, by its largest number: the first bars of a series do not decide it alone."""
     if not len(values):
         return NS_PER_SECOND
     largest = max(abs(int(values.max())), abs(int(values.min())))
@@ -227,7 +227,7 @@ def _scale_of(values: Numbers) -> int:
 
 
 def _scaled(values: Numbers, scale: Instants | int) -> tuple[Instants, Mask]:
-    """The product as nanoseconds, and which rows 64 bits hold (the others are 0). Fractions are kept to 1 microsecond."""
+    """Return the product in ns, and which rows 64 bits hold (the others are 0). Fractions are kept to 1 microsecond."""
     most = _INT64_MAX // scale
     if isinstance(scale, int) and len(values) and int(values.max()) <= most and int(values.min()) >= -most:
         fits = np.ones(len(values), dtype=np.bool_)
@@ -240,7 +240,7 @@ def _scaled(values: Numbers, scale: Instants | int) -> tuple[Instants, Mask]:
 
 
 def _all_dates(values: Numbers) -> bool:
-    """True where every number reads as YYMMDDhhmm."""
+    """Return whether every number reads as YYMMDDhhmm."""
     month, day, hour, minute = (values // 10**digits % 100 for digits in (6, 4, 2, 0))
     return bool(((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31) & (hour < 24) & (minute < 60)).all())
 

@@ -1,4 +1,4 @@
-"""Pandas frames: their index and columns as plain columns. The only module that touches pandas, and it imports it lazily."""
+"""Read pandas frames: index and columns as plain columns. Only this module uses pandas, and it imports it lazily."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from weaver.core.errors import ConfigError, DataError
 from weaver.data.build_series import Column
+from weaver.data.columns import meaning_of
 from weaver.data.timestamps import check_zone
 
 __all__ = ["columns_of"]
@@ -17,17 +18,13 @@ _NAT = np.iinfo(np.int64).min
 
 
 def columns_of(frame: Any) -> dict[str, Column]:
-    """The columns of a pandas frame, its index (unless it is just a row number) first. Numbers share memory."""
+    """Return the columns of a pandas frame, its index (unless it numbers the rows) first. Numbers share memory."""
     import pandas as pd
 
     if not isinstance(frame, pd.DataFrame):
         raise DataError(f"bars is a pandas {type(frame).__name__}; give a DataFrame with open, high, low, close")
     if isinstance(frame.columns, pd.MultiIndex):
-        example = frame.columns[0]
-        raise DataError(
-            f"the frame has columns of several levels, such as {example!r}; give one level, for example "
-            f"{{'AAPL': bars.xs('AAPL', axis=1, level=1)}}, or a column 'symbol'"
-        )
+        raise DataError(_several_levels(frame.columns))
     columns: dict[str, Column] = {}
     if not isinstance(frame.index, pd.RangeIndex):
         for level in range(frame.index.nlevels):
@@ -41,6 +38,18 @@ def columns_of(frame: Any) -> dict[str, Column]:
             raise DataError(f"the frame has {str(name)!r} both as its index and as a column; drop one of them")
         columns[str(name)] = _column(pd, frame.iloc[:, position])
     return columns
+
+
+def _several_levels(columns: Any) -> str:
+    """Return the error for columns such as ("Close", "AAPL"), with the call that selects one symbol."""
+    example = columns[0]
+    # yfinance has the symbol in the second level, and in the first with group_by="ticker".
+    level = next((level for level, label in enumerate(example) if meaning_of(str(label)) is None), 1)
+    symbol = example[level]
+    return (
+        f"the frame has columns of several levels, such as {example!r}; give one level, for example "
+        f"{{{symbol!r}: bars.xs({symbol!r}, axis=1, level={level})}}, or a column 'symbol'"
+    )
 
 
 def _column(pd: Any, values: Any) -> Column:

@@ -1,4 +1,4 @@
-"""Selection: symbols of stored bars that are yet to be read. It can be passed to a backtest as `bars`."""
+"""Selection: symbols of stored bars, which are read when a run needs them. `backtest` takes it as `bars`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from weaver.data.adjust import adjust
 __all__ = ["METADATA_KEY", "Part", "Selection", "Stored", "about"]
 
 METADATA_KEY = "weaver"
-"""Under this key a Parquet file says, in JSON, where its bars come from."""
+"""The key of the metadata in a Parquet file: JSON that says where the bars come from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where one symbol's bars lie. `column` says that the file holds several symbols, told apart by a column `symbol`."""
+    """The file with one symbol's bars. `column` is True for a file of several symbols with a column `symbol`."""
 
     symbol: str
     path: Path
@@ -33,7 +33,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One symbol's bars, read: timestamp (Datetime UTC), open, high, low, close, volume and further columns."""
+    """The bars of one symbol: timestamp (Datetime UTC), open, high, low, close, volume and further columns."""
 
     symbol: str
     frame: pl.DataFrame
@@ -51,19 +51,19 @@ class Selection:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """In the order of the run."""
+        """Return the symbols in the order of the run."""
         return tuple(item.symbol for item in self.stored)
 
     def only(self, symbols: Sequence[str]) -> Selection:
-        """The same with these symbols only; unknown ones are left for the caller to report."""
+        """Return a selection of these symbols only. Unknown symbols are ignored; the caller reports them."""
         return replace(self, stored=tuple(item for item in self.stored if item.symbol in symbols))
 
     def load(self, symbols: Sequence[str] | None = None) -> list[Part]:
-        """Reads the bars, of all symbols or of those among `symbols`. Raises DataError where a file is gone or broken."""
+        """Read the bars of all symbols, or of those in `symbols`. Raises DataError for a missing or broken file."""
         return [self._read(item) for item in self.stored if symbols is None or item.symbol in symbols]
 
     def frame(self) -> pl.DataFrame:
-        """All bars in one frame, with a first column `symbol`."""
+        """Return all bars in one frame, with a first column `symbol`."""
         frames = [part.frame.select(pl.lit(part.symbol).alias("symbol"), pl.all()) for part in self.load()]
         return pl.concat(frames, how="diagonal_relaxed", rechunk=True)
 
@@ -78,8 +78,8 @@ class Selection:
         notes = item.notes
         source = item.source
         if self.adjusted:
-            frame, said = adjust(frame, what=item.symbol)
-            notes += tuple(f"{item.symbol}: {note}" for note in said)
+            frame, adjustments = adjust(frame, what=item.symbol)
+            notes += tuple(f"{item.symbol}: {note}" for note in adjustments)
             source += ", adjusted"
         elif "adj_close" in frame.columns:
             notes += (f"{item.symbol}: prices as traded, not adjusted for splits and dividends",)
@@ -87,6 +87,6 @@ class Selection:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What a Parquet file that Weaver has written says about itself; empty for any other. Raises what reading it raises."""
-    said = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))
-    return said if isinstance(said, dict) else {}
+    """Return the metadata that Weaver wrote into a Parquet file; empty for other files. Raises the errors of reading it."""
+    metadata = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))
+    return metadata if isinstance(metadata, dict) else {}

@@ -1,4 +1,4 @@
-"""Synthetic bars: a seeded random walk for size and speed. It is no market, and everything made from it says so."""
+"""Synthetic bars: a seeded random walk, to test size and speed. All output says that these are not market data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def synthetic_bars(
     price: float = 100.0,
     volatility: float = 0.6,
 ) -> pl.DataFrame:
-    """`n` bars of a geometric random walk, the same ones for the same arguments on every machine of one NumPy version.
+    """Return `n` bars of a geometric random walk, the same for the same arguments on every machine of one NumPy version.
 
     Columns: symbol, timestamp (microseconds UTC, start of the bar), open, high, low, close, volume. `start` (aware, or
     nanoseconds; default 2020-01-01 UTC) is moved up to the grid of `timeframe`; all bars lie in the years 1678 to 2261.

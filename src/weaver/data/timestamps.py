@@ -1,7 +1,7 @@
-"""Times: a column of times, in whatever form, as nanoseconds since 1970-01-01 UTC, or a reason row by row why not.
+"""Read a column of times in any form as nanoseconds since 1970-01-01 UTC, and mark the rows that are not times.
 
-Guarantees that a wall-clock time is never taken for UTC, and that an hour that occurs twice is never guessed: the
-caller says which zone, and which of the two. It does not decide whether the times fit a timeframe.
+Guarantees that a wall-clock time is never taken for UTC, and that an hour that occurs twice is never guessed: options
+say which zone, and which of the two. It does not check whether the times fit a timeframe.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Kind(IntEnum):
 
 
 class Ambiguous(StrEnum):
-    """What to do with a local time that occurs twice, when the clocks go back."""
+    """The meaning of a local time that occurs twice, when the clocks go back."""
 
     REFUSE = "refuse"
     EARLIER = "earlier"
@@ -57,7 +57,7 @@ class Times:
     """True only if every row is an INSTANT. False says nothing: `kind` does."""
 
     def all_of(self, kind: Kind) -> bool:
-        """Every row is of this kind."""
+        """Return whether every row is of this kind."""
         return bool((self.kind == kind).all())
 
 
@@ -144,7 +144,7 @@ def from_text(times: pl.Series, *, day_first: bool | None = None, unit: TimeUnit
 
 
 def _from_written(text: pl.Series, day_first: bool | None) -> Times:
-    """The times of a column of text, row by row."""
+    """Return the times of a column of text, row by row."""
     ns = np.zeros(len(text), dtype=np.int64)
     kind = np.zeros(len(text), dtype=np.uint8)
     undecided = False
@@ -153,11 +153,11 @@ def _from_written(text: pl.Series, day_first: bool | None) -> Times:
     if len(others):
         rest = text if len(others) == len(text) else text.gather(others)
         groups = rest.str.extract_groups(_TIME).struct.unnest()
-        seen = _fields(_numbers(groups), groups, day_first)
-        undecided = seen.undecided
-        ns[others[seen.ok]] = seen.ns[seen.ok]
-        kind[others[seen.ok]] = seen.kind[seen.ok]
-        left = others[~seen.ok]
+        parsed = _fields(_numbers(groups), groups, day_first)
+        undecided = parsed.undecided
+        ns[others[parsed.ok]] = parsed.ns[parsed.ok]
+        kind[others[parsed.ok]] = parsed.kind[parsed.ok]
+        left = others[~parsed.ok]
         epoch[left] = text.gather(left).str.contains(_EPOCH).fill_null(False).to_numpy()
     if epoch.any():
         rows = text.filter(pl.Series(epoch))
@@ -176,7 +176,7 @@ def _from_written(text: pl.Series, day_first: bool | None) -> Times:
 
 
 def localise(wall: Instants, zone: str, ambiguous: Ambiguous = Ambiguous.REFUSE) -> tuple[Instants, Instants, Instants]:
-    """Wall-clock times of `zone` as UTC; and the rows that occur twice and are still open, and those that never occurred.
+    """Return wall-clock times of `zone` as UTC, the rows that occur twice and stay open, and the rows that never occurred.
 
     `infer` takes the first pass of a repeated hour for the earlier one and the second for the later one, where the rows
     show both: a run of ambiguous rows in which the time goes back exactly once. Everything else stays open.
@@ -205,7 +205,7 @@ def localise(wall: Instants, zone: str, ambiguous: Ambiguous = Ambiguous.REFUSE)
 
 
 def _within_years(times: pl.Series) -> pl.Series:
-    """The dates or datetimes, null in years whose nanoseconds would run over: 9999-12-31 would become some day of 1816."""
+    """Return dates or datetimes, null in years beyond 64 bits of nanoseconds: 9999-12-31 would become a day of 1816."""
     physical = times.to_physical()
     if physical.null_count() == len(physical):
         return times
@@ -262,7 +262,7 @@ def _from_numbers(times: pl.Series, unit: TimeUnit | None) -> Times:
 
 
 def _compact_dates(times: pl.Series) -> Times | None:
-    """The dates of a column such as 20240131; None where most numbers are no dates."""
+    """Return the dates of a column such as 20240131; None where most numbers are not dates."""
     lowest, highest = times.min(), times.max()
     if not any(low <= lowest and highest <= high for low, high in _COMPACT_RANGES if lowest is not None):  # type: ignore[operator]
         return None
@@ -271,7 +271,7 @@ def _compact_dates(times: pl.Series) -> Times | None:
 
 
 def _all_numbers(text: pl.Series) -> Times | None:
-    """The times of a column in which every row is a number of the same unit; None for any other column."""
+    """Return the times of a column in which every row is a number of one unit; None for any other column."""
     if not len(text) or not re.match(_NUMBER, text[0] or "") or not text.str.contains(_NUMBER).fill_null(False).all():
         return None
     times = _from_numbers(_numbers_of(text), None)
@@ -284,7 +284,7 @@ def _numbers_of(text: pl.Series) -> pl.Series:
 
 
 def _with_unit(text: pl.Series, day_first: bool | None, unit: TimeUnit) -> Times:
-    """A column of text whose numbers count `unit`; rows that are no numbers are read as without it."""
+    """Return the times of text whose numbers count `unit`; rows that are not numbers are read as without it."""
     is_number = text.str.contains(_NUMBER).fill_null(False)
     rows, others = np.flatnonzero(is_number.to_numpy()), np.flatnonzero(~is_number.to_numpy())
     numbers = _from_numbers(_numbers_of(text.gather(rows)), unit)
@@ -312,7 +312,7 @@ def _with_nulls(ns: Instants, kind: Kind, times: pl.Series) -> Times:
 
 
 def _plain_iso(times: pl.Series) -> Times | None:
-    """The quick way where every row is 2024-01-31T12:00:00Z or the same with a blank or without the Z; else None."""
+    """Return the times where every row is like 2024-01-31T12:00:00Z, with a blank for T or without Z; else None. Fast."""
     if not len(times) or times.null_count():
         return None
     first = times[0]
@@ -334,39 +334,39 @@ def _plain_iso(times: pl.Series) -> Times | None:
 
 def _numbers(groups: pl.DataFrame) -> dict[str, Instants]:
     names = [name for name in groups.columns if name not in ("s", "zone", "sign", "half", "nm", "f")]
-    found = {name: groups[name].cast(pl.Int64).fill_null(-1).to_numpy() for name in names}
-    found["f"] = groups["f"].fill_null("0").str.pad_end(9, "0").cast(pl.Int64).to_numpy()
-    found["nm"] = groups["nm"].str.to_lowercase().replace_strict(
+    parts = {name: groups[name].cast(pl.Int64).fill_null(-1).to_numpy() for name in names}
+    parts["f"] = groups["f"].fill_null("0").str.pad_end(9, "0").cast(pl.Int64).to_numpy()
+    parts["nm"] = groups["nm"].str.to_lowercase().replace_strict(
         {name: index + 1 for index, name in enumerate(_MONTHS)}, default=-1, return_dtype=pl.Int64
     ).fill_null(-1).to_numpy()  # fmt: skip
-    return found
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Parsed:
     ok: NDArray[np.bool_]
     ns: Instants
     kind: NDArray[np.uint8]
     undecided: bool
 
 
-def _fields(found: dict[str, Instants], groups: pl.DataFrame, day_first: bool | None) -> _Seen:
-    either = found["a"] > 0
+def _fields(parts: dict[str, Instants], groups: pl.DataFrame, day_first: bool | None) -> _Parsed:
+    either = parts["a"] > 0
     dotted = either & (groups["s"] == ".").fill_null(False).to_numpy()
     open_rows = either & ~dotted
     undecided = False
     if day_first is None and open_rows.any():
-        days, months = bool((found["a"][open_rows] > 12).any()), bool((found["b"][open_rows] > 12).any())
+        days, months = bool((parts["a"][open_rows] > 12).any()), bool((parts["b"][open_rows] > 12).any())
         undecided = days == months
         day_first = days
     front = dotted | (open_rows & bool(day_first))
-    day = _first_of(found["d"], np.where(either, np.where(front, found["a"], found["b"]), -1), found["cd"], found["nd"])
+    day = _first_of(parts["d"], np.where(either, np.where(front, parts["a"], parts["b"]), -1), parts["cd"], parts["nd"])
     month = _first_of(
-        found["m"], np.where(either, np.where(front, found["b"], found["a"]), -1), found["cm"], found["nm"]
+        parts["m"], np.where(either, np.where(front, parts["b"], parts["a"]), -1), parts["cm"], parts["nm"]
     )
-    year = _first_of(found["y"], found["z"], found["cy"], found["ny"])
-    hour, minute = _first_of(found["H"], found["cH"]), _first_of(found["M"], found["cM"])
-    second = np.maximum(_first_of(found["S"], found["cS"]), 0)
+    year = _first_of(parts["y"], parts["z"], parts["cy"], parts["ny"])
+    hour, minute = _first_of(parts["H"], parts["cH"]), _first_of(parts["M"], parts["cM"])
+    second = np.maximum(_first_of(parts["S"], parts["cS"]), 0)
     half = groups["half"].str.to_lowercase()
     morning, evening = (half == "am").fill_null(False).to_numpy(), (half == "pm").fill_null(False).to_numpy()
     twelve = (morning | evening) & ((hour < 1) | (hour > 12))
@@ -376,22 +376,22 @@ def _fields(found: dict[str, Instants], groups: pl.DataFrame, day_first: bool | 
     ok = (year >= _FIRST_YEAR) & (year <= _LAST_YEAR) & (month >= 1) & (month <= 12)
     length = _MONTH_DAYS[np.where(ok, month, 0)] + (leap & (month == 2))
     ok &= (day >= 1) & (day <= length) & (hour < 24) & (minute < 60) & (second < 60) & ~twelve
-    ok &= (found["oh"] < 24) & (found["om"] < 60)
+    ok &= (parts["oh"] < 24) & (parts["om"] < 60)
     if undecided:
         ok &= ~open_rows
     since = np.where(ok, (year - 1970) * 12 + month - 1, 0).astype("datetime64[M]")
     days_ns = (since.astype("datetime64[D]").astype(np.int64) + day - 1) * NS_PER_DAY
-    clock = (np.maximum(hour, 0) * 3600 + np.maximum(minute, 0) * 60 + second) * NS_PER_SECOND + found["f"]
+    clock = (np.maximum(hour, 0) * 3600 + np.maximum(minute, 0) * 60 + second) * NS_PER_SECOND + parts["f"]
     zoned = groups["zone"].is_not_null().to_numpy()
-    offset = (np.maximum(found["oh"], 0) * 3600 + np.maximum(found["om"], 0) * 60) * NS_PER_SECOND
+    offset = (np.maximum(parts["oh"], 0) * 3600 + np.maximum(parts["om"], 0) * 60) * NS_PER_SECOND
     offset = np.where((groups["sign"] == "-").fill_null(False).to_numpy(), -offset, offset)
     ns = np.where(ok, days_ns + clock - offset, 0)
     kind = np.where(zoned, Kind.INSTANT, np.where(no_clock, Kind.DATE, Kind.WALL)).astype(np.uint8)
     every = bool(zoned.all() and ok.all())
     if every and bool(np.any(offset)) and not bool(np.any(clock)):
         # Midnight in the offset of every single day is how daily bars are written: the local date names the session.
-        return _Seen(ok=ok, ns=days_ns, kind=np.full(len(ns), Kind.DATE, dtype=np.uint8), undecided=undecided)
-    return _Seen(ok=ok, ns=ns, kind=kind, undecided=undecided)
+        return _Parsed(ok=ok, ns=days_ns, kind=np.full(len(ns), Kind.DATE, dtype=np.uint8), undecided=undecided)
+    return _Parsed(ok=ok, ns=ns, kind=kind, undecided=undecided)
 
 
 def _first_of(*columns: Instants) -> Instants:

@@ -83,11 +83,16 @@ def test_a_missing_time_is_refused_by_row() -> None:
         load_bars(_frame(index))
 
 
-def test_columns_of_several_levels_are_refused_with_a_way_out() -> None:
+@pytest.mark.parametrize("by_ticker", [False, True])
+def test_columns_of_several_levels_are_refused_with_a_call_that_can_be_used(by_ticker: bool) -> None:
     frame = _frame(pd.date_range("2024-01-31", periods=3, freq="D"))
-    frame.columns = pd.MultiIndex.from_product([frame.columns, ["AAPL"]])
-    with pytest.raises(DataError, match=r"several levels.*xs"):
+    names = [["AAPL"], frame.columns] if by_ticker else [frame.columns, ["AAPL"]]
+    frame.columns = pd.MultiIndex.from_product(names)
+    with pytest.raises(DataError, match="columns of several levels") as caught:
         load_bars(frame)
+    call = str(caught.value).split("for example ")[1].split(", or a column")[0]
+    assert call == f"{{'AAPL': bars.xs('AAPL', axis=1, level={0 if by_ticker else 1})}}"
+    assert load_bars(eval(call, {"bars": frame}))["AAPL"].close.tolist() == [11.0] * 3
 
 
 def test_a_series_and_a_doubled_name_are_refused() -> None:

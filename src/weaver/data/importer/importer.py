@@ -209,9 +209,9 @@ def _for_symbol(
         return named, []
     chosen = [(name, part) for name, part in named if name == symbol]
     if not chosen:
-        there = ", ".join(name for name, _ in named[:8])
+        listed = ", ".join(name for name, _ in named[:8])
         raise DataError(
-            f"{path}: its column of symbols has {there}, but not {symbol!r}; leave --symbol out to import them all"
+            f"{path}: its column of symbols has {listed}, but not {symbol!r}; leave --symbol out to import them all"
         )
     left = sum(part.frame.height for name, part in named if name != symbol)
     return chosen, [

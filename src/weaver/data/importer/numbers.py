@@ -1,6 +1,6 @@
 """ParsedNumbers: a column of text as floats, or a reason row by row why not; and which sign is the decimal one.
 
-Guarantees that a value is read exactly as it stands there or not at all: thousands separators, currency signs and words
+Guarantees that a value is read exactly as it is written or not at all: thousands separators, currency signs and words
 are findings, never guesses.
 """
 
@@ -70,8 +70,8 @@ def parse_numbers(column: pl.Series, decimal: str = ".", *, strip_thousands: boo
     if column.dtype != pl.String:
         if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
             return ParsedNumbers(np.full(len(column), np.nan), none, none, none, np.arange(len(column), dtype=np.int64))
-        given = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        return ParsedNumbers(given, np.flatnonzero(np.isnan(given)), np.flatnonzero(np.isinf(given)), none, none)
+        floats = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        return ParsedNumbers(floats, np.flatnonzero(np.isnan(floats)), np.flatnonzero(np.isinf(floats)), none, none)
     if decimal == ".":
         quick = column.cast(pl.Float64, strict=False)
         if not quick.null_count() and bool(quick.is_finite().all()) and bool(column.str.contains(_PLAIN).all()):

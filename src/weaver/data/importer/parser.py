@@ -68,11 +68,11 @@ class ParsedRows:
 
 def parse(raw: RawTable, how: ParseOptions) -> ParsedRows:
     """Return the rows of a file. Raises DataError where a column that a bar needs is missing."""
-    found = map_columns(raw.names, where=raw.file)
-    if found.missing:
+    column_map = map_columns(raw.names, where=raw.file)
+    if column_map.missing:
         listed = ", ".join(repr(name) for name in raw.names)
         raise DataError(
-            f"{raw.file}: no column for {' and '.join(found.missing)} among {listed}; name them in the order of the file: "
+            f"{raw.file}: no column for {' and '.join(column_map.missing)} among {listed}; name the columns in order: "
             f"{columns_option(raw.names)}"
         )
     count = len(raw.lines)
@@ -84,7 +84,7 @@ def parse(raw: RawTable, how: ParseOptions) -> ParsedRows:
         starts=np.zeros(count, dtype=np.int64),
         columns={},
         extra={},
-        symbols=None if found.symbol is None else raw.columns[found.symbol].cast(pl.String),
+        symbols=None if column_map.symbol is None else raw.columns[column_map.symbol].cast(pl.String),
         bad=np.zeros(count, dtype=np.bool_),
         timeless=np.zeros(count, dtype=np.bool_),
         findings=list(raw.findings),
@@ -93,18 +93,18 @@ def parse(raw: RawTable, how: ParseOptions) -> ParsedRows:
     if rows.symbols is not None:
         unnamed = np.flatnonzero((rows.symbols.fill_null("").str.strip_chars() == "").to_numpy())
         rows.find(FindingCode.VALUE, unnamed, lambda row: "the symbol is missing")
-    _times(rows, raw, found, how)
-    _numbers(rows, raw, found, how)
+    _times(rows, raw, column_map, how)
+    _numbers(rows, raw, column_map, how)
     return rows
 
 
-def _times(rows: ParsedRows, raw: RawTable, found: ColumnMap, how: ParseOptions) -> None:
-    assert found.time is not None
-    column = raw.columns[found.time]
-    if found.clock is not None:
-        clock = raw.columns[found.clock].cast(pl.String)
+def _times(rows: ParsedRows, raw: RawTable, column_map: ColumnMap, how: ParseOptions) -> None:
+    assert column_map.time is not None
+    column = raw.columns[column_map.time]
+    if column_map.clock is not None:
+        clock = raw.columns[column_map.clock].cast(pl.String)
         column = (column.cast(pl.String) + " " + clock).alias(column.name)
-    name = raw.names[found.time]
+    name = raw.names[column_map.time]
     times = from_series(column, day_first=how.day_first, unit=how.time_unit)
     unclear = np.flatnonzero(times.kind == Kind.NUMBER)
     rows.find(
@@ -156,14 +156,16 @@ def _times(rows: ParsedRows, raw: RawTable, found: ColumnMap, how: ParseOptions)
 
 def _say_kinds(rows: ParsedRows, times: Times) -> None:
     counts = {kind: int((times.kind == kind).sum()) for kind in (Kind.INSTANT, Kind.WALL, Kind.DATE)}
-    there = {kind: count for kind, count in counts.items() if count}
-    if len(there) > 1:
+    present = {kind: count for kind, count in counts.items() if count}
+    if len(present) > 1:
         words = {Kind.INSTANT: "with a zone or as an epoch number", Kind.WALL: "without a zone", Kind.DATE: "as a date"}
-        rows.notes.append("times are mixed: " + ", ".join(f"{count:,} {words[kind]}" for kind, count in there.items()))
+        rows.notes.append(
+            "times are mixed: " + ", ".join(f"{count:,} {words[kind]}" for kind, count in present.items())
+        )
 
 
-def _numbers(rows: ParsedRows, raw: RawTable, found: ColumnMap, how: ParseOptions) -> None:
-    places = dict(found.prices) | ({} if found.volume is None else {"volume": found.volume})
+def _numbers(rows: ParsedRows, raw: RawTable, column_map: ColumnMap, how: ParseOptions) -> None:
+    places = dict(column_map.prices) | ({} if column_map.volume is None else {"volume": column_map.volume})
     decimal = how.decimal
     if decimal is None:
         decimal, open_rows = decimal_sign([raw.columns[index] for index in places.values()], raw.separator)
@@ -198,10 +200,10 @@ def _numbers(rows: ParsedRows, raw: RawTable, found: ColumnMap, how: ParseOption
         )
     if strip:
         rows.fixed["strip-thousands"] = rows.lines[stripped]
-    for name, index in found.extra.items():
+    for name, index in column_map.extra.items():
         numbers = parse_numbers(raw.columns[index], decimal, strip_thousands=strip)
         if len(numbers.unreadable) or len(numbers.missing) == len(rows.lines):
-            if index != found.time:
+            if index != column_map.time:
                 rows.notes.append(f"column {raw.names[index]!r} holds no numbers (or text among them) and is left out")
         else:
             rows.extra[name] = numbers.values

@@ -1,4 +1,4 @@
-"""Repairs of a file, each done only where its name is given, and counted.
+"""Repairs of a file, each done only where its name is fixes, and counted.
 
 Guarantees that no row is changed, moved or dropped by a repair that was not named.
 """
@@ -74,9 +74,9 @@ class Repair:
 
 def check_fixes(names: Iterable[str]) -> frozenset[str]:
     """Return the names as a set. Raises ConfigError for an unknown repair and for two that contradict each other."""
-    given = frozenset(names)
-    for name in sorted(given - FIXES.keys()):
+    fixes = frozenset(names)
+    for name in sorted(fixes - FIXES.keys()):
         raise ConfigError(f"--fix {name}: unknown repair; the repairs are {', '.join(FIXES)}")
-    if {"keep-first", "keep-last"} <= given:
+    if {"keep-first", "keep-last"} <= fixes:
         raise ConfigError("--fix keep-first and --fix keep-last contradict each other; name one")
-    return given
+    return fixes

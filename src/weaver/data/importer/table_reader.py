@@ -143,18 +143,18 @@ def _rows(
     ends_cut: bool,
 ) -> RawTable:
     count = len(names)
-    found = (body.str.count_matches(separator, literal=True) + 1).to_numpy().astype(np.int64)
+    field_counts = (body.str.count_matches(separator, literal=True) + 1).to_numpy().astype(np.int64)
     quoted = body.str.contains('"', literal=True).to_numpy()
     stripped = body.str.strip_chars()
     blank = (stripped == "").to_numpy()
     comment = stripped.str.starts_with("#").to_numpy()
-    plain = (found == count) & ~quoted & ~blank & ~comment
+    plain = (field_counts == count) & ~quoted & ~blank & ~comment
     rescued: dict[int, list[str]] = {}
     ragged = np.flatnonzero(~plain & ~blank & ~comment)
     if quoted.any():
         for row in np.flatnonzero(quoted & ~blank & ~comment):
             fields = _split(body[int(row)], separator)
-            found[row] = len(fields)
+            field_counts[row] = len(fields)
             if len(fields) == count:
                 rescued[int(row)] = fields
         ragged = np.array([row for row in ragged if int(row) not in rescued], dtype=np.int64)
@@ -165,7 +165,7 @@ def _rows(
     def describe_ragged(k: int) -> str:
         row = int(ragged[k])
         hint = ", and the file ends there: a download that was cut off?" if row == last and ends_cut else ""
-        return f"{body[row][:80]!r} has {found[row]} fields instead of {count}{hint}"
+        return f"{body[row][:80]!r} has {field_counts[row]} fields instead of {count}{hint}"
 
     blanks, comments = np.flatnonzero(blank), np.flatnonzero(comment)
     findings = (
@@ -205,14 +205,14 @@ def _columns(
     return columns
 
 
-def _names(given: Sequence[str] | None, header: list[str] | None, path: Path, first: Sequence[str] = ()) -> list[str]:
-    if given is not None:
+def _names(names: Sequence[str] | None, header: list[str] | None, path: Path, first: Sequence[str] = ()) -> list[str]:
+    if names is not None:
         count = len(header) if header is not None else len(first)
-        if len(given) != count:
-            raise DataError(f"{path}: --columns names {len(given)} columns ({', '.join(given)}), the file has {count}")
+        if len(names) != count:
+            raise DataError(f"{path}: --columns names {len(names)} columns ({', '.join(names)}), the file has {count}")
         if header is not None:
-            _check_names(given, header, path)
-        return list(given)
+            _check_names(names, header, path)
+        return list(names)
     return header if header is not None else guess_names(first, path)
 
 
@@ -220,9 +220,9 @@ def _split(line: str, separator: str) -> list[str]:
     return next(csv.reader([line], delimiter=separator), [])
 
 
-def _check_names(given: Sequence[str], header: list[str], path: Path) -> None:
+def _check_names(names: Sequence[str], header: list[str], path: Path) -> None:
     """Refuse names that exchange prices: a header that says Close over a column that is to be the open."""
-    for index, (name, written) in enumerate(zip(given, header, strict=True)):
+    for index, (name, written) in enumerate(zip(names, header, strict=True)):
         wanted, meant = meaning_of(name), meaning_of(written)
         if wanted != meant and wanted in PRICES and meant in PRICES:
             raise DataError(

@@ -128,8 +128,8 @@ def _repair_volume(
 ) -> None:
     if "zero-volume" not in fixes:
         return
-    mended = [finding for finding in findings if finding.code == FindingCode.VOLUME]
-    lines = np.unique(np.concatenate([f.lines for f in mended])) if mended else rows.lines[:0]
+    removed = [finding for finding in findings if finding.code == FindingCode.VOLUME]
+    lines = np.unique(np.concatenate([f.lines for f in removed])) if removed else rows.lines[:0]
     findings[:] = [finding for finding in findings if finding.code != FindingCode.VOLUME]
     volume = rows.columns["volume"].copy()
     still = np.concatenate([f.lines for f in findings]) if findings else rows.lines[:0]

@@ -1,1 +1,1 @@
-"""Indicators: causal array functions; import them from `weaver.indicators`, which documents what they promise."""
+"""Indicators: causal array functions. Import them from `weaver.indicators`, which documents their guarantees."""

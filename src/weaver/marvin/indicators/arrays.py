@@ -1,6 +1,6 @@
-"""What every indicator asks of its inputs: float64 columns of one length, and periods that are whole numbers.
+"""Check the inputs of every indicator: float64 columns of one length, and periods that are whole numbers.
 
-It never changes an input. It says what a missing value means, once for all indicators: NaN and infinity are missing.
+Inputs are never changed. For all indicators alike, NaN and infinity are missing values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Floats", "blank", "columns", "complete_runs", "ratio", "whole"]
 
 
 def columns(indicator: str, **inputs: ArrayLike) -> tuple[Floats, ...]:
-    """The inputs as one-dimensional float64 arrays of one length, infinity as NaN; shares memory where it can."""
+    """Return the inputs as one-dimensional float64 arrays of one length, infinity as NaN; shared where possible."""
     arrays: list[Floats] = []
     for name, values in inputs.items():
         try:
@@ -36,7 +36,7 @@ def columns(indicator: str, **inputs: ArrayLike) -> tuple[Floats, ...]:
 
 
 def whole(indicator: str, name: str, value: int) -> int:
-    """`value` as an int of at least 1; a float is refused even where it is whole, since it is usually a mistake."""
+    """Return `value` as an int of at least 1; a float is refused even where it is whole, since it is usually a mistake."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -47,12 +47,12 @@ def whole(indicator: str, name: str, value: int) -> int:
 
 
 def blank(length: int) -> Floats:
-    """`length` missing values."""
+    """Return `length` missing values."""
     return np.full(length, np.nan)
 
 
 def complete_runs(values: Floats, at_least: int) -> list[list[int]]:
-    """[first, stop) of every stretch of at least `at_least` values without a missing one, in order."""
+    """Return [first, stop) of every stretch of at least `at_least` values without a missing one, in order."""
     missing = np.isnan(values)
     first = int(missing.argmin()) if len(missing) else 0
     if not missing[first:].any():  # nothing is missing but the warm-up: the usual case, at a tenth of the cost
@@ -65,7 +65,7 @@ def complete_runs(values: Floats, at_least: int) -> list[list[int]]:
 
 
 def ratio(above: Floats, below: Floats, *, if_zero: float) -> Floats:
-    """above / below, `if_zero` where below is zero, and NaN where either is missing."""
+    """Return above / below, `if_zero` where below is zero, and NaN where either is missing."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         result: Floats = above / below
     zero = below == 0.0

@@ -9,7 +9,7 @@ __all__ = ["donchian", "highest", "lowest"]
 
 
 def highest(values: Floats, period: int) -> Floats:
-    """The largest of the last `period` values, the newest included; for a breakout compare with yesterday's, `[-2]`.
+    """Return the largest of the last `period` values, the newest included; for a breakout compare with the one before.
 
     Warm-up: the first `period - 1` values are NaN. Depends on its window alone. TA-Lib `MAX` agrees.
     """
@@ -18,7 +18,7 @@ def highest(values: Floats, period: int) -> Floats:
 
 
 def lowest(values: Floats, period: int) -> Floats:
-    """The smallest of the last `period` values, the newest included.
+    """Return the smallest of the last `period` values, the newest included.
 
     Warm-up: the first `period - 1` values are NaN. Depends on its window alone. TA-Lib `MIN` agrees.
     """
@@ -27,9 +27,9 @@ def lowest(values: Floats, period: int) -> Floats:
 
 
 def donchian(high: Floats, low: Floats, period: int = 20) -> tuple[Floats, Floats, Floats]:
-    """Donchian channel: (upper, middle, lower): the highest high, the lowest low, and half-way between.
+    """Return the Donchian channel (upper, middle, lower): the highest high, the lowest low, and half-way between.
 
-    The newest bar is included, so a close never lies outside; for a breakout compare with yesterday's, `[-2]`.
+    The newest bar is included, so a close is never outside; for a breakout compare with the one before.
     Warm-up: the first `period - 1` values are NaN. Depends on its window alone. TA-Lib has `MAX` and `MIN` only.
     Source: Donchian's four-week rule, in Murphy, "Technical Analysis of the Financial Markets" (1999), chapter 9.
     """

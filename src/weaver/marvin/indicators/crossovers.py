@@ -1,4 +1,4 @@
-"""Crossings: whether one series passed another on the newest bar, read from the last two values and nothing else."""
+"""Crossovers: whether one series passed another on the newest bar, from the last two values of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Series", "crossover", "crossunder"]
 
 
 class Series(Protocol):
-    """What a crossing reads: a view of a strategy, an array or a list."""
+    """A series of values: a view of a strategy, an array or a list."""
 
     def __len__(self) -> int: ...
 
@@ -26,7 +26,7 @@ _NOTHING = (float("nan"),) * 4
 
 
 def crossover(a: Level, b: Level) -> bool:
-    """Whether `a` was at or below `b` on the previous bar and is above it on this one; either may be a fixed number.
+    """Return whether `a` was at or below `b` on the previous bar and is above it on this one; either may be a number.
 
     False while a series has fewer than two values, and where one of the four values is NaN.
     """
@@ -35,7 +35,7 @@ def crossover(a: Level, b: Level) -> bool:
 
 
 def crossunder(a: Level, b: Level) -> bool:
-    """Whether `a` was at or above `b` on the previous bar and is below it on this one; either may be a fixed number.
+    """Return whether `a` was at or above `b` on the previous bar and is below it on this one; either may be a number.
 
     False while a series has fewer than two values, and where one of the four values is NaN.
     """

@@ -1,4 +1,4 @@
-"""Momentum: how far and how evenly prices moved: rsi, macd, stochastic, cci, roc, momentum."""
+"""Momentum: size and steadiness of price moves: rsi, macd, stochastic, cci, roc, momentum."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["cci", "macd", "momentum", "roc", "rsi", "stochastic"]
 
 
 def momentum(values: Floats, period: int = 10) -> Floats:
-    """The change over `period` bars, in the unit of `values`: values[i] - values[i - period].
+    """Return the change over `period` bars, in the unit of `values`: values[i] - values[i - period].
 
     Warm-up: the first `period` values are NaN. Needs nothing between the two. TA-Lib `MOM` agrees.
     """
@@ -25,9 +25,9 @@ def momentum(values: Floats, period: int = 10) -> Floats:
 
 
 def roc(values: Floats, period: int = 10) -> Floats:
-    """Rate of change over `period` bars in percent: 100 * (values[i] / values[i - period] - 1).
+    """Return the rate of change over `period` bars in percent: 100 * (values[i] / values[i - period] - 1).
 
-    Warm-up: the first `period` values are NaN; NaN too where the earlier value is zero (TA-Lib `ROC` says 0 there and
+    Warm-up: the first `period` values are NaN; NaN too where the earlier value is zero (TA-Lib `ROC` gives 0 there and
     agrees elsewhere).
     """
     (values,) = columns("roc", values=values)
@@ -39,10 +39,10 @@ def roc(values: Floats, period: int = 10) -> Floats:
 
 
 def rsi(values: Floats, period: int = 14) -> Floats:
-    """Relative strength index, 0 to 100: the share of rises in all movement, each averaged by Wilder's smoothing.
+    """Return the relative strength index, 0 to 100: the share of rises in all movement, by Wilder's smoothing.
 
     The averages start as the mean of the first `period` changes and move by 1 / period of the distance from then on.
-    Warm-up: the first `period` values are NaN. Remembers for ever. 50 where nothing has moved at all (TA-Lib `RSI` says
+    Warm-up: the first `period` values are NaN. Recursive. 50 where nothing has moved at all (TA-Lib `RSI` gives
     0 there and agrees elsewhere, from the first value on).
     Source: Wilder, "New Concepts in Technical Trading Systems" (1978), section VI.
     """
@@ -55,10 +55,10 @@ def rsi(values: Floats, period: int = 14) -> Floats:
 
 
 def macd(values: Floats, fast: int = 12, slow: int = 26, signal: int = 9) -> tuple[Floats, Floats, Floats]:
-    """Moving average convergence/divergence: (line, signal line, histogram).
+    """Return the moving average convergence/divergence: (line, signal line, histogram).
 
     line = ema(values, fast) - ema(values, slow); signal line = ema(line, signal); histogram = line - signal line.
-    Warm-up: the line's first `slow - 1` values are NaN, the other two's first `slow + signal - 2`. Remembers for ever.
+    Warm-up: the line's first `slow - 1` values are NaN, the other two's first `slow + signal - 2`. Recursive.
     TA-Lib `MACD` starts its fast average `slow - fast` bars later and hides the line until the signal is there: the two
     approach each other as (1 - 2 / (fast + 1)) ** bars.
     Source: Appel, "Technical Analysis: Power Tools for Active Investors" (2005).
@@ -75,11 +75,11 @@ def macd(values: Floats, fast: int = 12, slow: int = 26, signal: int = 9) -> tup
 def stochastic(
     high: Floats, low: Floats, close: Floats, period: int = 14, smoothing: int = 3, signal: int = 3
 ) -> tuple[Floats, Floats]:
-    """Stochastic oscillator, 0 to 100: (%K, %D), where the close lies in the range of the last `period` bars.
+    """Return the stochastic oscillator (%K, %D), 0 to 100: the place of the close in the range of the last `period` bars.
 
     raw = 100 * (close - lowest) / (highest - lowest); %K = sma(raw, smoothing); %D = sma(%K, signal). `smoothing=1` is
     the fast stochastic. Warm-up: %K's first `period + smoothing - 2` values are NaN, %D's `signal - 1` more. Depends on
-    its window alone. raw is 50 where the whole window has no range (TA-Lib `STOCH` says 0 there and agrees elsewhere).
+    its window alone. raw is 50 where the whole window has no range (TA-Lib `STOCH` gives 0 there and agrees elsewhere).
     Source: Lane, "Lane's Stochastics", Technical Analysis of Stocks & Commodities 2:3 (1984).
     """
     high, low, close = columns("stochastic", high=high, low=low, close=close)
@@ -92,7 +92,7 @@ def stochastic(
 
 
 def cci(high: Floats, low: Floats, close: Floats, period: int = 20) -> Floats:
-    """Commodity channel index: how many mean deviations the typical price lies from its average, scaled by 1 / 0.015.
+    """Return the commodity channel index: the typical price's distance from its average in mean deviations, over 0.015.
 
     typical = (high + low + close) / 3; cci = (typical - sma) / (0.015 * mean absolute distance from that sma), over
     the last `period` bars. Warm-up: the first `period - 1` values are NaN. Depends on its window alone. 0 where the

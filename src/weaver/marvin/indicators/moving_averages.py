@@ -10,7 +10,7 @@ __all__ = ["ema", "sma", "wma"]
 
 
 def sma(values: Floats, period: int) -> Floats:
-    """Simple moving average: the mean of the last `period` values.
+    """Return the simple moving average: the mean of the last `period` values.
 
     Warm-up: the first `period - 1` values are NaN. Depends on its window alone. TA-Lib `SMA` agrees.
     Source: Murphy, "Technical Analysis of the Financial Markets" (1999), chapter 9.
@@ -20,9 +20,9 @@ def sma(values: Floats, period: int) -> Floats:
 
 
 def ema(values: Floats, period: int) -> Floats:
-    """Exponential moving average with alpha = 2 / (period + 1), starting as the mean of the first `period` values.
+    """Return the exponential moving average with alpha = 2 / (period + 1), first the mean of `period` values.
 
-    Warm-up: the first `period - 1` values are NaN. Remembers for ever. TA-Lib `EMA` agrees from the first value on.
+    Warm-up: the first `period - 1` values are NaN. Recursive. TA-Lib `EMA` agrees from the first value on.
     Source: Murphy, "Technical Analysis of the Financial Markets" (1999), chapter 9.
     """
     (values,) = columns("ema", values=values)
@@ -31,7 +31,7 @@ def ema(values: Floats, period: int) -> Floats:
 
 
 def wma(values: Floats, period: int) -> Floats:
-    """Weighted moving average: the newest value weighs `period`, the one before `period - 1`, the oldest 1.
+    """Return the weighted moving average: the newest value weighs `period`, the one before `period - 1`, the oldest 1.
 
     Warm-up: the first `period - 1` values are NaN. Depends on its window alone. TA-Lib `WMA` agrees.
     Source: Murphy, "Technical Analysis of the Financial Markets" (1999), chapter 9 ("linearly weighted").

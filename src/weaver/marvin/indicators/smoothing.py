@@ -1,6 +1,6 @@
 """Exponential smoothing: each value moves the average by a fixed share of the distance to it, `y += alpha * (x - y)`.
 
-It starts with the mean of the first `period` values and starts anew after a missing value. It remembers for ever: the
+It starts with the mean of the first `period` values and starts again after a missing value. It is recursive: the
 share of the start fades as (1 - alpha) ** bars, so two histories that begin on different bars agree only after a while.
 The recursion itself runs in Polars (`ewm_mean`, not adjusted), about 10 ns a value; a Python loop costs 15 times that.
 """
@@ -16,7 +16,7 @@ __all__ = ["smooth"]
 
 
 def smooth(values: Floats, period: int, alpha: float) -> Floats:
-    """`values` smoothed with `alpha` in (0, 1]; NaN until `period` values in a row were there.
+    """Return `values` smoothed with `alpha` in (0, 1]; NaN until there were `period` values in a row.
 
     The average of equal values is exactly that value.
     """

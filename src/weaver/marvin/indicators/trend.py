@@ -1,4 +1,4 @@
-"""Trend: whether prices go somewhere, and which way: directional, adx."""
+"""Trend: direction of price moves and its strength: directional, adx."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["adx", "directional"]
 
 
 def directional(high: Floats, low: Floats, close: Floats, period: int = 14) -> tuple[Floats, Floats]:
-    """Directional indicators: (+DI, -DI), 0 to 100, the share of the true range that went up and that went down.
+    """Return the directional indicators (+DI, -DI), 0 to 100: the share of the true range that went up and that went down.
 
     A bar moves up by high - previous high, down by previous low - low; the larger counts, where it is positive. Both
     and the true range are averaged by Wilder's smoothing. 0 where there is no range at all. Warm-up: the first `period`
-    values are NaN. Remembers for ever. TA-Lib `PLUS_DI` and `MINUS_DI` start from one value fewer (the sum of
+    values are NaN. Recursive. TA-Lib `PLUS_DI` and `MINUS_DI` start from one value fewer (the sum of
     period - 1, faded once), so that the two approach each other as (1 - 1 / period) ** bars.
     Source: Wilder, "New Concepts in Technical Trading Systems" (1978), section IV.
     """
@@ -25,10 +25,10 @@ def directional(high: Floats, low: Floats, close: Floats, period: int = 14) -> t
 
 
 def adx(high: Floats, low: Floats, close: Floats, period: int = 14) -> Floats:
-    """Average directional index, 0 to 100: how one-sided the movement is, whichever side.
+    """Return the average directional index, 0 to 100: how one-sided the movement is, in either direction.
 
     dx = 100 * |(+DI) - (-DI)| / ((+DI) + (-DI)), 0 where both are 0; adx is dx under Wilder's smoothing, starting as
-    the mean of `period` of them. Warm-up: the first `2 * period - 1` values are NaN. Remembers for ever. TA-Lib `ADX`
+    the mean of `period` of them. Warm-up: the first `2 * period - 1` values are NaN. Recursive. TA-Lib `ADX`
     starts otherwise (see `directional`) and approaches it; where both are 0 it repeats the dx before.
     Source: Wilder, "New Concepts in Technical Trading Systems" (1978), section IV.
     """

@@ -1,4 +1,4 @@
-"""Volatility: how wide prices swing: stdev, bollinger, true_range, atr."""
+"""Volatility: width of price swings: stdev, bollinger, true_range, atr."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["atr", "bollinger", "stdev", "true_range"]
 
 
 def stdev(values: Floats, period: int) -> Floats:
-    """Standard deviation of the last `period` values around their mean, as a population (divisor `period`).
+    """Return the standard deviation of the last `period` values around their mean, as a population (divisor `period`).
 
     Warm-up: the first `period - 1` values are NaN. Depends on its window alone; exactly 0 for equal values, and precise
     for small swings on a large offset. TA-Lib `STDDEV` agrees (it takes E[x^2] - E[x]^2, which loses those digits).
@@ -22,7 +22,7 @@ def stdev(values: Floats, period: int) -> Floats:
 
 
 def bollinger(values: Floats, period: int = 20, deviations: float = 2.0) -> tuple[Floats, Floats, Floats]:
-    """Bollinger bands: (upper, middle, lower), the simple average and `deviations` standard deviations around it.
+    """Return the Bollinger bands (upper, middle, lower): the simple average and `deviations` standard deviations around it.
 
     Warm-up: the first `period - 1` values are NaN. Depends on its window alone. TA-Lib `BBANDS` agrees.
     Source: Bollinger, "Bollinger on Bollinger Bands" (2001) (population standard deviation).
@@ -35,7 +35,7 @@ def bollinger(values: Floats, period: int = 20, deviations: float = 2.0) -> tupl
 
 
 def true_range(high: Floats, low: Floats, close: Floats) -> Floats:
-    """The largest of high - low, |high - previous close| and |low - previous close|.
+    """Return the largest of high - low, |high - previous close| and |low - previous close|.
 
     Warm-up: the first value is NaN, since it has no previous close. TA-Lib `TRANGE` agrees.
     Source: Wilder, "New Concepts in Technical Trading Systems" (1978), section III.
@@ -45,9 +45,9 @@ def true_range(high: Floats, low: Floats, close: Floats) -> Floats:
 
 
 def atr(high: Floats, low: Floats, close: Floats, period: int = 14) -> Floats:
-    """Average true range by Wilder's smoothing: the mean of the first `period` true ranges, then 1 / period of each.
+    """Return the average true range by Wilder's smoothing: first the mean of `period` true ranges, then 1 / period of each.
 
-    Warm-up: the first `period` values are NaN. Remembers for ever. TA-Lib `ATR` agrees from the first value on.
+    Warm-up: the first `period` values are NaN. Recursive. TA-Lib `ATR` agrees from the first value on.
     Source: Wilder, "New Concepts in Technical Trading Systems" (1978), section III.
     """
     high, low, close = columns("atr", high=high, low=low, close=close)

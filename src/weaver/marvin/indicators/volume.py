@@ -1,4 +1,4 @@
-"""Volume: where it was traded and which way it flowed: vwap, obv."""
+"""Volume: average traded price and direction of volume: vwap, obv."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["obv", "vwap"]
 
 
 def vwap(high: Floats, low: Floats, close: Floats, volume: Floats, period: int = 20) -> Floats:
-    """Rolling volume-weighted average price: sum(typical * volume) / sum(volume) over the last `period` bars.
+    """Return the rolling volume-weighted average price: sum(typical * volume) / sum(volume) over the last `period` bars.
 
     typical = (high + low + close) / 3. It rolls, and does not start anew with a session. Warm-up: the first
     `period - 1` values are NaN; NaN too where nothing was traded in the whole window, so always with quotes, which have
@@ -25,10 +25,10 @@ def vwap(high: Floats, low: Floats, close: Floats, volume: Floats, period: int =
 
 
 def obv(close: Floats, volume: Floats) -> Floats:
-    """On-balance volume: the running total of volume, added on a higher close and subtracted on a lower one.
+    """Return the on-balance volume: the running total of volume, added on a higher close and subtracted on a lower one.
 
     It starts at the first bar's volume, so it has no warm-up; only its changes mean something. A missing value gives
-    NaN, and the total starts anew after it. Remembers for ever. TA-Lib `OBV` agrees.
+    NaN, and the total starts anew after it. Recursive. TA-Lib `OBV` agrees.
     Source: Granville, "New Key to Stock Market Profits" (1963).
     """
     close, volume = columns("obv", close=close, volume=volume)

@@ -26,7 +26,7 @@ BLOCK = 16_384
 
 
 def _in_blocks(kernel: Callable[[Floats, int], Floats], values: Floats, period: int) -> Floats:
-    """`kernel` over overlapping blocks of `values`; it returns one result per complete window of its block."""
+    """Apply `kernel` to overlapping blocks of `values`; it returns one result per complete window of its block."""
     count = len(values)
     result = blank(count)
     step = max(BLOCK, 4 * period)
@@ -37,32 +37,32 @@ def _in_blocks(kernel: Callable[[Floats, int], Floats], values: Floats, period: 
 
 
 def window_mean(values: Floats, period: int) -> Floats:
-    """The mean of the last `period` values; NaN for the first `period - 1` and while a missing value is inside."""
+    """Return the mean of the last `period` values; NaN for the first `period - 1` and while a missing value is inside."""
     return _in_blocks(_mean, values, period)
 
 
 def window_weighted_mean(values: Floats, period: int) -> Floats:
-    """The mean with weights 1, 2, ..., `period`, the newest value counting most; NaN as for `window_mean`."""
+    """Return the mean with weights 1, 2, ..., `period`, the newest value counting most; NaN as for `window_mean`."""
     return _in_blocks(_weighted_mean, values, period)
 
 
 def window_deviation(values: Floats, period: int) -> Floats:
-    """The population standard deviation (divisor `period`) of the last values; NaN as for `window_mean`."""
+    """Return the population standard deviation (divisor `period`) of the last values; NaN as for `window_mean`."""
     return _in_blocks(_deviation, values, period)
 
 
 def window_max(values: Floats, period: int) -> Floats:
-    """The largest of the last `period` values; NaN as for `window_mean`."""
+    """Return the largest of the last `period` values; NaN as for `window_mean`."""
     return _in_blocks(lambda block, width: _extreme(np.maximum, block, width), values, period)
 
 
 def window_min(values: Floats, period: int) -> Floats:
-    """The smallest of the last `period` values; NaN as for `window_mean`."""
+    """Return the smallest of the last `period` values; NaN as for `window_mean`."""
     return _in_blocks(lambda block, width: _extreme(np.minimum, block, width), values, period)
 
 
 def mean_distance(values: Floats, period: int) -> Floats:
-    """The mean absolute distance of the last `period` values from their mean. One pass per value of the period."""
+    """Return the mean absolute distance of the last `period` values from their mean. One pass per value of the period."""
     return _in_blocks(_mean_distance, values, period)
 
 
@@ -108,7 +108,7 @@ def _weighted_mean(block: Floats, period: int) -> Floats:
 
 
 def _weighted_merge(old_weighted: Floats, old_count: int, new: Floats, new_weighted: Floats, new_count: int) -> Floats:
-    """The weighted mean of old values followed by new ones: every new value weighs `old_count` more than on its own."""
+    """Return the weighted mean of old values followed by new ones: each new one weighs `old_count` more than on its own."""
     total = (old_count + new_count) * (old_count + new_count + 1) / 2
     result = (old_weighted - new_weighted) * (old_count * (old_count + 1) / 2 / total)
     result += (new - new_weighted) * (old_count * new_count / total)
