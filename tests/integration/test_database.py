@@ -183,7 +183,7 @@ def test_a_database_without_tables_says_what_to_run(empty_url: str) -> None:
 
 @pytest.mark.parametrize(
     ("revision", "said"),
-    [("000", "needs 002; bring it up to date with: weaver db upgrade"), ("999", "made by a newer Weaver")],
+    [("000", "needs 002; update it with: weaver db upgrade"), ("999", "made by a newer Weaver")],
 )
 def test_an_older_and_a_newer_schema_are_told_with_what_to_do(own_url: str, revision: str, said: str) -> None:
     async def main() -> None:

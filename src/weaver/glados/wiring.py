@@ -50,13 +50,14 @@ class OpenStore:
 
 @asynccontextmanager
 async def open_store(
-    settings: Settings | None = None, *, say: Callable[[str], None] | None = None
+    settings: Settings | None = None, *, say: Callable[[str], None] | None = None, resume: bool = False
 ) -> AsyncIterator[OpenStore]:
     """Open the store for the block: the database of DB_URL, or else the embedded server, which is started if necessary.
 
     `settings` replaces the settings of the environment and of weaver.toml. The tables of the embedded database are created
     and kept up to date. A database of your own whose tables are older raises SchemaMismatch, which names the command to
     run; one that cannot be reached raises StoreUnavailable. `say` is called with a line before a step that takes long.
+    With `resume`, for a program that goes on with earlier work, a `weaver db stop` stays in force (StoreUnavailable).
     """
     settings = settings or Settings.load()
     wanted = settings.database
@@ -65,7 +66,7 @@ async def open_store(
         if url is None:
             from weaver.walle.embedded import attach
 
-            holding = await asyncio.to_thread(attach, settings.home, linger=settings.linger)
+            holding = await asyncio.to_thread(attach, settings.home, linger=settings.linger, resume=resume)
             stack.callback(holding.close)
             url, restart = holding.url, holding.restart
         clock = SystemClock()

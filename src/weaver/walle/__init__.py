@@ -1,1 +1,1 @@
-"""WallE keeps what must last, as the little robot does that collects and stores: bars in files, all else in PostgreSQL."""
+"""WallE: everything that must last, in PostgreSQL: the event log, runs, consumers, and the embedded server itself."""

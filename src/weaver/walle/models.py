@@ -39,11 +39,11 @@ __all__ = [
 
 
 class Base(DeclarativeBase):
-    """All tables of Weaver's."""
+    """Base of all tables of Weaver."""
 
 
 class OutboxEvent(Base):
-    """One event of the log. `payload` is the whole envelope; ids are never taken twice, and some are never taken."""
+    """One event of the log. `payload` is the whole envelope. An id is never used twice, and some ids are never used."""
 
     __tablename__ = "outbox"
     __table_args__ = (
@@ -63,7 +63,7 @@ class OutboxEvent(Base):
 
 
 class ConsumerOffset(Base):
-    """How far a consumer has come: the id of the last event that it dealt with, -1 before the first."""
+    """Progress of a consumer: the id of the last event that it has handled, -1 before the first."""
 
     __tablename__ = "consumer_offsets"
 
@@ -103,7 +103,7 @@ class DeadLetterRow(Base):
 
 
 class Run(Base):
-    """One run and where it stands. Who writes it holds the advisory lock `lock_key`, so that a dead one shows."""
+    """One run and its status. Its writer holds the advisory lock `lock_key`, so that a writer that died is noticed."""
 
     __tablename__ = "runs"
     __table_args__ = (Index("idx_runs_created_at", "created_at"),)
@@ -122,7 +122,7 @@ class Run(Base):
 
 
 class OrderRow(Base):
-    """One order of a run, as it stood when it was last written."""
+    """One order of a run, in its last stored state."""
 
     __tablename__ = "orders"
 
@@ -159,7 +159,7 @@ class FillRow(Base):
 
 
 class ResultRow(Base):
-    """What a run came to: its figures and a thinned equity curve; `folder` names where its full columns lie."""
+    """The result of a run: statistics and a downsampled equity curve; `folder` holds the files with all columns."""
 
     __tablename__ = "results"
 

@@ -42,7 +42,7 @@ FILL_COLUMNS = ("run_id", "seq", "number", "symbol", "side", "ts_ns", "quantity"
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as the store has it. `status` is running, completed, stopped, failed or interrupted."""
+    """A stored run. `status` is running, completed, stopped, failed or interrupted."""
 
     id: str
     mode: str
@@ -73,7 +73,7 @@ class StoredPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run came to. `equity` is thinned: [end of the bar in ns, equity]."""
+    """The result of a run. `equity` is downsampled: [end of the bar in ns, equity]."""
 
     stats: dict[str, Any]
     equity: list[tuple[int, float]]
@@ -83,14 +83,14 @@ class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunStore:
-    """The tables of runs."""
+    """Reads and writes the tables of runs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @asynccontextmanager
     async def writing(self, run_id: str) -> AsyncIterator[None]:
-        """Be the one that writes this run, for the block; a second writer is refused."""
+        """Hold the lock of this run for the block. Raises ConfigError if another process holds it."""
         connection = await self._database.connect(application_name="weaver recording")
         try:
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _key(run_id)):
@@ -110,7 +110,7 @@ class RunStore:
         began_ns: int,
         transaction: DatabaseTransaction,
     ) -> None:
-        """Enter a run that is about to start, or has since `began_ns`."""
+        """Store a run that starts, or has started, at `began_ns`."""
         await transaction.connection.execute(
             _CREATE, run_id, mode, strategy, config.decode(), bars_total, _key(run_id), from_ns(began_ns)
         )
@@ -124,7 +124,7 @@ class RunStore:
         bars_done: int,
         transaction: DatabaseTransaction,
     ) -> None:
-        """Add orders that have ended, fills, and how far the run is.
+        """Store orders that have ended, fills, and the number of bars that the run has seen.
 
         A row of `orders` is (number, symbol, side, kind, quantity, status, reason, tag, submitted_ns, done_ns,
         filled_quantity, average_price), of `fills` (seq, number, symbol, side, ts_ns, quantity, price, commission, tag).
@@ -168,7 +168,7 @@ class RunStore:
         result: StoredResult | None = None,
         transaction: DatabaseTransaction,
     ) -> None:
-        """The run has ended as `status`, with its result where there is one."""
+        """Store the end of the run as `status`, with its result if it has one."""
         connection = transaction.connection
         await connection.execute(
             "UPDATE runs SET status = $2, bars_done = $3, error = $4, ended_at = clock_timestamp() WHERE id = $1",
@@ -182,7 +182,7 @@ class RunStore:
             )  # fmt: skip
 
     async def newest(self, *, limit: int = 20, strategy: str | None = None) -> list[RunRow]:
-        """The newest runs first."""
+        """Return the newest runs, the newest first."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"{_COLUMNS} WHERE $2::text IS NULL OR r.strategy = $2 ORDER BY r.created_at DESC, r.id DESC LIMIT $1",
@@ -191,7 +191,7 @@ class RunStore:
         return [_row(row) for row in rows]
 
     async def find(self, start: str) -> list[RunRow]:
-        """The runs whose id begins with `start` or ends with it, newest first."""
+        """Return the runs whose id begins or ends with `start`, the newest first."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"{_COLUMNS} WHERE starts_with(r.id, $1) OR right(r.id, length($1)) = $1 "
@@ -201,7 +201,7 @@ class RunStore:
         return [_row(row) for row in rows]
 
     async def result(self, run_id: str) -> StoredResult | None:
-        """What the run came to; None where it left no result."""
+        """Return the result of the run; None if it has none."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 "SELECT stats::text, equity::text, warnings::text, folder, elapsed_s FROM results WHERE run_id = $1",
@@ -222,7 +222,7 @@ class RunStore:
         )
 
     async def delete(self, run_id: str) -> bool:
-        """Remove the run with its orders, fills and result; its events stay in the log. False: there is none."""
+        """Remove the run with its orders, fills and result; its events stay in the log. False if there is no such run."""
         async with self._database.transaction() as transaction:
             connection = transaction.connection
             deleted: str = await connection.execute("DELETE FROM runs WHERE id = $1", run_id)
@@ -247,5 +247,5 @@ def _json(value: Any) -> str:
 
 
 def _key(run_id: str) -> int:
-    """The advisory lock of a run: 63 bits of its hash."""
+    """Return the advisory lock of a run: 63 bits of its hash."""
     return int.from_bytes(hashlib.sha256(f"weaver run {run_id}".encode()).digest()[:8], "big") >> 1

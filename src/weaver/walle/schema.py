@@ -1,6 +1,6 @@
-"""Schema: which tables this Weaver expects, and how an open database is asked for its own. It changes nothing.
+"""Schema: the revision of the tables that this version of Weaver needs, and checks of an open database. Changes nothing.
 
-The revision is a plain constant, so that a command that only wants to know imports neither the models nor Alembic.
+The revision is a plain constant, so that a command which only checks it imports neither the models nor Alembic.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ REVISION = "002"
 """The newest revision in walle/migrations/versions."""
 
 CHANNEL = "weaver_events"
-"""Where a NOTIFY says that something was appended. It is a hint; the table is the truth."""
+"""The channel of the NOTIFY after an append. It is only a hint: readers rely on the table."""
 
 
 async def revision_of(connection: Any) -> str | None:
-    """The database's revision; None where no migration ever ran."""
+    """Return the database's revision; None if no migration was ever run."""
     try:
-        found: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+        revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:
         return None
-    return found
+    return revision
 
 
 async def check_schema(connection: Any) -> None:
-    """Raise SchemaMismatch where the tables are not those of this Weaver, and say what to run."""
-    found = await revision_of(connection)
-    if found == REVISION:
+    """Raise SchemaMismatch, which names the command to run, if the tables are not those of this version of Weaver."""
+    revision = await revision_of(connection)
+    if revision == REVISION:
         return
-    if found is None:
+    if revision is None:
         raise SchemaMismatch("the database has no tables of Weaver's yet; make them with: weaver db upgrade")
-    if found < REVISION:
+    if revision < REVISION:
         raise SchemaMismatch(
-            f"the database has revision {found}, this Weaver needs {REVISION}; bring it up to date with: weaver db upgrade "
+            f"the database has revision {revision}, this Weaver needs {REVISION}; update it with: weaver db upgrade "
             "(a copy first: weaver db backup FILE)"
         )
     raise SchemaMismatch(
-        f"the database has revision {found}, made by a newer Weaver than this one, which knows {REVISION}; "
+        f"the database has revision {revision}, made by a newer Weaver than this one, which knows {REVISION}; "
         "install that version, or restore a backup from before"
     )
 
 
 async def check_sequence(connection: Any) -> None:
-    """Raise SchemaMismatch where the log's ids would not be handed out one by one, in order: its readers rely on that."""
+    """Raise SchemaMismatch if the log's sequence does not assign ids one by one, in order, as its readers need."""
     row = await connection.fetchrow(
         "SELECT seqcache, seqincrement, seqcycle FROM pg_sequence WHERE seqrelid = "
         "pg_get_serial_sequence('outbox', 'id')::regclass"
@@ -59,5 +59,5 @@ async def check_sequence(connection: Any) -> None:
     if (cache, increment, cycle) != (1, 1, False):
         raise SchemaMismatch(
             f"the sequence of outbox.id has CACHE {cache}, INCREMENT {increment}{', CYCLE' if cycle else ''}: readers would "
-            "pass events over; mend it with: ALTER SEQUENCE outbox_id_seq CACHE 1 INCREMENT 1 NO CYCLE"
+            "skip events; repair it with: ALTER SEQUENCE outbox_id_seq CACHE 1 INCREMENT 1 NO CYCLE"
         )

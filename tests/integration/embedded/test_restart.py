@@ -116,6 +116,20 @@ def test_a_stop_by_force_stays_in_force_until_the_next_command(home: Path) -> No
         assert ask(holding.restart(), "SELECT 1") == "1"
 
 
+def test_a_program_that_opens_the_store_again_to_go_on_respects_a_stop(home: Path) -> None:
+    async def open_again(**options: bool) -> int:
+        async with open_store(settings_of(home), **options) as store:
+            return await count_runs(store)
+
+    with attach(home) as holding:
+        attachment.stop(holding.place, force=True)
+        with pytest.raises(StoreUnavailable, match="was stopped with `weaver db stop`"):
+            asyncio.run(open_again(resume=True))
+        assert on(home) == []
+        assert asyncio.run(open_again()) == 0
+        assert asyncio.run(open_again(resume=True)) == 0
+
+
 def test_a_stop_that_was_refused_keeps_users_from_starting_it_again(home: Path) -> None:
     with attach(home) as holding:
         with pytest.raises(DatabaseInUse):

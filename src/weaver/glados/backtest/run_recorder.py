@@ -75,7 +75,7 @@ _order_row = attrgetter("number", "symbol", "side", "kind", "quantity", "status"
               "filled_quantity", "average_price")  # fmt: skip
 
 
-OpenStoreLater = Callable[[], AbstractAsyncContextManager["OpenStore"]]
+OpenStoreLater = Callable[..., AbstractAsyncContextManager["OpenStore"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ class RunRecorder:
             await self._write_end(store, await self._kept)
 
     async def _write_end_again(self, ending: RunEnding) -> None:
-        async with self._open_store() as store, store.runs.writing(self.run_id):
+        async with self._open_store(resume=True) as store, store.runs.writing(self.run_id):
             self._opened(store)
             await self._write_end(store, ending)
 

@@ -77,11 +77,7 @@ class Attachment:
             keeper = _take_keeper_lock(self.place, opened)
             if keeper is None:
                 return False
-            if self.place.stopped.exists():
-                raise StoreUnavailable(
-                    f"the database in {self.place.folder} was stopped with `weaver db stop`; it starts again with the next "
-                    f"command that uses it, or with: weaver db start"
-                )
+            _check_not_stopped(self.place)
             self.server = start_server(self.place, keeper, self.server["port"] if self.server["tcp"] else None)
             return True
 
@@ -116,12 +112,14 @@ def attach(
     linger: float = 0.0,
     tcp: int | None = None,
     say: Callable[[str], None] | None = None,
+    resume: bool = False,
 ) -> Attachment:
     """Return an attachment to the server of `folder` (default: `data_folder()`), which is started if it does not run.
 
     `linger` keeps the server for that many seconds after its last user has left; the longest of all users counts. `tcp` is
     a port of 127.0.0.1 on which it listens too. `say` is called with a line if this takes longer than two seconds (default:
-    print it to standard error if that is a terminal). Ends a `weaver db stop`.
+    print it to standard error if that is a terminal). This ends a `weaver db stop`, except with `resume`, for a program that
+    goes on with earlier work: then StoreUnavailable is raised while the server is stopped.
 
     Raises DatabaseStartError, DatabaseDiskFull, DatabaseVersionError or PostgresNotFound.
     """
@@ -132,19 +130,20 @@ def attach(
         place.make()
         while True:
             with locked(place.start_lock):
-                attachment = _attach(place, linger, tcp)
+                attachment = _attach(place, linger, tcp, resume=resume)
             if attachment is not None:
                 return attachment
             select.select([], [], [], _PAUSE_S)  # a keeper is starting or ending: look again
 
 
-def _attach(place: DatabasePaths, linger: float, tcp: int | None) -> Attachment | None:
+def _attach(place: DatabasePaths, linger: float, tcp: int | None, *, resume: bool) -> Attachment | None:
     """Under start.lock: become a user first, and then make sure that the server runs. None: look again in a moment."""
     users = os.open(place.users_lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(users, fcntl.LOCK_SH)
         os.utime(users)  # tells a lingering keeper that there was a user
-        place.stopped.unlink(missing_ok=True)
+        if not resume:
+            place.stopped.unlink(missing_ok=True)
         with contextlib.ExitStack() as opened:
             keeper = _take_keeper_lock(place, opened)
             if keeper is None:
@@ -153,6 +152,7 @@ def _attach(place: DatabasePaths, linger: float, tcp: int | None) -> Attachment 
                     os.close(users)
                     return None
             else:
+                _check_not_stopped(place)
                 server = start_server(place, keeper, tcp)
         if tcp is not None and not (server["tcp"] and server["port"] == tcp):
             where = f"listens on 127.0.0.1:{server['port']}" if server["tcp"] else "does not listen on 127.0.0.1"
@@ -164,6 +164,15 @@ def _attach(place: DatabasePaths, linger: float, tcp: int | None) -> Attachment 
         with contextlib.suppress(OSError):
             os.close(users)
         raise
+
+
+def _check_not_stopped(place: DatabasePaths) -> None:
+    """Raise StoreUnavailable where `weaver db stop` was the last command."""
+    if place.stopped.exists():
+        raise StoreUnavailable(
+            f"the database in {place.folder} was stopped with `weaver db stop`; it starts again with the next command that "
+            f"uses it, or with: weaver db start"
+        )
 
 
 def _take_keeper_lock(place: DatabasePaths, opened: contextlib.ExitStack) -> int | None:

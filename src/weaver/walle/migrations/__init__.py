@@ -1,1 +1,1 @@
-"""Migrations: how a database becomes what the models say, one revision a file, forwards and back."""
+"""Migrations of the database's tables, one revision for each file, forwards and back."""

@@ -1,4 +1,4 @@
-"""The log, consumers' offsets, and runs with what they leave."""
+"""Tables of the event log, of consumers, and of runs with their orders, fills and results."""
 
 from __future__ import annotations
 
