@@ -115,7 +115,7 @@ class FastPath:
         return True
 
     def fill_quietly(self, bars: Sequence[Bar], now_ns: int) -> bool:
-        """The same for several symbols. Return False if something is left to do or to deliver."""
+        """Do the same for several symbols. Return False if something is left to do or to deliver."""
         order_book = self._order_book
         if (
             not order_book.waiting

@@ -36,13 +36,13 @@ class Track:
     """Those of the views that `self.indicator` made."""
 
     def view(self, array: Any, name: str) -> View:
-        """A new view on this track; its length must be the track's."""
+        """Return a new view on this track; its length must be the track's."""
         view = View(array, self.cursor, name)
         self.views.append(view)
         return view
 
     def begin(self) -> None:
-        """The first row is about to be seen."""
+        """Prepare the views, as the first row is about to be seen."""
         for view in self.views:
             view._begin()
 
@@ -100,7 +100,7 @@ class SymbolBars:
         )
 
     def resample(self, timeframe: str | Timeframe) -> SymbolBars:
-        """Closed bars of a longer timeframe, from `on_start` only.
+        """Return closed bars of a longer timeframe, from `on_start` only.
 
         They close at their own boundary, before `on_bar` of the bar that ends there; a first one whose beginning is missing
         is dropped. They never call `on_bar` themselves.
@@ -165,7 +165,7 @@ class RunBars:
         return len(self._parts)
 
     def join(self, *symbols: str) -> JoinedBars:
-        """The bars that all of `symbols` have at the same instants, from `on_start` only."""
+        """Return the bars that all of `symbols` have at the same instants, from `on_start` only."""
         if len(symbols) < 2 or len(set(symbols)) < len(symbols):
             raise StrategyError(f"bars.join{symbols!r}: give at least two different symbols")
         series = [self[symbol]._series for symbol in symbols]

@@ -142,7 +142,7 @@ def _checked(label: str, output: Any, length: int) -> Floats:
 
 
 def _ready(track: Track, output: Floats) -> int:
-    """The tick at which the first value is visible."""
+    """Return the tick at which the first value is visible."""
     # Warm-ups are short: look at the beginning before looking at everything.
     for end in (1_000, len(output)):
         has_value = ~np.isnan(output[:end])

@@ -29,7 +29,7 @@ _PACKAGE = "weaver_strategies_"
 
 
 def load_strategy(text: str | os.PathLike[str]) -> type[Strategy]:
-    """The class that `text` names. Raises StrategyLoadError that names the file or module, and what it holds instead."""
+    """Return the class that `text` names. Raises StrategyLoadError that names the file or module and its classes."""
     text = os.fspath(text)
     place, _, name = text.rpartition(":") if ":" in text and not text.endswith(".py") else (text, "", "")
     # On Windows `C:\dir\file.py` has a colon that separates nothing.

@@ -1,4 +1,4 @@
-"""Terms: what the arguments of an order mean, checked and put on the instrument's lots and price steps. Places no order."""
+"""Order arguments: checked, and converted to the instrument's lots and price steps. Places no order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TIFS = {tif.value: tif for tif in TimeInForce}
 
 
 def time_in_force(tif: str | TimeInForce | None, good_till: datetime | str | None) -> tuple[TimeInForce, int | None]:
-    """The time in force that two arguments mean together, and its instant in ns where it has one."""
+    """Return the time in force of the two arguments together, and its instant in ns if it has one."""
     if good_till is not None:
         if tif not in (None, "gtd", TimeInForce.GTD):
             raise OrderError(f"tif={tif!r} and good_till={good_till!r} contradict each other; leave tif out")
@@ -41,7 +41,7 @@ def time_in_force(tif: str | TimeInForce | None, good_till: datetime | str | Non
 
 
 def number_of(value: object, name: str) -> float:
-    """`value` as a finite float. Text and truth values are refused: they are mistakes, though Python would convert them."""
+    """Return `value` as a finite float. Text and booleans are refused: they are mistakes, although Python converts them."""
     try:
         if isinstance(value, str | bytes) or type(value).__name__ in ("bool", "bool_"):
             raise TypeError
@@ -54,7 +54,7 @@ def number_of(value: object, name: str) -> float:
 
 
 def lots_of(instrument: Instrument, quantity: float, what: str) -> int:
-    """Whole lots in a quantity of units, cut down."""
+    """Return the whole lots in a quantity of units, rounded down."""
     try:
         return instrument.to_lots(quantity)
     except OverflowError:
@@ -62,7 +62,7 @@ def lots_of(instrument: Instrument, quantity: float, what: str) -> int:
 
 
 def positive_lots(instrument: Instrument, quantity: float, what: str) -> int:
-    """Whole lots in a quantity that must be a number greater than zero."""
+    """Return the whole lots in a quantity, which must be a number greater than zero."""
     if isinstance(quantity, str) and what != "modify":  # most often the symbol, which other backtesters take first
         call = "" if what == "close" else "10, "
         raise OrderError(
@@ -104,7 +104,7 @@ def check_distance(what: str, name: str, price: float | None, reference: float |
 
 
 def price_of(instrument: Instrument, price: float | None, name: str, *, up: bool) -> float | None:
-    """A price on the instrument's price step, moved up or down to it; None stays None."""
+    """Return a price rounded up or down to the instrument's price step; None stays None."""
     if price is None:
         return None
     value = number_of(price, name)
@@ -118,7 +118,7 @@ def price_of(instrument: Instrument, price: float | None, name: str, *, up: bool
 def stop_of(
     instrument: Instrument, stop: float | Trail | None, name: str, *, up: bool
 ) -> tuple[float | None, Trail | None]:
-    """A stop as a price on the price step, or as a trail."""
+    """Return a stop as a price on the price step, or as a trail."""
     if isinstance(stop, Trail):
         return None, stop
     return price_of(instrument, stop, name, up=up), None

@@ -60,7 +60,7 @@ class OrderEntry:
         good_till: datetime | str | None,
         tag: str | None,
     ) -> Order:
-        """Number an order, keep its handle and queue its request; with its bracket's legs, if any."""
+        """Assign a number to an order, keep its handle and queue its request, with those of its bracket's legs."""
         state = self._only
         if state is None or symbol is not None:
             state = self._run.state(symbol, side.value)
@@ -312,7 +312,7 @@ class OrderEntry:
         self.commands.append(Link(tuple(order.id for order in orders)))
 
     def adopt(self, state: SymbolState, side: Side, lots: int, tag: str, tick_ns: int) -> OrderRequest:
-        """Number an order that the broker gives itself at that tick (a liquidation), and keep its handle."""
+        """Assign a number to an order of the broker itself (a liquidation), and keep its handle."""
         request = OrderRequest(
             number=len(self.orders) + 1, symbol=state.symbol, side=side, lots=lots, exit=True, tag=tag
         )

@@ -47,7 +47,7 @@ def _default(cls: type, name: str) -> Any:
 
 
 def _kind(cls: type, base: type, name: str, hint: Any) -> Any:
-    """The parameter's type, None for a ClassVar."""
+    """Return the parameter's type, None for a ClassVar."""
     if isinstance(hint, str):
         hint = _evaluated(cls, base, name, hint)
     if hint is typing.ClassVar or typing.get_origin(hint) is typing.ClassVar:
@@ -62,7 +62,7 @@ def _kind(cls: type, base: type, name: str, hint: Any) -> Any:
 
 
 def _evaluated(cls: type, base: type, name: str, hint: str) -> Any:
-    """What an annotation that is text means, as in a file with `from __future__ import annotations`.
+    """Return the type of an annotation that is text, as in a file with `from __future__ import annotations`.
 
     Only this one is evaluated: others may use names that only the author's type checker knows.
     """
@@ -77,7 +77,7 @@ def _evaluated(cls: type, base: type, name: str, hint: str) -> Any:
 
 
 def resolve_values(cls: type, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Every parameter's value: the default or the one in `given`. Raises ParameterError for unknown names and types."""
+    """Return all parameters' values: those in `given`, else defaults. Raises ParameterError for unknown names and types."""
     parameters = parameters_of(cls)
     values = {name: default for name, (_, default) in parameters.items()}
     for name, value in (given or {}).items():
@@ -88,7 +88,7 @@ def resolve_values(cls: type, given: Mapping[str, Any] | None) -> dict[str, Any]
 
 
 def parse_values(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Values from a command line, where all is text. Raises ParameterError."""
+    """Return parameter values from the texts of a command line. Raises ParameterError."""
     parameters = parameters_of(cls)
     values: dict[str, Any] = {}
     for name, text in texts.items():

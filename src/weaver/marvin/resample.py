@@ -15,7 +15,7 @@ __all__ = ["resample"]
 
 
 def resample(series: BarSeries, timeframe: Timeframe, calendar: SessionCalendar | None) -> BarSeries:
-    """The bars of `series` gathered into bars of `timeframe`; a first one that begins before the data is dropped.
+    """Return the bars of `series` combined into bars of `timeframe`; a first one that begins before the data is dropped.
 
     A bar that the data end in is kept: it ends after the last tick, so nobody sees it. Raises TimeframeError where the
     longer timeframe is not a multiple of the shorter one.

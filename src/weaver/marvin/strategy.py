@@ -100,22 +100,22 @@ class Strategy:
     # Callbacks. The engine calls one only where a class overrides it.
 
     def on_start(self) -> None:
-        """Called once, at the run's first tick, before any bar: make indicators and timers here."""
+        """Prepare the run: called once, at its first tick, before any bar. Create indicators and timers here."""
 
     def on_bar(self, bar: Bar) -> None:
-        """Called for each bar of each symbol as it closes, once that symbol's indicators have a value."""
+        """Act on a bar: called for each bar of each symbol as it closes, once that symbol's indicators have a value."""
 
     def on_bars(self, bars: Mapping[str, Bar]) -> None:
-        """Called once at a tick after its `on_bar`s, with the bars that closed now, by symbol."""
+        """Act on all bars of a tick: called once after its `on_bar`s, with the bars that closed, by symbol."""
 
     def on_order(self, order: Order) -> None:
-        """Called when an order's status has changed since the last tick."""
+        """React to an order whose status has changed since the last tick."""
 
     def on_fill(self, fill: Fill) -> None:
-        """Called for each fill since the last tick; position and cash include the fills up to this one."""
+        """React to a fill since the last tick; position and cash include the fills up to this one."""
 
     def on_stop(self) -> None:
-        """Called once at the end; orders are refused here."""
+        """End the run: called once, after the last bar; orders are refused here."""
 
     # What it knows.
 
@@ -249,7 +249,7 @@ class Strategy:
     def indicator(
         self, function: Callable[..., Any], *inputs: Any, plot: Any = None, name: str | None = None, **kwargs: Any
     ) -> Any:
-        """A view, or a tuple of views, of `function(*inputs, **kwargs)`; from `on_start` only.
+        """Return a view, or a tuple of views, of `function(*inputs, **kwargs)`; from `on_start` only.
 
         Views among the inputs are handed over as read-only float64 arrays of the whole column; the result must have their
         length, and its value at bar i may depend on bars 0..i only (`weaver check` proves it). `on_bar` waits until it has

@@ -60,7 +60,7 @@ class View:
             self._begin()
 
     def _begin(self) -> None:
-        """Called once, when the first bar closes."""
+        """Prepare the view; called once, when the first bar closes."""
         self._live = memoryview(self._array.data)
 
     @overload

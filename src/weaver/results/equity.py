@@ -94,14 +94,14 @@ def equity_columns(
 
 
 def _steps(edges: NDArray[np.intp], values: Floats, rows: int, before: float) -> Floats:
-    """A step function over `rows` rows: `before`, then `values[i]` from row `edges[i]` (rising) on."""
+    """Return a step function over `rows` rows: `before`, then `values[i]` from row `edges[i]` (rising) on."""
     if not len(edges):
         return np.full(rows, before)
     return np.repeat(np.r_[before, values], np.diff(edges, prepend=0, append=rows))
 
 
 def _marks(one: BarSeries, end: Instants) -> Floats:
-    """The last close known at each of `end`; 0.0 before the first, when the position can only be zero."""
+    """Return the last close known at each of `end`; 0.0 before the first, when the position can only be zero."""
     if len(one) >= len(end) and np.array_equal(one.end[: len(end)], end):
         return one.close[: len(end)]
     rows = np.searchsorted(one.end, end, side="right") - 1

@@ -155,7 +155,7 @@ def sampling(
 
 
 def _last_rows(times: Instants) -> Instants:
-    """The last row of each UTC day."""
+    """Return the last row of each UTC day."""
     # Searching for the midnights beats dividing every row by a day: a thousand look-ups against a million divisions.
     midnights = np.arange(times[0] // DAY_NS + 1, times[-1] // DAY_NS + 2) * DAY_NS
     return np.unique(np.searchsorted(times, midnights)) - 1

@@ -132,7 +132,7 @@ def forget(folder: Path, bars_folder: Path) -> None:
 
 
 def _needed(runs_folder: Path) -> set[str]:
-    """The digests of the bars of every record in the folder."""
+    """Return the digests of the bars of every record in the folder."""
     return {
         each["digest"]
         for facts in runs_folder.glob("*/run.json")

@@ -59,7 +59,7 @@ def as_text(analysis: RunAnalysis) -> str:
 
 
 def _warnings(analysis: RunAnalysis) -> list[str]:
-    """The warnings but for the open positions, which have a line of the table."""
+    """Return the warnings except that about open positions, which have a line of the table."""
     return [text for text in analysis.warnings if text != analysis.open_positions]
 
 

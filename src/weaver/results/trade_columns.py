@@ -173,17 +173,17 @@ def _signed(fills: FillColumns) -> Lots:
 
 
 def _average(base: Floats, prices: Floats, weights: Floats, trade: Ints, count: int) -> Floats:
-    """The weighted average price per trade, as a difference from `base`: exactly `base` where all prices are equal to it."""
+    """Return the weighted average price per trade, computed from `base`: exactly `base` where all prices equal it."""
     return base + _sums(trade, (prices - base[trade]) * weights, count) / _sums(trade, weights, count)
 
 
 def _sums(trade: Ints, values: Floats, count: int) -> Floats:
-    """The sum of `values` per trade."""
+    """Return the sum of `values` per trade."""
     return np.bincount(trade, weights=values, minlength=count).astype(np.float64)
 
 
 def _average_costs(fills: FillColumns, trips: RoundTrips, still: Ints) -> Floats:
-    """The average price paid for the quantity still held, per trade (NaN for closed ones), as the account keeps it: an
+    """Return the average price of the quantity still held, per trade (NaN for closed ones), as the account keeps it: an
     addition changes it, a reduction does not."""
     costs = np.full(len(trips.entry), np.nan)
     if not len(still):
@@ -205,7 +205,7 @@ def _average_costs(fills: FillColumns, trips: RoundTrips, still: Ints) -> Floats
 
 
 def _last_rows(record: RunRecord) -> Ints:
-    """The row of each symbol's last bar that ended within the run, which may have been stopped early; -1 without one."""
+    """Return the row of each symbol's last bar that ended within the run, which may have stopped early; -1 without one."""
     last_ns = record.equity_end[-1] if len(record.equity_end) else 0
     rows = [int(np.searchsorted(record.series[name].end, last_ns, side="right")) - 1 for name in record.symbols]
     return np.array(rows, dtype=np.int64)

@@ -91,7 +91,7 @@ def _column(name: str, values: NDArray[Any]) -> tuple[Block, bytes]:
 
 
 def _steps(values: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """The difference of each value from the one before; None where one does not fit 32 bits."""
+    """Return the difference of each value from the one before; None where one does not fit 32 bits."""
     steps = np.diff(values, prepend=values[:1])
     return steps if not len(steps) or np.abs(steps).max() < 2**31 else None
 
@@ -109,7 +109,7 @@ def _planes(data: NDArray[np.uint8], width: int) -> bytes:
 
 
 def _decimals(values: Floats) -> tuple[int, bool]:
-    """The number of decimals that holds every value exactly, and True; else the number that keeps about nine digits, and
+    """Return the decimals that hold every value exactly, and True; else those that keep about nine digits, and
     False."""
     if not len(values):
         return 0, True
@@ -128,7 +128,7 @@ def _on_grid(values: Floats, decimals: int) -> bool:
 
 
 def _runs(missing: NDArray[np.bool_]) -> list[list[int]]:
-    """Runs of missing values, as [first row, count]."""
+    """Return the runs of missing values, as [first row, count]."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], missing, [False])).astype(np.int8)))
     return [[int(first), int(last - first)] for first, last in zip(edges[::2], edges[1::2], strict=True)]
 

@@ -200,7 +200,7 @@ def _heat(value: float | None, scale: float, digits: int) -> str:
 
 
 def _signed(value: float, digits: int) -> str:
-    """A fraction as percent with its sign; zero without one."""
+    """Return a fraction as percent with its sign; zero without one."""
     rounded = round(value * 100, digits)
     return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
 
