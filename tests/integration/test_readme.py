@@ -40,7 +40,7 @@ def run(command: str, folder: Path) -> str:
     return (ended.stdout + told).replace(f"{folder.resolve()}{os.sep}", "")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/strategies.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/strategies.md", "docs/event-log.md"])
 def test_every_example_runs_and_prints_what_the_page_shows(page: str, tmp_path: Path) -> None:
     shown: list[tuple[str, str]] = []
     real: list[tuple[str, str]] = []

@@ -24,7 +24,7 @@ _PATIENCE_S = 3.0
 PENDING_FILE = "pending.json"
 """A file in the folder of a run whose end is not in the database yet (glados/backtest/run_ending.py)."""
 
-__all__ = ["PENDING_FILE", "OpenStore", "has_pending_runs", "open_store", "runs_folder"]
+__all__ = ["PENDING_FILE", "OpenStore", "creates_server", "has_pending_runs", "open_store", "runs_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +111,9 @@ def runs_folder() -> Path:
 def has_pending_runs() -> bool:
     """Return whether there are runs whose end is not in the database yet."""
     return any(runs_folder().glob(f"*/{PENDING_FILE}"))
+
+
+def creates_server() -> bool:
+    """Return whether opening the store would create the embedded database, which takes seconds."""
+    settings = Settings.load()
+    return settings.database.url is None and not (settings.home / "postgres").exists()

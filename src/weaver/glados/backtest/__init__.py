@@ -217,9 +217,9 @@ def _run(engine: Engine, plan: RunPlan, began: int) -> Result:
 
 def _recording(run_id: str, plan: RunPlan) -> RunRecorder:
     from weaver.glados.backtest.run_recorder import RunRecorder
-    from weaver.glados.wiring import open_store, runs_folder
+    from weaver.glados.wiring import creates_server, open_store, runs_folder
 
-    return RunRecorder(run_id, plan, open_store, SystemClock(), runs_folder())
+    return RunRecorder(run_id, plan, open_store, SystemClock(), runs_folder(), new_server=creates_server())
 
 
 def clock_for(series: Mapping[str, BarSeries], calendar: SessionCalendar | None) -> BacktestClock:

@@ -68,6 +68,7 @@ POINTS_OF_EQUITY = 500
 
 PATIENCE_NS = 10 * NS_PER_SECOND
 _FINAL = (ConfigError, SchemaMismatch, RunDeleted)
+_NEW_SERVER_NS = 60 * NS_PER_SECOND  # the very first run creates the embedded database, which is not a failure
 _FIRST_PAUSE_NS = NS_PER_SECOND // 4
 _LAST_WORDS_NS = NS_PER_SECOND // 2
 
@@ -109,6 +110,7 @@ class RunRecorder:
         folder: Path,
         *,
         patience_ns: int | None = None,
+        new_server: bool = False,
     ) -> None:
         self.run_id = run_id
         self.error: Exception | None = None
@@ -117,6 +119,7 @@ class RunRecorder:
         self._open_store = open_store
         self._clock = clock
         self._patience_ns = PATIENCE_NS if patience_ns is None else patience_ns
+        self._new_server = new_server
         self._queue: SimpleQueue[_Batch | _End] = SimpleQueue()  # no bound: the engine holds the same orders anyway
         self._end: Future[_End] = Future()
         self._bars_done: Callable[[], int] = lambda: 0
@@ -214,10 +217,13 @@ class RunRecorder:
     async def _outcome(self, writing: asyncio.Task[None], limit_ns: int | None = None) -> Exception | None:
         """Wait for `writing` while it makes progress. Return its error, or None when everything is stored."""
         while not writing.done():
-            left_ns = self._progressed_ns + (limit_ns or self._patience_ns) - self._clock.elapsed_ns()
+            allowed_ns = limit_ns or self._patience_ns
+            if self._open is None and self._new_server:
+                allowed_ns = max(allowed_ns, _NEW_SERVER_NS)
+            left_ns = self._progressed_ns + allowed_ns - self._clock.elapsed_ns()
             if left_ns <= 0:
                 writing.cancel()
-                seconds = (limit_ns or self._patience_ns) / NS_PER_SECOND
+                seconds = allowed_ns / NS_PER_SECOND
                 return StoreUnavailable(
                     f"the database did not answer for {seconds:.3g} s while the run was being written"
                 )
