@@ -318,7 +318,7 @@ class EventConsumer:
         return True
 
     def _next_group(self, rest: list[StoredEvent]) -> list[StoredEvent]:
-        """The events at the beginning of `rest` that may share a transaction."""
+        """Return the events at the beginning of `rest` that may share a transaction."""
         if self._alone:
             return rest[:1]
         for index, stored in enumerate(rest):
@@ -460,7 +460,7 @@ class EventConsumer:
 
 
 def _unreadable(stored: StoredEvent) -> Exception:
-    """The reason why the handler cannot be called with this event."""
+    """Return the reason why the handler cannot be called with this event; None without one."""
     event = stored.envelope
     payload: UnknownPayload = event.payload
     if payload.reason:

@@ -79,9 +79,9 @@ class EventLog(Protocol):
         run_id: str | None = None,
         from_offset: int | None = None,
     ) -> AsyncIterator[StoredEvent]:
-        """The events after `from_offset` (-1: all there are; None: after the newest there is when the first is asked for),
-        and then every new one.
+        """Yield the events after `from_offset`, and then every new one.
 
+        -1 begins with the first event; None begins after the newest one at the time of the first request.
         `types` are names such as "orders.Placed" or families such as "orders.*". Ends with `aclose()`.
         """
         ...
@@ -96,19 +96,19 @@ class EventLog(Protocol):
         empty: bool = False,
         on_error: Callable[[Exception | None], None] | None = None,
     ) -> AsyncIterator[EventBatch]:
-        """What `subscribe` gives, in lists of up to `most`, as they come: for who deals with many at once.
+        """Yield the events of `subscribe` in lists of up to `most`, as they come.
 
-        With `empty` also lists without an event, which say that everything up to their `upto` was for others.
+        With `empty` it also yields lists without an event, whose `upto` is the offset that was read.
         """
         ...
 
     async def latest_offset(self) -> int:
-        """The offset of the newest event, -1 in an empty log."""
+        """Return the offset of the newest event, -1 in an empty log."""
         ...
 
 
 class EventFilter:
-    """Which events somebody wants: by type, family or run. Wrong names raise ConfigError."""
+    """A selection of events by type, family or run. Wrong names raise ConfigError."""
 
     def __init__(self, types: Iterable[str] | str | None = None, run_id: str | None = None) -> None:
         given = [types] if isinstance(types, str) else list(types or ())
@@ -249,7 +249,7 @@ class InMemoryEventLog:
         run_id: str | None = None,
         from_offset: int | None = None,
     ) -> AsyncIterator[StoredEvent]:
-        """The events after `from_offset`, and then every new one."""
+        """Yield the events after `from_offset`, and then every new one."""
         async for batch in self.batches(types=types, run_id=run_id, from_offset=from_offset):
             for stored in batch:
                 yield stored
@@ -264,7 +264,7 @@ class InMemoryEventLog:
         empty: bool = False,
         on_error: Callable[[Exception | None], None] | None = None,
     ) -> AsyncIterator[EventBatch]:
-        """The events after `from_offset`, and then every new one, in lists of up to `most`."""
+        """Yield the events after `from_offset`, and then every new one, in lists of up to `most`."""
         wanted = EventFilter(types, run_id)
         check_limit(most)
         at = await self.latest_offset() if from_offset is None else from_offset
@@ -280,7 +280,7 @@ class InMemoryEventLog:
                 yield taken
 
     async def latest_offset(self) -> int:
-        """The offset of the newest event, -1 in an empty log."""
+        """Return the offset of the newest event, -1 in an empty log."""
         return max(
             (number for number, data in enumerate(self._slots, start=1) if isinstance(data, bytes)), default=BEGINNING
         )

@@ -81,7 +81,7 @@ def _open_files(folder: Path, opened: contextlib.ExitStack) -> dict[str, IO[byte
 
 
 def _digests(facts: IO[bytes]) -> set[str]:
-    """The names of the bars that a run's facts refer to."""
+    """Return the names of the bars that a run's facts refer to."""
     series = json.loads(facts.read()).get("series", [])
     facts.seek(0)
     return {str(each["digest"]) for each in series if re.fullmatch(_NAME, str(each.get("digest")))}

@@ -155,7 +155,7 @@ class Connector:
 
     @staticmethod
     async def _has_pooler(connection: Any) -> bool:
-        """True where the process id that the other side gave at the login is not the server's own."""
+        """Return whether the process id that the other side gave at the login differs from the server's own."""
         pid: int = await connection.fetchval("SELECT pg_backend_pid()")
         return bool(pid != connection.get_server_pid())
 

@@ -307,7 +307,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 
 def _is_transient(error: BaseException) -> bool:
-    """True where another attempt to connect may succeed: the server is away, starting or full, not the URL wrong."""
+    """Return whether another attempt to connect may succeed: the server is away, starting or full; the URL is right."""
     passing = (*BROKEN, asyncpg.TooManyConnectionsError, TimeoutError)
     return isinstance(error, passing) and not isinstance(error, (*_FINAL, asyncpg.ProtocolViolationError))
 

@@ -112,7 +112,7 @@ class Keeper:
                 return
 
     def _over(self) -> bool:
-        """True if the server has ended, by itself or because a signal asked for it."""
+        """Return whether the server has ended, by itself or after a signal."""
         if self._seen & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
             self._server.stop()
         return self._server.ended()

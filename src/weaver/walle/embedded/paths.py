@@ -46,7 +46,7 @@ class DatabasePaths:
         self.keeper_log = self.folder / "keeper.log"
 
     def data(self, major: int) -> Path:
-        """The data folder of one major version."""
+        """Return the data folder of one major version."""
         return self.folder / f"pg{major}"
 
     def make(self) -> None:

@@ -63,7 +63,7 @@ def _default_user() -> tuple[str, int]:
 
 
 def _reaches(uid: int, program: Path) -> bool:
-    """True if the user may enter every folder above the program, and run it."""
+    """Return whether the user may enter every folder above the program, and run it."""
     real = program.resolve()
     for path in (real, *real.parents):
         status = path.stat()

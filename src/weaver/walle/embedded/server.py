@@ -238,7 +238,7 @@ class Server:
     # --- ending -------------------------------------------------------------------------------------------------------
 
     def ended(self) -> bool:
-        """True if the server has ended; collects its exit status."""
+        """Return whether the server has ended; collect its exit status."""
         if self.pid is not None:
             try:
                 gone, _ = os.waitpid(self.pid, os.WNOHANG)
@@ -266,7 +266,7 @@ class Server:
                     break
 
     def no_room(self) -> bool:
-        """True if the disk is full: by the server's messages, or because there is no room left even for them."""
+        """Return whether the disk is full: by the server's messages, or because there is no room even for them."""
         about = os.statvfs(self._folder)
         return about.f_bavail * about.f_frsize < _NEEDED_ROOM or StartFailed(self._words()).disk_full
 
@@ -372,7 +372,7 @@ def _environment() -> dict[str, str]:
 
 
 def _serves(pid: int, data: Path) -> bool:
-    """True if `pid` is a living PostgreSQL on `data`: not a zombie, nor another process that got the number later."""
+    """Return whether `pid` is a living PostgreSQL on `data`: not a zombie, nor a later process with its number."""
     if sys.platform == "linux":
         try:
             state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]

@@ -215,7 +215,7 @@ class PostgresEventLog:
         run_id: str | None = None,
         from_offset: int | None = None,
     ) -> AsyncIterator[StoredEvent]:
-        """The events after `from_offset`, and then every new one; a lost server is waited for."""
+        """Yield the events after `from_offset`, and then every new one; wait for a server that is away."""
         stream = self.batches(types=types, run_id=run_id, from_offset=from_offset)
         try:
             async for batch in stream:
@@ -291,7 +291,7 @@ class PostgresEventLog:
                     ahead.exception()  # nobody reads there any more, so what it failed on is nobody's loss
 
     async def latest_offset(self) -> int:
-        """The offset of the newest event, -1 in an empty log."""
+        """Return the offset of the newest event, -1 in an empty log."""
         async with self._database.connection() as connection:
             found: int = await connection.fetchval(_LATEST)
         return found

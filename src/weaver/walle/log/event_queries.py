@@ -39,7 +39,7 @@ class EventQueries:
         self._database = database
 
     async def last(self, count: int, wanted: EventFilter) -> list[StoredEvent]:
-        """The newest `count` events that are wanted, oldest first."""
+        """Return the newest `count` events of the filter, oldest first."""
         names = None if wanted.every_type else sorted(wanted.names)
         families = [family.replace("_", "\\_") + "%" for family in wanted.families]
         async with self._database.connection() as connection:
@@ -47,7 +47,7 @@ class EventQueries:
         return _decoded(reversed(rows))
 
     async def find(self, name: str) -> StoredEvent | None:
-        """The event with this offset or this id; an id is looked for through the whole log, which takes a while."""
+        """Return the event with this offset or id, or None; an id is searched in the whole log, which takes a while."""
         async with self._database.connection() as connection:
             if name.isdecimal() and len(name) < 19:
                 query, given = "SELECT id, payload::text, type FROM outbox WHERE id = $1", int(name)
@@ -61,7 +61,7 @@ class EventQueries:
         return found[0] if found else None
 
     async def chain(self, stored: StoredEvent, most: int = 1000) -> list[StoredEvent]:
-        """The events that share its chain of causes and effects, oldest first, `most` at most."""
+        """Return the events of its chain of causes and effects, oldest first, at most `most`."""
         async with self._database.connection() as connection:
             return _decoded(await connection.fetch(_CHAIN, stored.envelope.corr_id, stored.envelope.run_id, most))
 
