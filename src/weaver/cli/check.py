@@ -14,6 +14,8 @@ from weaver.cli.sources import FILE
 __all__ = ["check"]
 
 _RENAMED = {
+    "history": "--history now adds bars before --start for the indicators, as in backtest; bars of a live run are "
+    "--lookback",
     "seed": "--seed now seeds the strategy's self.random, as in backtest; the seed of the sample of cuts is --sample-seed",
 }
 

@@ -30,6 +30,8 @@ RUN_OPTIONS: Sequence[tuple[str, Callable[[_Command], _Command]]] = (
                                help="Length of a bar, such as 1m, 1h or 1d.  [default: from the data]")),
     ("start", click.option("--start", metavar="TIME",
                            help="Start of the period, inclusive: a date, or a time with its offset (2020-01-01T14:30Z).")),
+    ("history", click.option("--history", metavar="BARS|TIME",
+                             help="Bars before --start that indicators include: a number, or the time of the first one.")),
     ("end", click.option("--end", metavar="TIME", help="End of the period, exclusive.")),
     ("tz", click.option("--tz", metavar="ZONE", help="Time zone of timestamps without one, such as America/New_York.")),
     ("time_unit", click.option("--time-unit", type=click.Choice(TIME_UNITS), metavar="UNIT",
@@ -108,5 +110,8 @@ class RunArguments:
             settings["slippage"] = slippage_bps / 10_000
         if finer:
             settings["finer"] = bars_of(finer, symbols, None)
+        history = settings["history"]
+        if history is not None and history.strip().isdecimal():
+            settings["history"] = int(history)
         settings["symbols"] = list(symbols) or None
         return cls(bars_of(data, symbols, settings["timeframe"]), params, settings)

@@ -60,7 +60,8 @@ class BarSeries:
 
     `start` and `end` are int64 nanoseconds since 1970-01-01 UTC, strictly increasing; the others are float64. `extra`
     holds further numeric columns by name (lower case). For people, in the report: `source` is where the bars came from,
-    `notes` are changes made to them and oddities, `warnings` are reasons to doubt a result.
+    `notes` are changes made to them and oddities, `warnings` are reasons to doubt a result. The first `history` bars are
+    shown to a strategy's indicators before the run; the run itself begins after them.
     """
 
     symbol: str
@@ -78,6 +79,7 @@ class BarSeries:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     gaps: GapSummary | None = None
+    history: int = 0
 
     def __post_init__(self) -> None:
         for name, column in (("start", self.start), ("end", self.end)):
@@ -117,5 +119,10 @@ class BarSeries:
             notes=self.notes,
             warnings=self.warnings,
             gaps=self.gaps if low <= 0 and high >= len(self) else None,
+            history=min(max(self.history - low, 0), max(high - low, 0)),
             **changed,
         )
+
+    def without_history(self) -> BarSeries:
+        """Return the bars of the run itself. Shares memory."""
+        return self.rows(self.history, len(self)) if self.history else self

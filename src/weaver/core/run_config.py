@@ -50,6 +50,9 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     settings: dict[str, Any] = {}
     calendar: str | None = None
     seed: int = 0
+    instruments: dict[str, Any] = {}
+    finer: str | None = None
+    source: str | None = None
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +63,9 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     `start`, `end` and `history` as anything that `to_ns` takes; they are kept as int nanoseconds since 1970-01-01 UTC.
     Bars whose start is in [start, end) take part; None leaves a side open. `history` is the start of the first bar that
     the strategy is shown (None: `start`); it is part of the identity because some indicators depend on all earlier bars.
+    `instruments` are the terms in force (lot, price step, multiplier, quote), once or by symbol. `finer` is the timeframe of
+    the bars that decide between two exits, `source` the fingerprint of the strategy's code. Configs that version 0.1.0
+    stored have none of the three.
     """
 
     mode: RunMode
@@ -74,6 +80,9 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     calendar: str | None = None
     seed: int = 0
+    instruments: dict[str, Any] = {}
+    finer: str | None = None
+    source: str | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -107,6 +116,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
             _check_name("calendar", self.calendar)
         self._set("params", _mapping("params", self.params))
         self._set("settings", _mapping("settings", self.settings))
+        self._set("instruments", _mapping("instruments", self.instruments))
+        for name in ("finer", "source"):
+            if getattr(self, name) is not None:
+                _check_name(name, getattr(self, name))
 
     @property
     def start_time(self) -> datetime | None:
@@ -133,6 +146,9 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
             settings=self.settings,
             calendar=self.calendar,
             seed=self.seed,
+            instruments=self.instruments,
+            finer=self.finer,
+            source=self.source,
         )
         return msgspec.json.encode(stored, order="sorted")
 

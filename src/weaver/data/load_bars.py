@@ -49,12 +49,15 @@ def load_bars(
     tz: str | None = None,
     time_unit: str | None = None,
     instrument: Instrument | Mapping[str, Instrument] | None = None,
+    history: int | datetime | date | str | None = None,
 ) -> dict[str, BarSeries]:
     """Return the bars by symbol, in the order of `symbols`, else of the mapping, else of first appearance.
 
     `start` and `end` select bars whose start is in [start, end). `tz` is the zone of times that have none. The
-    timeframe is the commonest spacing unless given, the same for all symbols. Raises DataError (with row, value and way
-    out), OffGridError, UnknownSymbol, NoBars, NaiveDatetimeError, ConfigError.
+    timeframe is the commonest spacing unless given, the same for all symbols. `history` adds bars before `start`: a number
+    of bars of each symbol, or the instant of the first one; `BarSeries.history` counts them.
+
+    Raises DataError (with row, value and way out), OffGridError, UnknownSymbol, NoBars, NaiveDatetimeError, ConfigError.
     """
     arguments = {name: value for name, value in locals().items() if name != "bars"}
     if needs_new_process(bars):
@@ -67,6 +70,7 @@ def load_bars(
     start_ns, end_ns = _bound(start, tz, "start"), _bound(end, tz, "end")
     if start_ns is not None and end_ns is not None and start_ns >= end_ns:
         raise ConfigError(f"start={format_ns(start_ns)} is not before end={format_ns(end_ns)}: there is no bar between")
+    history_bars, history_ns = _history(history, start_ns, tz)
     tables = _tables(bars, wanted, _TextOptions(tz, explicit, calendar, unit))
     if wanted is not None:
         tables = [_pick(tables, symbol) for symbol in wanted]
@@ -95,18 +99,23 @@ def load_bars(
         if low >= high:
             span = f"from {format_ns(int(starts[0]))} to {format_ns(int(starts[-1]))}" if len(starts) else "nowhere"
             outside.append(f"{table.symbol} (its bars start {span})")
-        elif isinstance(table, BarSeries):
-            result[table.symbol] = _again(table, frame, terms[table.symbol]).rows(low, high)
+            continue
+        begin = max(0, low - history_bars)
+        if history_ns is not None:
+            begin = min(low, int(np.searchsorted(starts, history_ns)))
+        if isinstance(table, BarSeries):
+            series = _again(table, frame, terms[table.symbol]).rows(begin, high)
         else:
-            result[table.symbol] = to_series(
+            series = to_series(
                 timed[table.symbol],
                 timeframe=frame,
                 inferred=inferred,
-                low=low,
+                low=begin,
                 high=high,
                 calendar=calendar,
                 instrument=terms[table.symbol],
             )
+        result[table.symbol] = series if begin == low else _replace(series, history=low - begin)
     if outside and (wanted is not None or not result):
         raise NoBars(f"no bars in the time asked for: {'; '.join(outside)}")
     if outside:
@@ -167,6 +176,29 @@ def _bound(value: datetime | date | str | int | None, tz: str | None, name: str)
         return to_ns(value)
     except ConfigError as error:
         raise type(error)(f"{name}: {error}") from None
+
+
+def _history(
+    history: int | datetime | date | str | None, start_ns: int | None, tz: str | None
+) -> tuple[int, int | None]:
+    """Return (bars, instant in ns) that `history` means; (0, None) without any. Raises ConfigError."""
+    if history is None:
+        return 0, None
+    if start_ns is None:
+        raise ConfigError(f"history={history!r} is the bars before start=, which is missing; give start= as well")
+    if isinstance(history, int | np.integer):
+        if isinstance(history, bool) or history < 0:
+            raise ConfigError(
+                f"history={history!r}: give a number of bars (zero or more) or the instant of the first one"
+            )
+        return int(history), None
+    history_ns = _bound(history, tz, "history")
+    if history_ns is not None and history_ns > start_ns:
+        raise ConfigError(
+            f"history={format_ns(history_ns)} is after start={format_ns(start_ns)}; it is the first bar of the history, "
+            "before the start"
+        )
+    return 0, history_ns
 
 
 def _tables(bars: object, wanted: list[str] | None, how: _TextOptions) -> list[Table | BarSeries]:

@@ -28,9 +28,9 @@ def bar_groups(
     bar at each tick, a chunk is a plain transposition.
     """
     all_series = [state.series for state in states]
-    ticks = np.unique(np.concatenate([series.end for series in all_series]))
+    ticks = np.unique(np.concatenate([state.series.end[state.first_row :] for state in states]))
     step = max(1, _CHUNK_BARS // len(all_series))
-    row = [0] * len(all_series)
+    row = [state.first_row for state in states]
     for begin in range(0, len(ticks), step):
         chunk = ticks[begin : begin + step]
         ends = chunk.tolist()

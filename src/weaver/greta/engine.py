@@ -43,7 +43,9 @@ _CHUNK_NS = 50_000_000
 
 
 class Engine:
-    """One backtest. After `run()` its `broker`, `context` and `account` hold the outcome.
+    """One backtest. `series` may begin with history (`BarSeries.history`), which is visible from `on_start` on.
+
+    After `run()` its `broker`, `context` and `account` hold the outcome.
 
     `finished` says whether it reached the end of the bars; if not, `stopped_by` says why. `last_tick_ns` is the last tick.
     """
@@ -64,12 +66,12 @@ class Engine:
         hooks: Hooks | None = None,
         finer: Mapping[str, BarSeries] | None = None,
     ) -> None:
-        empty = [symbol for symbol, bars in series.items() if not len(bars)]
+        empty = [symbol for symbol, bars in series.items() if len(bars) <= bars.history]
         if empty or not series:
             raise NoBars(
                 f"no bars to run on{' for ' + ', '.join(empty) if empty else ''}; check symbols, start and end"
             )
-        self.series = dict(series)
+        self.series = {symbol: bars.without_history() for symbol, bars in series.items()}
         self.account = Account(cash, list(series), [bars.instrument for bars in series.values()])
         self.context = Context(strategy, series, self.account, run_id=run_id, seed=seed, calendar=calendar)
         run = self.context.run
@@ -87,7 +89,7 @@ class Engine:
         self._interval = BarInterval(self._order_book, self.market, self.broker, finer_bars)
         self.strategy = strategy
         self.params = dict(params or {})
-        self.bars_total = sum(len(bars) for bars in series.values())
+        self.bars_total = sum(len(bars) for bars in self.series.values())
         self.finished = False
         self.stopped_by = "end of data"
         self.last_tick_ns = 0
@@ -102,8 +104,8 @@ class Engine:
 
     @property
     def bars_done(self) -> int:
-        """The number of bars, of all symbols, that the strategy's views show."""
-        return sum(state.cursor.last + 1 for state in self.context.states)
+        """The number of bars, of all symbols, that have closed in the run; history is not counted."""
+        return sum(state.cursor.last + 1 - state.first_row for state in self.context.states)
 
     def run(self) -> None:
         """Run to the end of the bars or of the boundaries, or until a hook stops it.
@@ -150,7 +152,7 @@ class Engine:
         self._callback = "on_bar"
         call = self._handler()
         ready_row = int(np.searchsorted(series.end, state.ready_ns, side="left"))
-        first_end = int(series.end[0])
+        first_end = int(series.end[state.first_row])
         first_tick = self.wait_for(first_end, next(self._boundaries, _CLOCK_ENDED))
         if first_tick != first_end:
             return False
@@ -167,13 +169,13 @@ class Engine:
         )
         stopwatch = self._hooks.stopwatch
         began = stopwatch()
-        begin, total, size = 0, len(series), 1
+        begin, total, size = state.first_row, len(series), 1
         while begin < total:
             stop = min(begin + size, total)
             if begin < ready_row:
                 stop = min(stop, ready_row)
             handler = call if begin >= ready_row else _nothing
-            boundaries = self._boundaries if begin else iter((first_tick,))
+            boundaries = self._boundaries if begin > state.first_row else iter((first_tick,))
             if run_chunk(parts, state, begin, stop, boundaries, handler) < stop:
                 self.stopped_by = "the clock ended before the bars did"
                 return False
@@ -215,7 +217,7 @@ class Engine:
         all_ready_ns = max(state.ready_ns for state in context.states)
         starting: dict[int, list[SymbolState]] = {}
         for state in context.states:
-            starting.setdefault(int(state.series.end[0]), []).append(state)
+            starting.setdefault(int(state.series.end[state.first_row]), []).append(state)
         self._callback = "on_bar"
         for end, states, bars in bar_groups(context.states, self._begin_chunk):
             now = next(self._boundaries, _CLOCK_ENDED)

@@ -112,7 +112,9 @@ def run_chunk(
     The symbol's first bar is a chunk of its own.
     """
     columns = bar_columns(state.series, slice(begin, stop))
-    return _loop(len(state.fed_views), not begin)(parts, state, begin, stop, columns, boundaries, handler)
+    return _loop(len(state.fed_views), begin == state.first_row)(
+        parts, state, begin, stop, columns, boundaries, handler
+    )
 
 
 def bar_columns(series: BarSeries, rows: slice) -> tuple[list[Any], ...]:

@@ -71,6 +71,7 @@ class Context:
         self.states: list[SymbolState] = []
         for index, bars in enumerate(series.values()):
             track = Track(symbols=(bars.symbol,), label=bars.symbol, start=bars.start, end=bars.end)
+            track.cursor.last = bars.history - 1
             self.states.append(SymbolState(index, bars, SymbolBars(bars, track, self._derive, calendar), track))
         self.run = RunState(self.states, account)
         self.symbols = self.run.symbols
@@ -122,6 +123,8 @@ class Context:
     def _derive(self, track: Track) -> None:
         if self.phase != "start":
             raise StrategyError(f"{track.label}: resample and join are for on_start only")
+        if any(state.first_row for state in self.states):
+            track.advance_to(self.run.now_ns)  # history is visible in on_start
         self.derived.append(track)
 
     def indicator(

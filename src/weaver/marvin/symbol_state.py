@@ -21,6 +21,7 @@ class SymbolState:
         "closes",
         "cursor",
         "fed_views",
+        "first_row",
         "index",
         "instrument",
         "ready_ns",
@@ -42,6 +43,8 @@ class SymbolState:
         self.track = track
         self.cursor = track.cursor
         self.closes: memoryview[float] = memoryview(ascontiguousarray(series.close).data).cast("B").cast("d")
+        self.first_row = series.history
+        """The row of the run's first bar; the rows before it are history."""
         self.ready_ns = 0
         """The first tick at which `on_bar` is called, in nanoseconds; indicators that need longer raise it."""
         self.fed_views: list[View] = []

@@ -167,7 +167,9 @@ def _facts_of(series: BarSeries, digest: str) -> dict[str, object]:
 def _bars(facts: Mapping[str, Any], folder: Path) -> BarSeries:
     frame = pl.read_parquet(folder / f"{facts['digest']}.parquet")
     columns = {name: frame[name].to_numpy().copy() for name in frame.columns}
-    named = {name: columns.pop(name) for name in ("start", "end", "open", "high", "low", "close", "volume")}
+    named: dict[str, Any] = {
+        name: columns.pop(name) for name in ("start", "end", "open", "high", "low", "close", "volume")
+    }
     step = facts["price_step"]
     return BarSeries(
         symbol=facts["symbol"],

@@ -46,6 +46,7 @@ def backtest(
     symbols: Sequence[str] | str | None = None,
     timeframe: str | Timeframe | None = None,
     start: Instant | None = None,
+    history: int | Instant | None = None,
     end: Instant | None = None,
     calendar: str | SessionCalendar | None = None,
     tz: str | None = None,
@@ -72,6 +73,8 @@ def backtest(
         symbols: use these symbols only; their order is the order of the run.
         timeframe: length of a bar, such as "1h" (default: the most common spacing of the bars).
         start, end: use the bars whose start is in [start, end): an aware datetime, a date or ISO text.
+        history: bars before `start` that indicators and views include, as a number of bars of each symbol or the instant
+            of the first one. `on_bar` is not called for them, and no order fills there.
         tz: time zone of timestamps without one. calendar: exchange ("XNYS") whose sessions the bars follow.
         time_unit: unit of timestamps that are numbers: "s", "ms", "us", "ns", "excel" or "matlab" (default: by their size,
             where that leaves no doubt).
@@ -112,6 +115,7 @@ def backtest(
         symbols=symbols,
         timeframe=timeframe,
         start=start,
+        history=history,
         end=end,
         calendar=calendar,
         tz=tz,
@@ -156,7 +160,7 @@ def run_plan(
     began = stopwatch_ns()
     engine = Engine(
         instance,
-        plan.series,
+        plan.shown,
         clock_for(plan.series, plan.calendar).boundaries(),
         run_id=run_id,
         cash=plan.cash,

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
+import numpy as np
+
 from weaver.core.instants import format_ns
 from weaver.core.orders import OrderStatus
 from weaver.glados.backtest.plan import RunPlan
@@ -28,7 +30,7 @@ def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
     session_dates = None
     if plan.calendar is not None and plan.timeframe.is_intraday:
         session_dates = plan.calendar.session_ids(columns.start, plan.timeframe)
-    warnings = [*plan.warnings, *engine.warnings]
+    warnings = [*plan.warnings, *engine.warnings, *_warm_up(engine, plan)]
     if not engine.finished:
         warnings.append(f"the run stopped before its end ({engine.stopped_by}) at {format_ns(context.now_ns)}")
     notes = [note for bars in engine.series.values() for note in bars.notes]
@@ -65,6 +67,22 @@ def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
             periods_per_year=plan.periods_per_year,
         )
     )
+
+
+def _warm_up(engine: Engine, plan: RunPlan) -> list[str]:
+    """Name the bars that indicators needed after `start=`, which bars before it would have spared."""
+    if not plan.started:
+        return []
+    late = {
+        state.symbol: row
+        for state in engine.context.states
+        if (row := int(np.searchsorted(state.series.end, state.ready_ns))) and row < len(state.series)
+    }
+    if not late:
+        return []
+    symbol, bars = max(late.items(), key=lambda item: item[1])
+    text = f"indicators needed the first {bars:,} bars of {symbol} after start=, so on_bar was not called for them"
+    return [f"{text}; history={bars} (--history {bars}) lets them use the bars before start"]
 
 
 def _source(strategy: type[Strategy]) -> str | None:

@@ -36,6 +36,7 @@ class RunOptions:
     symbols: Sequence[str] | str | None = None
     timeframe: str | Timeframe | None = None
     start: Instant | None = None
+    history: int | Instant | None = None
     end: Instant | None = None
     calendar: str | SessionCalendar | None = None
     tz: str | None = None

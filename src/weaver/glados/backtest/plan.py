@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ import numpy as np
 from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ConfigError, NoBars, StrategyError
+from weaver.core.instants import format_ns
+from weaver.core.instrument import Instrument
 from weaver.core.timeframe import Timeframe
 from weaver.data.load_bars import load_bars
 from weaver.glados.backtest.options import RunOptions
@@ -20,17 +22,18 @@ from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.costs import Borrow, Financing, commission_of, slippage_of
 from weaver.marvin.class_checks import check_runnable
 from weaver.marvin.parameters import resolve_values
+from weaver.marvin.source_hash import source_hash
 from weaver.marvin.strategy import Strategy
 
-__all__ = ["RunPlan", "plan_run"]
+__all__ = ["RunPlan", "describe_instruments", "plan_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
     """The input of a run. Two runs of one plan make the same decisions and the same fills.
 
-    `series` holds the bars by symbol, in the order of the run. `finer` holds bars of a smaller timeframe, by symbol, for
-    `intrabar="drill"`.
+    `series` holds the bars of the run by symbol, in the order of the run; `shown` holds them with the history before them
+    (default: without any). `finer` holds bars of a smaller timeframe, by symbol, for `intrabar="drill"`.
     """
 
     strategy: type[Strategy]
@@ -38,15 +41,20 @@ class RunPlan:
     settings: BrokerSettings
     cash: float
     params: Mapping[str, Any]
+    shown: Mapping[str, BarSeries] = field(default_factory=dict)
     calendar: SessionCalendar | None = None
     seed: int = 0
     finalize: bool = False
     finer: Mapping[str, BarSeries] | None = None
     warnings: tuple[str, ...] = ()
+    started: bool = False
+    """Whether `start=` was given without `history=`, so that indicators warm up within the run."""
     periods_per_year: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.series or any(not len(one) for one in self.series.values()):
+        if not self.shown:
+            object.__setattr__(self, "shown", self.series)
+        if not self.series or any(not len(bars) for bars in self.series.values()):
             raise NoBars("no bars to run on; check symbols, start and end")
 
     @property
@@ -54,21 +62,47 @@ class RunPlan:
         """The length of the run's bars."""
         return next(iter(self.series.values())).timeframe
 
+    @property
+    def history_ns(self) -> int | None:
+        """The start of the first bar of the history; None without any."""
+        return min((int(bars.start[0]) for bars in self.shown.values() if bars.history), default=None)
+
     def describe(self) -> dict[str, object]:
         """Return all settings in force as values that JSON can hold."""
         settings = self.settings.describe()
         if self.finer is not None:
             smaller = next(iter(self.finer.values())).timeframe
             settings["intrabar"] = f"drill into {smaller} bars, worst where they do not tell"
-        stated = {} if self.periods_per_year is None else {"periods_per_year": self.periods_per_year}
+        history = self.history_ns
+        stated: dict[str, object] = {} if history is None else {"history": format_ns(history)}
+        stated |= {} if self.periods_per_year is None else {"periods_per_year": self.periods_per_year}
         return {
             "cash": self.cash,
             **settings,
             "finalize": self.finalize,
             "seed": self.seed,
             "calendar": None if self.calendar is None else self.calendar.name,
+            "instruments": describe_instruments(self.series),
+            "finer": None if self.finer is None else str(next(iter(self.finer.values())).timeframe),
+            "source": source_hash(self.strategy),
             **stated,
         }
+
+
+def describe_instruments(series: Mapping[str, BarSeries]) -> dict[str, object]:
+    """Return the terms of the instruments as text: once where all symbols share them, otherwise by symbol."""
+
+    def terms(instrument: Instrument) -> dict[str, object]:
+        return {
+            "lot": format(instrument.lot, "f"),
+            "price_step": None if instrument.price_step is None else str(instrument.price_step),
+            "multiplier": instrument.multiplier,
+            "quote": instrument.quote,
+        }
+
+    instruments = {symbol: terms(bars.instrument) for symbol, bars in series.items()}
+    first = next(iter(instruments.values()))
+    return first if all(each == first for each in instruments.values()) else dict(instruments)
 
 
 def plan_run(strategy: type[Strategy], bars: Any, options: RunOptions) -> RunPlan:
@@ -91,6 +125,7 @@ def plan_run(strategy: type[Strategy], bars: Any, options: RunOptions) -> RunPla
         symbols=[options.symbols] if isinstance(options.symbols, str) else options.symbols,
         timeframe=options.timeframe,
         start=options.start,
+        history=options.history,
         end=options.end,
         calendar=calendar,
         tz=options.tz,
@@ -100,7 +135,9 @@ def plan_run(strategy: type[Strategy], bars: Any, options: RunOptions) -> RunPla
     finer = options.finer
     return RunPlan(
         strategy=strategy,
-        series=series,
+        series={symbol: bars.without_history() for symbol, bars in series.items()},
+        shown=series,
+        started=options.start is not None and options.history is None,
         settings=settings,
         cash=float(options.cash),
         params=params,

@@ -66,7 +66,10 @@ def plots_of(indicators: Sequence[IndicatorInfo], series: Mapping[str, BarSeries
             continue
         for symbol in info.track.symbols:
             bars = series[symbol]
-            own = info.track.start is bars.start
+            # The bars before the first one of the run are history, which the report does not draw.
+            first = int(np.searchsorted(info.track.end, bars.end[0]))
+            starts = info.track.start[first:]
+            own = np.array_equal(starts, bars.start)
             for number, output in enumerate(info.outputs):
                 overlay = info.plot in ("overlay", True)
                 if info.plot is None and doubles[number]:
@@ -74,7 +77,11 @@ def plots_of(indicators: Sequence[IndicatorInfo], series: Mapping[str, BarSeries
                 name = info.name if len(info.outputs) == 1 or not overlay else f"{info.name}[{number}]"
                 plots.append(
                     PlotSeries(
-                        symbol=symbol, name=name, values=output, ts=None if own else info.track.start, overlay=overlay
+                        symbol=symbol,
+                        name=name,
+                        values=output[first:],
+                        ts=None if own else starts,
+                        overlay=overlay,
                     )
                 )
     return tuple(plots)

@@ -452,8 +452,12 @@ def _row_of(order: Order) -> tuple[Any, ...]:
     return tuple(row)
 
 
+_FIELDS = frozenset(("cash", "seed", "calendar", "history", "instruments", "finer", "source"))
+"""Settings that a RunConfig holds in fields of their own."""
+
+
 def config_of(plan: RunPlan) -> RunConfig:
-    """What identifies the run of a plan: everything but its bars."""
+    """Return what identifies the run of a plan: everything except its bars."""
     first = min(int(one.start[0]) for one in plan.series.values())
     last = max(int(one.start[-1]) for one in plan.series.values())
     settings = jsonable(plan.describe())
@@ -467,7 +471,11 @@ def config_of(plan: RunPlan) -> RunConfig:
         start=first,
         end=last + 1,
         cash=plan.cash,
-        settings={name: value for name, value in settings.items() if name not in ("cash", "seed", "calendar")},
+        history=plan.history_ns,
+        instruments=settings["instruments"],
+        finer=settings["finer"],
+        source=settings["source"],
+        settings={name: value for name, value in settings.items() if name not in _FIELDS},
         calendar=None if plan.calendar is None else plan.calendar.name,
         seed=plan.seed,
     )

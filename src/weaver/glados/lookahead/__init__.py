@@ -26,6 +26,7 @@ from weaver.marvin.strategy import Strategy
 __all__ = ["RENAMED_OPTIONS", "check"]
 
 RENAMED_OPTIONS = {
+    "history": "history= now adds bars before start= for the indicators, as in backtest; bars of a live run are lookback=",
     "seed": "seed= now seeds the strategy's self.random, as in backtest; the seed of the sample of cuts is sample_seed=",
 }
 """Arguments of `check` whose meaning changed in this version, with the sentence that each use prints."""
@@ -46,6 +47,7 @@ def check(
     symbols: Sequence[str] | str | None = None,
     timeframe: str | Timeframe | None = None,
     start: Instant | None = None,
+    history: int | Instant | None = None,
     end: Instant | None = None,
     calendar: str | SessionCalendar | None = None,
     tz: str | None = None,
@@ -77,6 +79,8 @@ def check(
     Raises the errors of `backtest`, StrategyCrashed included, where the strategy fails on all of the bars. A strategy that
     fails on fewer bars only is a finding.
     """
+    if history is not None:
+        warnings.warn(f"check(): {RENAMED_OPTIONS['history']}", FutureWarning, stacklevel=2)
     if seed:
         warnings.warn(f"check(): {RENAMED_OPTIONS['seed']}", FutureWarning, stacklevel=2)
     options = RunOptions(
@@ -91,6 +95,7 @@ def check(
         symbols=symbols,
         timeframe=timeframe,
         start=start,
+        history=history,
         end=end,
         calendar=calendar,
         tz=tz,

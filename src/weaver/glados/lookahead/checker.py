@@ -76,7 +76,7 @@ class LookaheadChecker:
         self.outside.restore()
         if first.indicators and not first.orders:
             self.notes.append("the strategy gave no order on these bars; only its indicators were judged")
-        every = runner.series.values()
+        every = runner.plan.series.values()
         return CheckReport(
             strategy=runner.strategy.__name__,
             params=runner.params,

@@ -123,7 +123,10 @@ def cut_off(series: Mapping[str, BarSeries], tick: int, generator: np.random.Gen
     kept = {}
     for symbol, bars in series.items():
         rows = int(np.searchsorted(bars.end, tick, side="right"))
-        kept[symbol] = _owned(bars.rows(0, rows)) if rows else scrambled_rows(_owned(bars.rows(0, 1)), 0, generator)
+        if rows > bars.history:
+            kept[symbol] = _owned(bars.rows(0, rows))
+        else:
+            kept[symbol] = scrambled_rows(_owned(bars.rows(0, bars.history + 1)), bars.history, generator)
     return kept
 
 
@@ -173,6 +176,7 @@ def scrambled_rows(series: BarSeries, keep: int, generator: np.random.Generator)
         extra=extra,
         instrument=series.instrument,
         source=series.source,
+        history=series.history,
         **{name: np.r_[getattr(series, name)[:keep], columns[name]] for name in PRICE_COLUMNS},
     )
 

@@ -69,13 +69,14 @@ class TracedRunner:
     def __init__(self, plan: RunPlan) -> None:
         self.plan = plan
         self.strategy = plan.strategy
-        self.series = dict(plan.series)
+        self.series = dict(plan.shown)
+        """The bars by symbol, history included."""
         self.params = dict(plan.params)
         self.calendar = plan.calendar
-        self.ticks: Instants = np.unique(np.concatenate([bars.end for bars in self.series.values()]))
-        """Every instant (ns) at which a bar ends, rising."""
+        self.ticks: Instants = np.unique(np.concatenate([bars.end for bars in plan.series.values()]))
+        """Every instant (ns) at which a bar of the run ends, rising."""
         self.timeframe = plan.timeframe
-        clock = clock_for(self.series, plan.calendar)
+        clock = clock_for(plan.series, plan.calendar)
         self._first = clock.start_time
         # A calendar computes its boundaries slowly, and there are hardly more of them than bars.
         self._boundaries = None if plan.calendar is None else np.fromiter(clock.boundaries(), dtype=np.int64)
@@ -124,7 +125,7 @@ class TracedRunner:
         context = Context(
             self._instance(), series, account, run_id="check", seed=self.plan.seed, calendar=self.calendar
         )
-        context.now_ns = min(int(bars.start[0]) for bars in series.values())
+        context.now_ns = min(int(bars.start[min(bars.history, len(bars) - 1)]) for bars in series.values())
         try:
             with _silence():
                 context.start()
