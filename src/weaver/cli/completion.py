@@ -1,4 +1,4 @@
-"""`weaver completion`: the script that teaches a shell to complete `weaver`. click writes it; this prints it."""
+"""`weaver completion`: prints the shell completion script, which click generates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.command(short_help="Print the shell completion script.")
 @click.argument("shell", required=False, type=click.Choice(_SHELLS))
 def completion(shell: str | None) -> None:
-    """Print the completion script for SHELL (default: the one in $SHELL).
+    """Print the completion script for SHELL (default: the shell in $SHELL).
 
     \b
     bash:  weaver completion bash >> ~/.bashrc

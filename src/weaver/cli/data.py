@@ -1,4 +1,4 @@
-"""`weaver data`: bars into the catalog, and a look at what is there. Results go to standard output, refusals to error."""
+"""`weaver data`: imports, lists, checks and shows bars. Results go to standard output, errors to standard error."""
 
 from __future__ import annotations
 
@@ -31,36 +31,36 @@ _catalog_option = click.option("--catalog", "root", metavar="DIR", type=click.Pa
 
 @click.group(short_help="Import, list, check and show bars.")
 def data() -> None:
-    """Import, list, check and show bars. docs/data.md lists the formats, the repairs and the layout of the catalog."""
+    """Import, list, check and show bars. docs/data.md describes the formats, the repairs and the catalog."""
 
 
 @data.command("import")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FILE)
-@click.option("--symbol", "-s", help="What the bars are bars of; may be left out where a column says it.")
-@click.option("--timeframe", "-t", help="The length of a bar, such as 1m, 1h or 1d.  [default: the commonest spacing]")
-@click.option("--tz", metavar="ZONE", help="The zone of times that have none, such as America/New_York or UTC.")
+@click.option("--symbol", "-s", help="Symbol of the bars. Not needed where a column holds it.")
+@click.option("--timeframe", "-t", help="Length of a bar, such as 1m, 1h or 1d.  [default: the most common spacing]")
+@click.option("--tz", metavar="ZONE", help="Time zone of timestamps without one, such as America/New_York or UTC.")
 @click.option("--time-unit", type=click.Choice(TIME_UNITS), metavar="UNIT", help="Unit of times that are numbers: "
               "s, ms, us, ns, excel or matlab.  [default: by their size, where clear]")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the changes without writing them.")
 @click.option(
     "--fix",
     "fixes",
     multiple=True,
     metavar="NAME",
-    help="Allow this repair; repeat for several. --list-fixes names them.",
+    help="Allow this repair. Repeat for several; --list-fixes lists them.",
 )
 @click.option("--list-fixes", is_flag=True, is_eager=True, expose_value=False, callback=lambda c, _, v: _list_fixes(c, v),
-              help="List the repairs, and end.")  # fmt: skip
+              help="List the repairs and exit.")  # fmt: skip
 @click.option("--ambiguous", type=click.Choice(["refuse", "earlier", "later", "infer"]), default="refuse", show_default=True,
-              help="Which one of a local hour that occurs twice; infer goes by the order of the lines.")  # fmt: skip
-@click.option("--dates", type=click.Choice(["day-first", "month-first"]), help="Which comes first in 01/02/2024.")
+              help="Reading of a local hour that occurs twice; infer uses the order of the lines.")  # fmt: skip
+@click.option("--dates", type=click.Choice(["day-first", "month-first"]), help="Order of day and month in 01/02/2024.")
+@click.option("--decimal", type=click.Choice(["point", "comma"]), help="Decimal sign, where the file is ambiguous.")
 @click.option(
-    "--decimal", type=click.Choice(["point", "comma"]), help="The decimal sign, where the file leaves it open."
+    "--columns", metavar="NAMES", help="Names of the columns in order, separated by commas, in place of a header."
 )
-@click.option("--columns", metavar="NAMES", help="The columns in their order, with commas, in place of a header.")
-@click.option("--calendar", metavar="NAME", help="The bars follow this exchange's sessions, such as XNYS.")
+@click.option("--calendar", metavar="NAME", help="Exchange whose sessions the bars follow, such as XNYS.")
 @click.option("--on-conflict", type=click.Choice(["refuse", "keep-old", "take-new"]), default="refuse", show_default=True,
-              help="What to do with other values for a bar that is there already.")  # fmt: skip
+              help="Handling of bars that exist with other values.")  # fmt: skip
 @_catalog_option
 def import_(
     files: tuple[str, ...],
@@ -80,8 +80,8 @@ def import_(
 ) -> None:
     """Read CSV or Parquet files and add their bars to the catalog.
 
-    A file is understood exactly, mended only by the repairs that --fix names, or refused by line, value and reason.
-    Nothing is written unless every file is accepted; importing the same again changes nothing.
+    A file is read exactly, repaired only as --fix allows, or refused with line, value and reason. Nothing is written unless
+    every file is accepted. Importing the same file again changes nothing.
     """
     from weaver.core.timeframe import Timeframe
     from weaver.data.catalog import Catalog, Conflict
@@ -154,7 +154,7 @@ def list_(root: str | None) -> None:
 @click.argument("symbols", nargs=-1, metavar="[SYMBOL...]")
 @_catalog_option
 def check(symbols: tuple[str, ...], root: str | None) -> None:
-    """Check the bars in the catalog: readable, in order, possible, on the grid; and say where bars are missing."""
+    """Check the bars in the catalog: readable, in order, valid prices, on the grid. Gaps are reported."""
     catalog = _open(root)
     everything, broken = catalog.survey()
     entries = [entry for entry in everything if not symbols or entry.symbol in symbols]
@@ -182,13 +182,13 @@ def check(symbols: tuple[str, ...], root: str | None) -> None:
 
 @data.command("show")
 @click.argument("symbol")
-@click.option("--timeframe", "-t", help="Which bars, where there are several.")
-@click.option("--adjusted", is_flag=True, help="Prices adjusted by adj_close.")
+@click.option("--timeframe", "-t", help="Timeframe of the bars, where the catalog has several.")
+@click.option("--adjusted", is_flag=True, help="Adjust the prices by adj_close.")
 @_catalog_option
 def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -> None:
     """Show a symbol's first and last bars, its gaps, and a sparkline of its closes.
 
-    demo:AAPL shows bars that come with Weaver.
+    demo:AAPL shows included bars.
     """
     from weaver.core.durations import duration_text
     from weaver.core.instants import format_ns
@@ -230,17 +230,17 @@ def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -
 
 
 @data.command("synth")
-@click.option("--symbol", "-s", default="SYNTH", show_default=True, help="What the bars are called.")
+@click.option("--symbol", "-s", default="SYNTH", show_default=True, help="Symbol of the bars.")
 @click.option("--bars", "count", type=click.IntRange(1, 100_000_000), default=100_000, show_default=True)
-@click.option("--timeframe", "-t", default="1m", show_default=True, help="The length of a bar.")
+@click.option("--timeframe", "-t", default="1m", show_default=True, help="Length of a bar.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same bars."
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed; the same seed gives the same bars."
 )
 @click.option("--start", default="2020-01-01", show_default=True, help="First bar: a date, or a time with its offset.")
-@click.option("--price", type=float, default=100.0, show_default=True, help="The first open.")
-@click.option("--volatility", type=float, default=0.6, show_default=True, help="Annual; 0.6 is 60 %.")
+@click.option("--price", type=float, default=100.0, show_default=True, help="Open of the first bar.")
+@click.option("--volatility", type=float, default=0.6, show_default=True, help="Annual volatility; 0.6 is 60 %.")
 @click.option(
-    "--output", "-o", metavar="FILE", type=click.Path(), help="A .parquet or .csv file in place of the catalog."
+    "--output", "-o", metavar="FILE", type=click.Path(), help="Write a .parquet or .csv file instead of the catalog."
 )
 @_catalog_option
 def synth(
@@ -254,9 +254,9 @@ def synth(
     output: str | None,
     root: str | None,
 ) -> None:
-    """Make synthetic bars: a seeded random walk, for size and speed.
+    """Generate synthetic bars, a seeded random walk, for tests of size and speed.
 
-    They are no market data, and are labelled so everywhere.
+    They are labelled as synthetic everywhere.
     """
     from weaver.core.instants import to_ns
     from weaver.data.catalog import Catalog, write_parquet
@@ -297,7 +297,7 @@ def _open(root: str | None) -> Catalog:
 
 
 def _calendar_of(entry: Entry) -> SessionCalendar | None:
-    """The calendar that the bars were imported with."""
+    """Return the calendar that the bars were imported with."""
     if entry.calendar is None:
         return None
     from weaver.glados.clock.calendars import get_calendar
@@ -306,7 +306,7 @@ def _calendar_of(entry: Entry) -> SessionCalendar | None:
 
 
 def _say_broken(broken: Sequence[str]) -> None:
-    """Raise for files of the catalog that cannot be read, when all the others have been told."""
+    """Raise for files of the catalog that cannot be read, after the others have been printed."""
     for text in broken[1:]:
         click.echo(text, err=True)
     if broken:
@@ -343,7 +343,7 @@ def _print_report(report: ImportReport, catalog: Catalog) -> None:
 
 @contextmanager
 def _steps(total: int) -> Iterator[Callable[[str], None]]:
-    """A function to be called before each step; on a terminal it draws, from two seconds on."""
+    """Yield a function to call before each step; after two seconds it draws a progress bar on a terminal."""
     if sys.stderr is None or not sys.stderr.isatty():  # None in a process without one (2>&-, a service)
         yield lambda _: None
         return

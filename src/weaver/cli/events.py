@@ -1,4 +1,4 @@
-"""`weaver events`: what happened, from the log."""
+"""`weaver events`: follows, shows and prunes the event log."""
 
 from __future__ import annotations
 
@@ -22,22 +22,31 @@ _MOST_ROWS = 12
 _AT_ONCE = 2000
 
 
-@click.group(short_help="Follow, show and prune the log of events.")
+@click.group(short_help="Follow, show and prune the event log.")
 def events() -> None:
-    """The log: every run's inputs and decisions, in the order in which they were committed."""
+    """Follow, show and prune the event log, in the order in which events were committed."""
 
 
 @events.command("tail")
-@click.option("--from", "from_offset", type=int, metavar="N", help="Everything after this offset; -1 is all there is.")
-@click.option("--lines", "-n", type=click.IntRange(1, 100_000), default=20, show_default=True, help="The last so many.")
-@click.option("--type", "types", multiple=True, metavar="NAME", help="Only this type, or a family such as 'orders.*'.")
-@click.option("--run", "run_id", metavar="ID", help="Only events of this run.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line: offset and envelope.")
-@click.option("--follow", "-f", is_flag=True, help="Go on with every new event, until Ctrl-C.")
+@click.option("--from", "from_offset", type=int, metavar="N", help="Print all events after this offset; -1 prints all.")
+@click.option(
+    "--lines",
+    "-n",
+    type=click.IntRange(1, 100_000),
+    default=20,
+    show_default=True,
+    help="Number of most recent events.",
+)
+@click.option(
+    "--type", "types", multiple=True, metavar="NAME", help="Print this type only, or a group such as 'orders.*'."
+)
+@click.option("--run", "run_id", metavar="ID", help="Print events of this run only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line: offset and envelope.")
+@click.option("--follow", "-f", is_flag=True, help="Continue with new events until Ctrl-C.")
 def tail(
     from_offset: int | None, lines: int, types: tuple[str, ...], run_id: str | None, as_json: bool, follow: bool
 ) -> None:
-    """The last events, or those after an offset."""
+    """Print the most recent events, or those after an offset."""
     from weaver.events.log import EventFilter, check_offset
     from weaver.walle.log.event_queries import EventQueries
 
@@ -83,9 +92,9 @@ async def _run_named(store: OpenStore, name: str) -> str:
 
 @events.command("show")
 @click.argument("event", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="The event alone, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the event alone, as JSON.")
 def show(event: str, as_json: bool) -> None:
-    """One event, by its offset or its id, and the chain of causes and effects that it belongs to."""
+    """Show one event, by its offset or id, with the chain of its causes and effects."""
     from weaver.walle.log.event_queries import EventQueries
 
     async def work(store: OpenStore) -> tuple[StoredEvent | None, list[StoredEvent]]:
@@ -95,7 +104,9 @@ def show(event: str, as_json: bool) -> None:
 
     found, chain = with_store(work)
     if found is None:
-        raise Stopped(f"there is no event {event!r} in the log; weaver events tail shows the last ones", ExitCode.USAGE)
+        raise Stopped(
+            f"there is no event {event!r} in the log; weaver events tail prints the most recent ones", ExitCode.USAGE
+        )
     if as_json:
         click.echo(_json_line(found))
         return
@@ -111,9 +122,9 @@ def show(event: str, as_json: bool) -> None:
 
 
 @events.command("stats")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(as_json: bool) -> None:
-    """How many events there are, and how far each consumer has come."""
+    """Print the number of events by type, and the position of each consumer."""
     from weaver.core.durations import duration_text
     from weaver.core.instants import NS_PER_SECOND
     from weaver.walle.log.event_queries import EventQueries
@@ -143,11 +154,11 @@ def stats(as_json: bool) -> None:
 
 
 @events.command("prune")
-@click.option("--older-than", required=True, metavar="AGE", help="Such as 90d, 12h or 4w.")
-@click.option("--force", is_flag=True, help="Also what a consumer has not seen yet.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--older-than", required=True, metavar="AGE", help="Age, such as 90d, 12h or 4w.")
+@click.option("--force", is_flag=True, help="Also delete events that a consumer has not processed yet.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def prune(older_than: str, force: bool, yes: bool) -> None:
-    """Remove old events for good. The newest one stays, and whatever the slowest consumer has still to see."""
+    """Delete old events. The newest event stays, and so do events that a consumer has not processed yet."""
     from weaver.core.durations import parse_duration
     from weaver.core.instants import from_ns
     from weaver.glados.clock.system import SystemClock

@@ -1,4 +1,4 @@
-"""Ctrl-C: asks a run to stop at its next chance, so that what there is by then can be shown."""
+"""Ctrl-C: stops a run between two chunks of bars, so that the results so far can be printed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Interrupt"]
 
 
 class Interrupt:
-    """Tells a run to stop at the next chance after Ctrl-C; a second Ctrl-C raises KeyboardInterrupt where it stands."""
+    """Stops a run at the end of the current chunk after Ctrl-C; a second Ctrl-C raises KeyboardInterrupt at once."""
 
     def __init__(self) -> None:
         self.happened = False

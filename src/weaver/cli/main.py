@@ -1,6 +1,6 @@
-"""The command `weaver`: finds the subcommand, runs it, and turns what goes wrong into one line and an exit code.
+"""The command `weaver`: runs a subcommand and turns an error into one line and an exit code.
 
-Nothing but click is imported here. docs/cli.md lists the exit codes; `ExitCode` is their only place in code.
+Only click is imported here. docs/cli.md lists the exit codes, which `ExitCode` defines.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ __all__ = ["ExitCode", "Stopped", "cli", "main"]
 
 
 class ExitCode(IntEnum):
-    """How a command ended."""
+    """The exit codes."""
 
     DONE = 0
     FAILED = 1  # anything else: a file that cannot be written, an error inside Weaver
     USAGE = 2  # the call or a setting is wrong
     STRATEGY = 3  # the strategy cannot be loaded, or it raised
     DATA = 4  # the bars cannot be read, or are wrong
-    CHECK = 5  # `weaver check` has found something
+    CHECK = 5  # `weaver check` reports a finding
     INTERRUPTED = 130  # Ctrl-C
 
 
 class Stopped(Exception):
-    """A command ends here, with a message and an exit code of its own."""
+    """Ends a command with a message and an exit code."""
 
     def __init__(self, message: str, code: ExitCode) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class Stopped(Exception):
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are named here and imported when they are used: name -> (module:attribute, help line)."""
+    """A group whose commands are imported when they are used: name -> (module:attribute, help line)."""
 
     lazy: Mapping[str, tuple[str, str]] = {}
 
@@ -70,7 +70,7 @@ class LazyGroup(click.Group):
 def _offer_debug(command: click.Command) -> None:
     if not any(option.name == "debug" for option in command.params):
         command.params.append(
-            click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the whole traceback of an error.")
+            click.Option(["--debug"], is_flag=True, expose_value=False, help="Print the traceback of an error.")
         )
     if isinstance(command, click.Group):
         for child in command.commands.values():
@@ -78,17 +78,17 @@ def _offer_debug(command: click.Command) -> None:
 
 
 class WeaverCommands(LazyGroup):
-    """The commands in the order in which a newcomer meets them."""
+    """The commands, in the order of the help text."""
 
     lazy: Mapping[str, tuple[str, str]] = {
-        "demo": ("weaver.cli.demo:demo", "Backtest the example strategy on the prices that come with Weaver."),
-        "new": ("weaver.cli.new:new", "Write a commented file to start from."),
-        "backtest": ("weaver.cli.backtest:backtest", "Run a strategy on bars, and say what came of it."),
-        "check": ("weaver.cli.check:check", "Prove on data that a strategy does not look ahead."),
+        "demo": ("weaver.cli.demo:demo", "Backtest the example strategy on the included prices."),
+        "new": ("weaver.cli.new:new", "Create a strategy file to start from."),
+        "backtest": ("weaver.cli.backtest:backtest", "Backtest a strategy and print the results."),
+        "check": ("weaver.cli.check:check", "Check a strategy for look-ahead."),
         "data": ("weaver.cli.data:data", "Import, list, check and show bars."),
         "runs": ("weaver.cli.runs:runs", "List, show, compare and delete recorded runs."),
-        "events": ("weaver.cli.events:events", "Follow, show and prune the log of events."),
-        "db": ("weaver.cli.db:db", "The database: start, stop, look, back up."),
+        "events": ("weaver.cli.events:events", "Follow, show and prune the event log."),
+        "db": ("weaver.cli.db:db", "Start, stop, inspect and back up the database."),
         "completion": ("weaver.cli.completion:completion", "Print the shell completion script."),
     }
 
@@ -96,13 +96,13 @@ class WeaverCommands(LazyGroup):
 @click.command(
     cls=WeaverCommands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong call or setting, 3 strategy, 4 data, 5 check found something, "
+    epilog="Exit codes: 0 success, 1 failure, 2 wrong call or setting, 3 strategy, 4 data, 5 look-ahead finding, "
     "130 interrupted.",
 )
 @click.version_option(__version__, prog_name="weaver")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show the whole traceback of an error.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Print the traceback of an error.")
 def cli() -> None:
-    """Write a strategy once, as one Python class, and backtest it bar by bar."""
+    """Backtest trading strategies: write a strategy as one Python class and run it bar by bar."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _complain("interrupted", ExitCode.INTERRUPTED)
     except click.UsageError as error:
-        if error.ctx and error.message == error.ctx.get_help():  # a group without its command: the help is the answer
+        if error.ctx and error.message == error.ctx.get_help():  # a group without a command prints its help
             click.echo(error.message, err=True)
             return ExitCode.USAGE
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
@@ -146,11 +146,11 @@ def _explain(error: Exception, *, debug: bool) -> tuple[str, int]:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", ExitCode.FAILED
-    hint = "" if debug else "; --debug shows where"
+    hint = "" if debug else "; --debug prints the traceback"
     return f"unexpected {type(error).__name__}: {error}{hint}", ExitCode.FAILED
 
 
 def _complain(message: str, code: int) -> int:
-    """One line, whatever the message holds: a log or a shell script reads it as one."""
+    """Print the message as one line, so that logs and shell scripts can read it."""
     click.echo("error: " + " | ".join(line.strip() for line in message.splitlines() if line.strip()), err=True)
     return code

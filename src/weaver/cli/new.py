@@ -1,4 +1,4 @@
-"""`weaver new`: writes a commented file to start from. It never overwrites one."""
+"""`weaver new`: creates a strategy file to start from. It never overwrites a file."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from weaver.cli.main import ExitCode, Stopped
 __all__ = ["new", "render"]
 
 TEMPLATE_CLASS, TEMPLATE_FILE = "SmaCross", "sma_cross"
-# Python looks for modules in the folder that it is started in, so a random.py or numpy.py there breaks everything.
+# Python imports modules from the working folder first, so a random.py or numpy.py there breaks every import of them.
 _TAKEN = sys.stdlib_module_names | {
     "weaver", "click", "msgspec", "narwhals", "numpy", "packaging", "pandas", "platformdirs", "plotly", "polars", "pyarrow",
     "talib", "tqdm", "tzdata",
 }  # fmt: skip
 
 
-@click.group(short_help="Write a commented file to start from.")
+@click.group(short_help="Create a strategy file to start from.")
 def new() -> None:
-    """Write a commented file to start from."""
+    """Create a strategy file to start from."""
 
 
 @new.command("strategy")
 @click.argument("name")
 def new_strategy(name: str) -> None:
-    """Write NAME.py, a strategy that runs as it stands. NAME may be a path: ideas/breakout."""
+    """Create NAME.py, a commented strategy that runs unchanged. NAME may be a path: ideas/breakout."""
     path = Path(name).expanduser()
     folder, stem = path.parent, path.name.removesuffix(".py")
     words = [word for word in re.split(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])", stem) if word]
@@ -40,7 +40,7 @@ def new_strategy(name: str) -> None:
         raise click.UsageError(f"{stem!r} cannot be a class name; start with a letter, for example: my_strategy")
     if file_stem in _TAKEN:
         raise click.UsageError(
-            f"{file_stem}.py would stand in for the module {file_stem!r} of Python or Weaver; choose another name, for "
+            f"{file_stem}.py would hide the module {file_stem!r} of Python or Weaver; choose another name, for "
             f"example: my_{file_stem}"
         )
     target = folder / f"{file_stem}.py"
@@ -50,10 +50,10 @@ def new_strategy(name: str) -> None:
             file.write(render(class_name, target.as_posix()))
     except FileExistsError:
         raise Stopped(f"{target} exists already; choose another name or move it away", ExitCode.USAGE) from None
-    click.echo(f"wrote {target}; now:  weaver backtest {target} --data demo:AAPL --report report.html")
+    click.echo(f"created {target}; run it with: weaver backtest {target} --data demo:AAPL --report report.html")
 
 
 def render(class_name: str, path: str) -> str:
-    """The starting file for a strategy of that name at that path."""
+    """Return the text of the file for a strategy class of that name at that path."""
     text = files("weaver.cli").joinpath("strategy_template.py").read_text(encoding="utf-8")
     return text.replace(TEMPLATE_CLASS, class_name).replace(f"{TEMPLATE_FILE}.py", path)

@@ -1,4 +1,4 @@
-"""`weaver runs`: what recorded runs came to."""
+"""`weaver runs`: lists, shows, compares and deletes recorded runs."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ _SHARES = frozenset(("return", "cagr", "volatility", "max_drawdown", "exposure",
 
 @click.group(short_help="List, show, compare and delete recorded runs.")
 def runs() -> None:
-    """Every backtest leaves a trace, unless it was run with --no-record.
+    """List, show, compare and delete recorded runs. weaver backtest records each run unless --no-record is given.
 
-    ID is a run's id, its beginning, its end (the eight characters after the dash), or "last".
+    ID is the id of a run, the beginning of it, its last eight characters, or "last".
     """
 
 
 @runs.command("list")
 @click.option(
-    "--limit", "-n", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many, newest first."
+    "--limit", "-n", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Largest number of runs."
 )
-@click.option("--strategy", help="Only runs of this strategy class.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+@click.option("--strategy", help="List runs of this strategy class only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def list_runs(limit: int, strategy: str | None, as_json: bool) -> None:
-    """The newest runs."""
+    """List recorded runs, newest first."""
     rows = with_store(lambda store: store.runs.newest(limit=limit, strategy=strategy))
     if as_json:
         for row in rows:
             click.echo(json_text(row))
         return
     if not rows:
-        click.echo("no runs are recorded yet; weaver backtest records each one")
+        click.echo("no runs are recorded yet; weaver backtest records each run")
         return
     click.echo(
         table(
@@ -73,9 +73,9 @@ def list_runs(limit: int, strategy: str | None, as_json: bool) -> None:
 
 @runs.command("show")
 @click.argument("run", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_run(run: str, as_json: bool) -> None:
-    """What a run was asked, and what it came to."""
+    """Show the results of a run."""
 
     async def work(store: OpenStore) -> tuple[RunRow, Any]:
         row = await _one(store, run)
@@ -107,14 +107,14 @@ def show_run(run: str, as_json: bool) -> None:
 
 @runs.command("report")
 @click.argument("run", metavar="ID")
-@click.option("--output", "-o", type=click.Path(), help="The HTML file to write.  [default: reports/ID.html]")
+@click.option("--output", "-o", type=click.Path(), help="HTML file to write.  [default: reports/ID.html]")
 def report_run(run: str, output: str | None) -> None:
-    """Write the report of a recorded run, the same that --report writes."""
+    """Write the report of a recorded run, as --report does."""
     row = with_store(lambda store: _one(store, run))
     record = _record(row)
     if record is None:
         raise Stopped(
-            f"run {row.id} ({row.status}) left no result to report: {_told(row)}; weaver runs show has what there is",
+            f"run {row.id} ({row.status}) has no result to report: {_told(row)}; weaver runs show prints what is stored",
             ExitCode.FAILED,
         )
     from weaver.results.result import Result
@@ -127,7 +127,7 @@ def report_run(run: str, output: str | None) -> None:
 @click.argument("first", metavar="ID")
 @click.argument("second", metavar="ID")
 def compare_runs(first: str, second: str) -> None:
-    """Two runs side by side: what was asked differently, and what came of it."""
+    """Compare two runs: the settings that differ, and the results side by side."""
 
     async def work(store: OpenStore) -> list[RunRow]:
         return [await _one(store, first), await _one(store, second)]
@@ -138,7 +138,11 @@ def compare_runs(first: str, second: str) -> None:
         for name, a, b in _differences({"strategy": one.strategy} | one.config, {"strategy": two.strategy} | two.config)
     ]
     names = ["", one.id.rpartition("-")[2], two.id.rpartition("-")[2]]
-    click.echo(table(asked, names) if asked else "both were asked the same (their bars may differ)")
+    click.echo(
+        table(asked, names)
+        if asked
+        else "both runs have the same settings, strategy source and instrument terms (their bars may differ)"
+    )
     click.echo()
     came = [[name, _marked(name, one.stats), _marked(name, two.stats)] for name in _COMPARED]
     click.echo(table([["status", one.status, two.status], *came], names))
@@ -147,9 +151,9 @@ def compare_runs(first: str, second: str) -> None:
 
 @runs.command("delete")
 @click.argument("run", metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def delete_run(run: str, yes: bool) -> None:
-    """Remove a run with its orders, fills, result and files. Its events stay in the log until they are pruned."""
+    """Delete a run with its orders, fills, result and files. Its events stay in the log until they are pruned."""
     row = with_store(lambda store: _one(store, run))
     if row.status == "running":
         raise Stopped(f"run {row.id} is running; end it first", ExitCode.FAILED)
@@ -170,8 +174,8 @@ async def _one(store: OpenStore, name: str) -> RunRow:
         return (exact or found)[0]
     if found:
         some = ", ".join(row.id for row in found[:4])
-        raise Stopped(f"{name!r} could be any of {len(found)} runs ({some}, ...); give more of the id", ExitCode.USAGE)
-    raise Stopped(f"there is no run {name!r}; weaver runs list shows those there are", ExitCode.USAGE)
+        raise Stopped(f"{name!r} matches {len(found)} runs ({some}, ...); give more of the id", ExitCode.USAGE)
+    raise Stopped(f"there is no run {name!r}; weaver runs list prints all runs", ExitCode.USAGE)
 
 
 def _record(row: RunRow) -> RunRecord | None:

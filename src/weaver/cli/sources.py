@@ -1,12 +1,12 @@
-"""Sources: what `--data` on the command line means, turned into what `weaver.backtest` takes as bars.
+"""Sources: the forms of `--data`, converted to the `bars` argument of `weaver.backtest`.
 
     FILE                 a CSV or Parquet file
-    SYMBOL=FILE          the same, with the symbol's name; may be repeated
-    FOLDER               a catalog that `weaver data import` has written
-    catalog              the catalog in its usual place
-    demo:AAPL,MSFT       the real daily prices that come with Weaver, adjusted; demo alone is all five
+    SYMBOL=FILE          the same, with the name of its symbol; may be repeated
+    FOLDER               the folder of a catalog
+    catalog              the default catalog
+    demo:AAPL,MSFT       included daily prices, adjusted; demo alone means all five symbols
 
-It reads nothing itself but a catalog's list of symbols.
+It reads only the list of symbols of a catalog.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import click
 __all__ = ["DATA_HELP", "FILE", "bars_of", "pairs_of"]
 
 FILE = click.Path(readable=False)
-"""Completes as a path. Whether it can be read is for the reader to say: bars and strategies have exit codes of their own."""
+"""A path, for completion. Reading it is checked later, since bars and strategies have exit codes of their own."""
 
 DATA_HELP = (
-    "Bars: a CSV or Parquet file, SYMBOL=FILE (repeat for several), a catalog's folder, "
-    "'catalog', or demo:AAPL for prices that come with Weaver (AAPL, FB, GOOG, IBM, MSFT)."
+    "Bars: a CSV or Parquet file, SYMBOL=FILE (repeat for several), the folder of a catalog, "
+    "'catalog' (the default catalog), or demo:AAPL (included prices: AAPL, FB, GOOG, IBM, MSFT)."
 )
 
 
 def bars_of(sources: Sequence[str], symbols: Sequence[str], timeframe: str | None) -> Any:
-    """What `weaver.backtest` takes as bars. Raises `click.UsageError` where sources cannot be combined."""
+    """Return the `bars` argument for `weaver.backtest`. Raises `click.UsageError` where sources cannot be combined."""
     if not all(sources):
         raise click.UsageError("--data is empty; give a file, SYMBOL=FILE, a catalog's folder, 'catalog' or demo:AAPL")
     if len(sources) == 1:
@@ -49,7 +49,7 @@ def bars_of(sources: Sequence[str], symbols: Sequence[str], timeframe: str | Non
 
 
 def _named(source: str) -> tuple[str, str]:
-    """(symbol, path) of SYMBOL=FILE; ("", source) of anything else, a file with = in its name included."""
+    """Return (symbol, path) for SYMBOL=FILE, otherwise ("", source); an existing file may have = in its name."""
     symbol, equals, path = source.partition("=")
     return (symbol, path) if equals and not Path(source).exists() else ("", source)
 
@@ -78,7 +78,7 @@ def _demo(source: str) -> Mapping[str, Any]:
 
 
 def pairs_of(texts: Sequence[str]) -> dict[str, str]:
-    """`name=value` texts as a mapping. Raises `click.BadParameter` for what is not a pair, and for a name given twice."""
+    """Return `name=value` texts as a mapping. Raises `click.BadParameter` for other text and for a repeated name."""
     pairs: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")

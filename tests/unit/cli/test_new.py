@@ -52,7 +52,7 @@ def test_a_file_that_would_stand_in_for_a_module_is_refused(weaver, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     ended = weaver("new", "strategy", name)
     assert ended.code == ExitCode.USAGE
-    assert "would stand in for the module" in ended.err
+    assert "would hide the module" in ended.err
     assert "for example: my_" in ended.err
     assert not list(tmp_path.iterdir())
 
