@@ -369,14 +369,14 @@ def test_runs_are_listed_shown_compared_and_reported_by_a_part_of_their_id(
 
 def test_a_run_that_is_not_there_or_not_clear_is_refused_by_name(store: None, weaver: Any) -> None:
     code, out, _ = weaver("runs", "list")
-    assert (code, out) == (0, "no runs are recorded yet; weaver backtest records each one\n")
+    assert (code, out) == (0, "no runs are recorded yet; weaver backtest records each run\n")
     code, _, err = weaver("runs", "show", "nothing")
     assert (code, "there is no run 'nothing'" in err) == (2, True)
     first, second = recorded(), recorded()
     shared = first.run_id[:8]
     assert second.run_id.startswith(shared)
     code, _, err = weaver("runs", "show", shared)
-    assert (code, "could be any of 2 runs" in err) == (2, True)
+    assert (code, "matches 2 runs" in err) == (2, True)
 
 
 def test_events_are_told_by_offset_type_and_run(store: None, weaver: Any) -> None:
