@@ -67,6 +67,8 @@ RUNNABLE = [page for page in PAGES if any(not marker.startswith("not run:") for 
 def test_every_example_runs_and_prints_what_the_page_shows(page: str, tmp_path: Path) -> None:
     for name in ("examples", "tests"):
         (tmp_path / name).symlink_to(ROOT / name)
+    if "recorded: weaver runs show" in (ROOT / page).read_text(encoding="utf-8"):
+        run("weaver runs list", tmp_path)  # creates the database, which may take longer than a recording waits for it
     shown: list[tuple[str, str]] = []
     real: list[tuple[str, str]] = []
     programs = 0
