@@ -46,7 +46,7 @@ class Tool:
 
 
 TOOLS = {
-    "weaver": Tool("**Weaver**", "weaver_peer.py", None, ("W1", "W1-real", "W2", "W3")),
+    "weaver": Tool("**Weaver**", "weaver_peer.py", None, ("W1", "W1-real", "W2", "W3", "W5", "W6")),
     "plain": Tool(
         "plain Python", "plain_peer.py", None, ("W1", "W2"), note="a loop without orders, events or checks: the floor"
     ),
@@ -54,8 +54,16 @@ TOOLS = {
         "backtesting.py 0.6.6",
         "backtesting_peer.py",
         "backtesting",
-        ("W1", "W1-real", "W2"),
+        ("W1", "W1-real", "W2", "W5", "W6"),
         note="starts one bar after the averages have values; one instrument at a time, so no W3",
+    ),
+    "raptorbt": Tool(
+        "raptorbt 0.13.4, class mode",
+        "raptorbt_peer.py",
+        "raptorbt",
+        ("W5", "W6"),
+        note="`run_strategy_backtest`, a Python class on a compiled core; where the open is beyond a limit it fills at the "
+        "limit, not at the open, which is why its equity differs in W6",
     ),
     "vectorbt": Tool(
         "vectorbt 1.2",
@@ -105,6 +113,8 @@ TITLES = {
     "W1-real": "W1 on real prices",
     "W2": "W2: an empty `on_bar`",
     "W3": "W3: W1 on 100 instruments in one account",
+    "W5": "W5: one unit with a stop 20 % below and a target 25 % above, bought again after each exit",
+    "W6": "W6: a grid of 500 resting limit orders, and two that fill and are given anew at each bar",
 }
 
 
@@ -128,15 +138,20 @@ class Cell:
         return self.median_of("cpu_s") / self.about["bars"] * 1e9
 
     @property
+    def answers(self) -> dict:
+        """The right answer, and those of other rules for fills, by their description."""
+        return self.about.get(self.workload, self.about["answers"])
+
+    @property
     def verdict(self) -> str:
         """Whether the tool gave the expected answer, and under which rule for fills."""
         if self.workload == "W2":
             return "-"
         run = self.runs[-1]
-        for words, (fills, equity) in self.about["answers"].items():
+        for words, (fills, equity) in self.answers.items():
             if run["fills"] == fills and abs(run["final_equity"] - equity) < 0.01:
                 return words
-        fills, equity = self.about["answers"]["yes"]
+        fills, equity = self.answers["yes"]
         return f"expected {fills:,} and {equity:,.4f}"
 
 
@@ -174,6 +189,9 @@ def plan(tools: list[str], workloads: list[str], quick: bool) -> list[Cell]:
         for workload in mine:
             if workload == "W3":
                 folder = data(f"walk-{instruments}x{each // part}", str(instruments), str(each // part))
+            elif workload in ("W5", "W6"):
+                size = bars // (10 if workload == "W5" else 200)
+                folder = data(f"orders-1x{size}", "1", str(size))
             elif workload == "W1-real":
                 folder = data("real-20000", "real", "20000") if quick else data("real", "real")
             else:
@@ -294,6 +312,13 @@ def goals(cells: list[Cell], process: dict[str, float] | None) -> list[str]:
         if weaver:
             measured = weaver.ns_per_bar
             rows.append((f"{workload} per bar", f"below {below} ns", f"{measured:,.0f} ns", measured < below))
+    weaver, peer = by.get(("weaver", "W5")), by.get(("backtesting", "W5"))
+    if weaver:
+        measured = weaver.ns_per_bar
+        rows.append(("W5 per bar", "at most 600 ns", f"{measured:,.0f} ns", measured <= 600))
+    if weaver and peer:
+        ratio = peer.ns_per_bar / weaver.ns_per_bar
+        rows.append(("W5 against backtesting.py", "5 x", f"{ratio:.1f} x", ratio >= 5))
     if cell := by.get(("weaver", "W3")):
         rows.append(("W3 per bar", "below 900 ns", f"{cell.ns_per_bar:,.0f} ns", cell.ns_per_bar < 900))
     if cell := by.get(("weaver", "W1")):

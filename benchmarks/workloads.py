@@ -19,6 +19,10 @@ SEED = 20_200_101
 CASH = 1_000_000.0
 COMMISSION = 0.001
 FAST, SLOW = 10, 30
+STOP, TARGET = 0.8, 1.25
+"""W5: where the stop and the target are, as shares of the close at which the entry is decided."""
+GRID = 500
+"""W6: how many orders rest, half of them below half and half above twice the first close."""
 MINUTE_NS = 60_000_000_000
 START_NS = 1_577_836_800_000_000_000  # 2020-01-01 UTC
 COLUMNS = ("open", "high", "low", "close", "volume")
@@ -93,6 +97,30 @@ def expected(bars: Bars, *, same_close: bool = False, skipped: int = 0) -> tuple
     return fills, float(equity)
 
 
+def expected_of_brackets(bars: Bars, *, skipped: int = 0) -> tuple[int, float]:
+    """(fills, final equity) of W5: one unit is bought at the next open whenever there is none, with a stop and a target.
+
+    `skipped` for tools that pass over the first bars that could decide; the same in W6.
+    """
+    fills, equity, held, stop, target = 0, CASH, False, 0.0, 0.0
+    closes = bars.columns["close"][0].tolist()
+    rows = zip(*(bars.columns[name][0].tolist() for name in COLUMNS[:4]), strict=True)
+    for place, (open_, high, low, _) in enumerate(rows):
+        if not held and place > skipped:
+            held, fills, equity = True, fills + 1, equity - open_ * (1.0 + COMMISSION)
+            stop, target = closes[place - 1] * STOP, closes[place - 1] * TARGET
+        price = min(open_, stop) if low <= stop else max(open_, target) if high >= target else None
+        if held and price is not None:
+            held, fills, equity = False, fills + 1, equity + price * (1.0 - COMMISSION)
+    return fills, equity + (closes[-1] if held else 0.0)
+
+
+def expected_of_grid(bars: Bars, *, skipped: int = 0) -> tuple[int, float]:
+    """(fills, final equity) of W6: a unit is bought and sold at each open but the first, and nothing else fills."""
+    opens = bars.columns["open"][0, 1 + skipped :]
+    return 2 * len(opens), CASH - float(np.sum(opens * 2.0 * COMMISSION))
+
+
 def write(bars: Bars, folder: Path, source: str) -> None:
     """bars.npz, and expected.json last, so that a folder with it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,6 +131,9 @@ def write(bars: Bars, folder: Path, source: str) -> None:
         "yes, at the close decided on": expected(bars, same_close=True),
     }
     about = {"source": source, "symbols": len(bars.symbols), "bars": len(bars), "answers": answers}
+    if len(bars.symbols) == 1:
+        for workload, answer in (("W5", expected_of_brackets), ("W6", expected_of_grid)):
+            about[workload] = {"yes": answer(bars), "yes, but for its first bar": answer(bars, skipped=1)}
     (folder / "expected.json").write_text(json.dumps(about))
 
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import polars as pl
 from measure import Outcome, Run, measure
 from strategies.sma_cross import SmaCross
-from workloads import CASH, COMMISSION, Bars
+from workloads import CASH, COMMISSION, GRID, STOP, TARGET, Bars
 
 from weaver import Strategy, backtest
 from weaver.indicators import sma
@@ -38,7 +38,30 @@ class SmaCrossOfEach(Strategy):
             self.close(symbol=symbol)
 
 
-STRATEGIES = {"W1": SmaCross, "W1-real": SmaCross, "W2": Nothing, "W3": SmaCrossOfEach}
+class Bracket(Strategy):
+    def on_bar(self, bar):
+        if not self.position:
+            self.buy(quantity=1, stop_loss=bar.close * STOP, take_profit=bar.close * TARGET)
+
+
+class Grid(Strategy):
+    resting = GRID // 2
+
+    def on_start(self):
+        self.rested = False
+
+    def on_bar(self, bar):
+        close = bar.close
+        if not self.rested:
+            self.rested = True
+            for step in range(self.resting):
+                self.buy(quantity=1, limit=close * 0.5 - step * 0.01)
+                self.sell(quantity=1, limit=close * 2.0 + step * 0.01)
+        self.buy(quantity=1, limit=close * 1.01)
+        self.sell(quantity=1, limit=close * 0.99)
+
+
+STRATEGIES = {"W1": SmaCross, "W1-real": SmaCross, "W2": Nothing, "W3": SmaCrossOfEach, "W5": Bracket, "W6": Grid}
 
 
 def prepare(workload: str, bars: Bars) -> Run:
