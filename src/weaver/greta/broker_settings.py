@@ -1,4 +1,7 @@
-"""Settings: what a simulated broker charges, allows and assumes. Checked here; every result states them."""
+"""BrokerSettings.
+
+The costs, limits and assumptions of a simulated broker. They are validated here, and stored in every result.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ class BrokerSettings:
 
     @property
     def commission_rate(self) -> float | None:
-        """The plain fraction of the notional, where the commission is no more than that."""
+        """The commission as a fraction of the notional, None if it is anything else."""
         if self.commission is None:
             return 0.0
         if type(self.commission) is CommissionBps and self.commission.maker is None:
@@ -80,7 +83,7 @@ class BrokerSettings:
 
     @property
     def slippage_rate(self) -> float | None:
-        """Slippage and half the spread as one fraction of the price, where they are no more than that."""
+        """Slippage and half the spread as a fraction of the price, None if slippage is anything else."""
         if self.slippage is None:
             return self.spread / 2
         if type(self.slippage) is SlippageBps:
@@ -88,7 +91,7 @@ class BrokerSettings:
         return None
 
     def describe(self) -> dict[str, object]:
-        """Every setting in force, ready for JSON."""
+        """Return every setting, ready for JSON."""
         return {
             "commission": "none" if self.commission is None else self.commission.describe(),
             "slippage": "none" if self.slippage is None else self.slippage.describe(),

@@ -1,7 +1,7 @@
-"""Collecting: fewer passes of Python's cyclic garbage collector while a run makes orders. Frees nothing later than its end.
+"""GC threshold: fewer passes of Python's cyclic garbage collector during a run.
 
-A run keeps every order that it makes, so each pass visits more objects and finds nothing: up to a fifth of an order's cost.
-Memory without cycles is freed at once as ever; a strategy that makes cycles has them collected, only less often.
+A run keeps all its orders, so each pass visits more objects and frees nothing; that was up to a fifth of an order's cost.
+Memory without cycles is freed at once as before. Cycles that a strategy makes are collected less often.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _before: tuple[int, int, int] = (0, 0, 0)
 
 @contextmanager
 def fewer_collections() -> Iterator[None]:
-    """Raise the collector's threshold until the last of the runs in progress ends. A collector that is off stays off."""
+    """Raise the collector's threshold until the last of the concurrent runs ends. A collector that is off stays off."""
     global _runs, _before  # the collector is the process's, so what it was before the first run is too
     with _lock:
         if _runs == 0:

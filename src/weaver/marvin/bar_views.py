@@ -33,7 +33,7 @@ class Track:
     cursor: Cursor = field(default_factory=Cursor)
     views: list[View] = field(default_factory=list)
     indicators: list[View] = field(default_factory=list)
-    """Those of the views that `self.indicator` made."""
+    """The views that `self.indicator` created."""
 
     def view(self, array: Any, name: str) -> View:
         """Return a new view on this track; its length must be the track's."""
@@ -47,7 +47,7 @@ class Track:
             view._begin()
 
     def advance_to(self, now_ns: int) -> None:
-        """Show every row that has ended by `now_ns`; for tracks that do not move bar by bar."""
+        """Show every row that has ended at `now_ns`; for tracks that do not move bar by bar."""
         row = int(np.searchsorted(self.end, now_ns, side="right")) - 1
         if row > self.cursor.last:
             first = self.cursor.last < 0
@@ -94,7 +94,7 @@ class SymbolBars:
         return self
 
     def join(self, *symbols: str) -> JoinedBars:
-        """Only a run with several symbols has bars to join."""
+        """Raise StrategyError: only a run with several symbols has bars to join."""
         raise StrategyError(
             f"bars.join{symbols!r}: there is nothing to join, these are the bars of {self.symbol!r} alone"
         )
@@ -117,7 +117,10 @@ class SymbolBars:
 
 
 class JoinedBars:
-    """The bars that all of some symbols have, row by row: `joined["A"].close` and `joined["B"].close` are of one length."""
+    """The bars that several symbols have in common, row by row.
+
+    `joined["A"].close` and `joined["B"].close` are of one length.
+    """
 
     def __init__(self, parts: Mapping[str, SymbolBars], ts: TimeView) -> None:
         self._parts = dict(parts)

@@ -1,4 +1,4 @@
-"""Broker: the port through which a strategy's commands leave it. The backtester and the live engine implement it."""
+"""Broker: the port that takes a strategy's commands. The backtester and the live engine implement it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["Broker"]
 
 
 class Broker(Protocol):
-    """Takes the commands of one tick, in call order; answers later, as `OrderUpdate`s delivered at the next tick."""
+    """Takes the commands of one tick, in call order.
+
+    It answers with `OrderUpdate`s, which are delivered at the next tick.
+    """
 
     def send(self, commands: Sequence[Command], tick_ns: int) -> None:
         """Accept or reject the commands given at the tick `tick_ns` (UTC nanoseconds)."""

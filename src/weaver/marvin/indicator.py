@@ -1,4 +1,7 @@
-"""Indicating: a causal array function applied to whole columns once, its result given back as views. Proves no causality."""
+"""Indicators: a causal array function is applied once to whole columns, and its result becomes views.
+
+This module does not prove that the function is causal; `weaver check` does.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class IndicatorInfo:
 
     @property
     def length(self) -> int:
-        """How many values it has, one per bar of its track."""
+        """The number of values, one per bar of its track."""
         return len(self.outputs[0])
 
 

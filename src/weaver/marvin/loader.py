@@ -1,8 +1,8 @@
-"""Loader: a strategy class from `file.py`, `file.py:Class` or `module:Class`. Runs the file, as importing it would.
+"""Loader: loads a strategy class from `file.py`, `file.py:Class` or `module:Class`. It runs the file, as an import would.
 
-A file is read anew at each load, with its neighbours (`import helpers` or `from . import helpers`), and files of the same
-name in different folders do not meet. Nothing is written beside it. What a neighbour is imported for later, inside a
-function, is found in the folder that was loaded last.
+A file is read anew at each load, with the modules in its folder that it imports (`import helpers`, `from . import helpers`).
+Files of the same name in different folders are different modules. No file is written. An import inside a function that runs
+later uses the folder that was loaded last.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def parse_params(cls: type[Strategy], texts: Mapping[str, str]) -> dict[str, Any
 
 
 class _FreshSource(SourceFileLoader):
-    """Compiles the file each time: bytecode is kept by whole seconds, and a change comes sooner than that."""
+    """Compiles the file at each load: cached bytecode is dated in whole seconds and would miss a quick change."""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
@@ -110,7 +110,7 @@ def _from_file(path: Path) -> ModuleType:
 
 
 _neighbours: set[str] = set()
-"""Modules that were first imported by a strategy's file and lie beside it."""
+"""Modules in the folder of a strategy's file that the file was the first to import."""
 
 
 def _forget_neighbours(folder: str, package: str) -> None:

@@ -1,5 +1,8 @@
-"""Parameters: a strategy's public annotated class attributes with a default. Checked by name and type, never coerced
-silently: an int is accepted for a float, text only where it comes from a command line."""
+"""Parameters: a strategy's public annotated class attributes with a default.
+
+Values are checked by name and type and never converted silently: an int is accepted for a float, text only from a command
+line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resampling: bars of a longer timeframe from bars of a shorter one, closed at their own boundaries. Exact and causal."""
+"""Resampling: bars of a longer timeframe from bars of a shorter one. A longer bar is visible only once it is complete."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def resample(series: BarSeries, timeframe: Timeframe, calendar: SessionCalendar 
 def _buckets(
     series: BarSeries, timeframe: Timeframe, calendar: SessionCalendar | None
 ) -> tuple[Instants, Instants, int]:
-    """For every short bar the start and the end of the long one it belongs to; and where the first began to trade."""
+    """Return, for every short bar, the start and end of its long bar; and the instant at which the first began to trade."""
     starts = series.start
     if calendar is None:
         start = timeframe.bar_starts(starts)

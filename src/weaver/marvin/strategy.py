@@ -1,7 +1,7 @@
-"""Strategy: the class a user writes. It is told the time, sees bars that have closed, and asks for orders.
+"""Strategy: the base class of users' strategies. A strategy sees the bars that have closed and gives orders.
 
-The same class runs in a backtest, on paper and live, and its code runs only at ticks. What it needs to know again after a
-restart it keeps on `self`: nothing is saved, the class is run again over the recorded inputs from `on_start`.
+The same class runs in a backtest, on paper and live. Its code runs only at ticks. It keeps its state on `self`: nothing is
+saved, and after a restart the class runs again over the recorded inputs from `on_start`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BUY, _SELL = Side.BUY, Side.SELL
 
 
 class _NotRunning:
-    """Stands in for the context of a strategy that no run has: whatever is asked of it, says so."""
+    """Raise StrategyError for every use: it replaces the context of a strategy outside a run."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise StrategyError("this strategy is not running; pass the class itself to backtest(...)")
@@ -43,7 +43,7 @@ _NOT_RUNNING: Any = _NotRunning()
 
 
 class _PositionOfOneSymbol:
-    """Answers `self.position` where the instance has none of its own: a run with several symbols, or no run at all.
+    """Answers `self.position` in a run with several symbols, or outside a run.
 
     It is not a data descriptor on purpose: with one symbol the context puts the position into the instance, and reading
     it costs no call.
@@ -60,7 +60,7 @@ class _PositionOfOneSymbol:
 
 
 class _PositionsOfARun:
-    """Answers `self.positions` outside a run; within one the context has put them into the instance."""
+    """Answers `self.positions` outside a run; in a run the context sets the attribute of the instance."""
 
     def __get__(self, strategy: Strategy | None, owner: type) -> Mapping[str, Position]:
         return self if strategy is None else strategy._context.positions  # type: ignore[return-value]
@@ -77,7 +77,7 @@ class Strategy:
     __weaver_base__ = True
 
     bars: Any
-    """The bars so far: `self.bars.close` with one symbol, `self.bars["AAPL"].close` with several."""
+    """The bars that have closed: `self.bars.close` with one symbol, `self.bars["AAPL"].close` with several."""
     position: Position = _PositionOfOneSymbol()  # type: ignore[assignment]
     """The position as a signed number of units, with one symbol; 0.0 is flat and false."""
     positions: Mapping[str, Position] = _PositionsOfARun()  # type: ignore[assignment]
@@ -121,7 +121,7 @@ class Strategy:
 
     @property
     def now(self) -> datetime:
-        """This tick, an aware UTC datetime: the end of the bar that just closed."""
+        """The current tick as an aware UTC datetime: the end of the bar that just closed."""
         return from_ns(self._context.run.now_ns)
 
     @property
@@ -131,7 +131,7 @@ class Strategy:
 
     @property
     def cash(self) -> float:
-        """Cash in the account; short proceeds are in it, but not spendable."""
+        """Cash in the account, including the proceeds of short sales, which cannot be spent."""
         return self._context.run.account.cash
 
     @property
@@ -146,7 +146,7 @@ class Strategy:
 
     @property
     def random(self) -> np.random.Generator:
-        """A generator seeded by the run: the same run draws the same numbers."""
+        """A random generator seeded by the run: the same run draws the same numbers."""
         return self._context.random()
 
     # What it can do.
@@ -207,7 +207,7 @@ class Strategy:
         tag: str | None = None,
         **unknown: Never,
     ) -> Order | None:
-        """Reduce the position by `quantity`, or end it; never more than that. None where there is no position.
+        """Reduce the position by `quantity` units, or close it. Return None if there is no position.
 
         It shrinks with the position, ends with it, and shares one allowance with the other exits. A plain `close()`, of all
         there is at the next open, cancels the other exits first, with what is left of the entries they belong to; one of a

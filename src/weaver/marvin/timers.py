@@ -1,4 +1,7 @@
-"""Timers: callbacks at an instant or at every boundary of a period, run at the first tick at or after it. Reads no clock."""
+"""Timers.
+
+Callbacks at an instant or at every boundary of a period, run at the first tick at or after it. It reads no clock.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ _WORDS = {"minute": "1m", "hour": "1h", "day": "1d", "week": "1w"}
 
 
 class Timers:
-    """A run's timers, due in the order (instant, order of setting). `next_due` is the earliest where any is set (`armed`).
+    """The timers of a run, due in the order (instant, order of setting). `next_due` is the earliest if any is set
+    (`armed`).
 
     `before` is called before what is due, to show the callbacks what is known by then.
     """
@@ -49,7 +53,10 @@ class Timers:
         self._add(following(now_ns), callback, following)
 
     def fire(self, now_ns: int) -> None:
-        """Run what is due at `now_ns`. What a callback sets for now or earlier is due at the next tick."""
+        """Run the callbacks that are due at `now_ns`.
+
+        A timer that a callback sets for now or earlier is due at the next tick.
+        """
         heap = self._heap
         # All that is due is taken first: a callback that sets itself again for now would otherwise never end.
         due = []

@@ -1,9 +1,9 @@
-"""Views: a column of bars or an indicator as it is known now, and never a moment later.
+"""Views: a column of bars or of an indicator, up to the current bar.
 
-A view holds the whole column and a cursor that the engine moves; every way of reading it ends at the cursor. `[-1]` is the
-bar just closed and costs one memoryview read, slices are read-only NumPy arrays without copying. Before a symbol's first
-bar a view is empty. What the view hides is not secret (`slice.base` leads to the column): it prevents accidents, and
-`weaver check` finds those who cheat on purpose.
+A view holds the whole column and a cursor that the engine moves; all reads end at the cursor. `[-1]` is the newest bar
+and costs one memoryview read; slices are read-only NumPy arrays without a copy. Before a symbol's first bar a view is
+empty. A view prevents accidental look-ahead, not intended look-ahead (`slice.base` is the whole column); `weaver check`
+finds both.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Cursor:
 
 
 class _NoBarYet:
-    """Stands in for a column before its first bar, so that reading `[-1]` cannot reach the column's end."""
+    """Replaces a column before its first bar, so that reading `[-1]` cannot reach the column's end."""
 
     def __getitem__(self, index: int) -> float:
         raise IndexError("no bar of this symbol has closed yet; in on_start only self.indicator() sees the columns")
@@ -46,7 +46,7 @@ _NO_BAR_YET: Final = _NoBarYet()
 
 
 class View:
-    """A float64 series that ends now. See the module for what reading it costs."""
+    """A float64 series that ends at the current bar."""
 
     __slots__ = ("_array", "_cursor", "_last", "_live", "name")
 
@@ -160,7 +160,7 @@ _add_operators()
 
 
 class FedView(View):
-    """A view whose newest value the engine's loop puts into `_last` at each bar, so that `[-1]` need not look it up.
+    """A view whose newest value the engine's loop writes into `_last` at each bar, so that `[-1]` costs half.
 
     A view becomes one, and stays the same object, when its run's first bar is about to close (`View.__class__` is set).
     """
