@@ -257,3 +257,20 @@ def test_synth_writes_files_that_load(root: Path, tmp_path: Path, capsys: pytest
     assert "synthetic" in loaded[0].source
     assert not root.exists()
     assert "its name should" in capsys.readouterr().out
+
+
+def test_a_unit_of_times_is_an_option_of_the_import_and_of_the_backtest(weaver, tmp_path: Path, buy_once: Path) -> None:
+    path = tmp_path / "serials.csv"
+    rows = "".join(f"{45292 + day},1,1,1,1,1\n" for day in range(5))
+    path.write_text("Date,Open,High,Low,Close,Volume\n" + rows, encoding="utf-8")
+    refused = weaver("data", "import", path, "--symbol", "X", "--catalog", tmp_path / "catalog")
+    assert refused.code != 0
+    assert "line 2: Date '45292' is a number" in refused.err
+    assert "as an Excel serial 2024-01-01" in refused.err
+    assert "--time-unit s, ms, us, ns, excel or matlab" in refused.err
+    done = weaver("data", "import", path, "--symbol", "X", "--time-unit", "excel", "--catalog", tmp_path / "catalog")
+    assert done.code == 0, done.err
+    assert "2024-01-01" in weaver("data", "list", "--catalog", tmp_path / "catalog").out
+    run = weaver("backtest", buy_once, "--data", path, "--time-unit", "excel", "--quote", "USD")
+    assert run.code == 0, run.err
+    assert "2024-01-01" in run.out

@@ -53,3 +53,18 @@ def test_a_real_crash_is_not_taken_for_a_split() -> None:
 def test_an_unknown_symbol_is_refused_with_those_that_are_there() -> None:
     with pytest.raises(UnknownSymbol, match="AAPL, FB, GOOG, IBM, MSFT"):
         shipped_bars("TSLA")
+
+
+@pytest.mark.parametrize("symbol", ["AAPL", "FB", "GOOG", "IBM", "MSFT"])
+def test_prices_adjusted_by_hand_as_other_tools_do_are_accepted_whole(symbol: str) -> None:
+    raw = shipped_bars(symbol, adjusted=False).frame().drop("symbol")
+    factor = raw["adj_close"] / raw["close"]
+    adjusted = raw.with_columns(
+        open=raw["open"] * factor, high=raw["high"] * factor, low=raw["low"] * factor, close=raw["adj_close"]
+    ).drop("adj_close")
+    breached = int(((adjusted["close"] > adjusted["high"]) | (adjusted["close"] < adjusted["low"])).sum())
+    series = load_bars(adjusted)["ASSET"]
+    assert len(series) == raw.height
+    assert (series.low <= series.close).all()
+    assert (series.close <= series.high).all()
+    assert any("breached high or low by rounding" in note for note in series.notes) is (breached > 0)
