@@ -24,7 +24,7 @@ def resample_advice(starts: Instants, timeframe: Timeframe) -> str | None:
     if spacing is None or spacing >= timeframe.ns:
         return None
     return (
-        f"the bars are {duration_text(spacing)} apart, so they are no {timeframe} bars; a timeframe says how long the "
+        f"the bars are {duration_text(spacing)} apart, so they are not {timeframe} bars; a timeframe says how long the "
         "bars in the data are, and does not make longer ones of them: leave it out, and resample in the strategy, "
         f'self.bars.resample("{timeframe}")'
     )

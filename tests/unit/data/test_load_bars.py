@@ -168,7 +168,7 @@ def test_bars_off_the_grid_are_refused_with_the_offset_and_the_way_out() -> None
 
 
 def test_a_timeframe_shorter_than_the_bars_would_show_them_too_early_and_is_refused() -> None:
-    with pytest.raises(DataError, match="1h apart or more, so they are no 1m bars"):
+    with pytest.raises(DataError, match="1h apart or more, so they are not 1m bars"):
         load_bars(bars_of(minutes(4, step=60)), timeframe="1m")
 
 
@@ -287,7 +287,7 @@ def test_instruments_are_one_for_all_or_by_symbol() -> None:
 
 def test_all_symbols_of_a_run_share_one_timeframe() -> None:
     minute, hour = bars_of(minutes(120)), bars_of(minutes(3, step=60))
-    with pytest.raises(DataError, match="H: the bars are 1h apart or more, so they are no 1m bars"):
+    with pytest.raises(DataError, match="H: the bars are 1h apart or more, so they are not 1m bars"):
         load_bars({"M": minute, "H": hour})
     series = {name: load_bars(frame, symbols=[name])[name] for name, frame in (("M", minute), ("H", hour))}
     with pytest.raises(DataError, match=r"different timeframes \(M 1m, H 1h\)"):
@@ -311,7 +311,7 @@ def test_empty_bars_are_refused() -> None:
         load_bars({})
     with pytest.raises(NoBars):
         load_bars(bars_of(minutes(1)).clear(), timeframe="1m")
-    with pytest.raises(DataError, match="no symbol"):
+    with pytest.raises(DataError, match="is not a symbol"):
         load_bars({1: bars_of(minutes(2))})
 
 
@@ -386,7 +386,7 @@ def test_a_larger_breach_is_refused_and_a_small_one_without_advice_that_deletes_
 def test_a_timeframe_longer_than_the_bars_is_refused_with_resample() -> None:
     days = [date(2024, 1, day) for day in range(1, 20)]
     for timeframe, frame in (("1w", bars_of(days)), ("5m", bars_of(minutes(200)))):
-        with pytest.raises(OffGridError, match=rf'apart, so they are no {timeframe} bars.*resample\("{timeframe}"\)'):
+        with pytest.raises(OffGridError, match=rf'apart, so they are not {timeframe} bars.*resample\("{timeframe}"\)'):
             load_bars(frame, timeframe=timeframe)
 
 

@@ -491,7 +491,7 @@ def test_a_symbol_with_one_bar_takes_part() -> None:
 
 
 def test_one_bar_is_a_run() -> None:
-    with pytest.raises(DataError, match="one bar says nothing about its timeframe"):
+    with pytest.raises(DataError, match="the timeframe of a single bar is not known"):
         backtest(Hold, daily([100]))
     result = backtest(Hold, daily([100]), timeframe="1d")
     assert result.bars == 1

@@ -85,7 +85,7 @@ def validate(
         if longer is not None:
             raise DataError(
                 f"{rows.file}: {symbol + ': ' if symbol else ''}the bars are {duration_text(longer)} apart or more, so they "
-                f"are no {frame} bars; import them with their own --timeframe"
+                f"are not {frame} bars; import them with their own --timeframe"
             )
     repairs = tuple(Repair.of(name, np.concatenate(fixed[name])) for name in FIXES if name in fixed)
     return [

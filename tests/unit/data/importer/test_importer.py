@@ -364,7 +364,7 @@ def test_a_run_on_a_faulty_file_says_in_one_line_how_to_mend_it(write) -> None:
 
 def test_a_timeframe_shorter_than_the_bars_is_refused(write) -> None:
     rows = [f"2024-01-31T{hour}:00:00Z,1,1,1,1,1" for hour in (10, 11, 12, 13)]
-    with pytest.raises(DataError, match="1h apart or more, so they are no 1m bars"):
+    with pytest.raises(DataError, match="1h apart or more, so they are not 1m bars"):
         frame_of(write(ROWS[0] + "\n" + "\n".join(rows)), timeframe=Timeframe("1m"))
 
 
@@ -509,7 +509,7 @@ def test_drop_invalid_that_leaves_nothing_says_so_with_the_first_line(
 
 def test_a_single_bar_that_drop_invalid_leaves_needs_its_timeframe(write) -> None:
     path = write("timestamp,open,high,low,close,volume\nabc,1,1,1,1,1\n2024-01-01,1,1,1,1,1\n")
-    with pytest.raises(DataError, match="one bar says nothing about its timeframe"):
+    with pytest.raises(DataError, match="the timeframe of a single bar is not known"):
         read_bars(path, ImportOptions(fixes=frozenset({"drop-invalid"})))
     assert frame_of(path, fixes=frozenset({"drop-invalid"}), timeframe=Timeframe("1d")).height == 1
 
@@ -518,7 +518,7 @@ def test_a_single_bar_that_drop_invalid_leaves_needs_its_timeframe(write) -> Non
 def test_a_timeframe_longer_than_the_bars_is_refused_with_resample(fixes: frozenset[str], write) -> None:
     days = "".join(f"2024-01-{day:02d},1,1,1,1,1\n" for day in range(1, 20))
     path = write("timestamp,open,high,low,close,volume\n" + days)
-    with pytest.raises(DataError, match=r'the bars are 1d apart, so they are no 1w bars.*self.bars.resample\("1w"\)'):
+    with pytest.raises(DataError, match=r'the bars are 1d apart, so they are not 1w bars.*self.bars.resample\("1w"\)'):
         read_bars(path, ImportOptions(timeframe=Timeframe("1w"), fixes=fixes))
 
 
