@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from debian_server import DebianServer, Pooler, free_port, running_debian_server, running_pooler
+from debian_server import PROGRAMS, DebianServer, Pooler, free_port, running_debian_server, running_pooler
 from using import ask
 
 from weaver.cli.main import main
@@ -134,6 +134,17 @@ def test_channel_binding_that_is_required_needs_a_certificate_that_can_be_verifi
     code, _, errors = run(server.tcp(name, "?channel_binding=require&sslmode=require"), "events", "stats")
     assert code == 1
     assert "sslrootcert=FILE" in errors
+
+
+def test_programs_that_have_tls_need_no_tunnel(
+    server: DebianServer, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WEAVER_PG_BIN", str(PROGRAMS))
+    parameters = f"?channel_binding=require&sslmode=verify-full&sslrootcert={server.certificate}"
+    url = server.tcp(server.new_database(), parameters)
+    for arguments in (*COMMANDS.values(), ("db", "restore", "all.backup", "--force"), ("runs", "list")):
+        code, _, errors = run(url, *arguments)
+        assert code == 0, errors
 
 
 def test_the_application_name_of_the_url_is_that_of_every_connection(name: str, server: DebianServer) -> None:
