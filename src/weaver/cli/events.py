@@ -81,7 +81,7 @@ def tail(
 
 
 async def _run_named(store: OpenStore, name: str) -> str:
-    """The whole id of a run of which a part was given; what no run answers to is taken as it is."""
+    """Return the whole id of a run from a part of it; what no run answers to is taken as it is."""
     found = await store.runs.newest(limit=1) if name == "last" else await store.runs.find(name)
     if len(found) == 1:
         return found[0].id
@@ -197,7 +197,7 @@ def _line(stored: StoredEvent) -> str:
 
 
 def _instant(event: Envelope[Any]) -> str:
-    """The instant to the second; a row that was inserted by hand may hold one that is not an instant."""
+    """Return the instant to the second; a row that was inserted by hand may hold one that is not an instant."""
     try:
         return f"{event.ts:%Y-%m-%d %H:%M:%S}"
     except (ConfigError, ValueError):
@@ -205,7 +205,7 @@ def _instant(event: Envelope[Any]) -> str:
 
 
 def _summary(payload: Any) -> str:
-    """The payload in a line: short values as they are, long ones by their length."""
+    """Return the payload in a line: short values as they are, long ones by their length."""
     import msgspec
 
     from weaver.events.envelope import UnknownPayload
@@ -238,7 +238,7 @@ def _json_line(stored: StoredEvent) -> str:
 
 
 def _payload_lines(payload: Any) -> list[str]:
-    """The payload, a field a line, and of long lists and texts the beginning."""
+    """Return the payload, one field per line; long lists and texts are cut."""
     import msgspec
 
     from weaver.events.envelope import UnknownPayload

@@ -446,7 +446,7 @@ class _Threads(ThreadPoolExecutor):
 
 
 def _row_of(order: Order) -> tuple[Any, ...]:
-    """An order as a row of the table and of its event."""
+    """Return an order as a row of the table and of its event."""
     row = list(_order_row(order_record(order)))
     row[6], row[7] = storable(row[6], LONGEST_TEXT), storable(row[7], LONGEST_TEXT)  # reason and tag
     return tuple(row)

@@ -187,7 +187,7 @@ def _take_keeper_lock(place: DatabasePaths, opened: contextlib.ExitStack) -> int
 
 
 def _answers(server: dict[str, Any]) -> bool:
-    """True where a process accepts connections on the server's socket."""
+    """Return whether a process accepts connections on the server's socket."""
     import socket
 
     with socket.socket(socket.AF_UNIX) as line:
@@ -213,7 +213,7 @@ def keep(attachment: Attachment) -> None:
 
 
 def is_kept(place: DatabasePaths) -> bool:
-    """True where `keep` was called for the running server."""
+    """Return whether `keep` was called for the running server."""
     return place.kept.exists()
 
 
