@@ -1,1 +1,1 @@
-"""The log: every input and every decision, as one value a fact, in one order, for ever. It speaks no SQL."""
+"""The event log: every input and decision of a run as an event, in one order. Ports and in-memory versions, no SQL."""

@@ -1,4 +1,4 @@
-"""Health: whether the log is quiet because nothing happens, or because nobody would notice if it did."""
+"""LogHealth: distinguishes a log without new events from a listener that would not notice new events."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["ListenerState", "LogHealth"]
 
 
 class ListenerState(StrEnum):
-    """The wake-up call from the database. Without it nothing is lost: readers look by themselves, but later."""
+    """State of the notifications from the database. Without them readers poll, so no event is lost, only time."""
 
-    OFF = "off"  # nobody has subscribed
+    OFF = "off"  # no subscription
     CONNECTING = "connecting"
-    QUIET = "quiet"  # its last test call came through; nothing was appended since
-    LIVE = "live"  # something was appended since its last test call
-    DEAD = "dead"  # it gave no answer; reconnecting
+    QUIET = "quiet"  # the last canary came back; nothing was appended since
+    LIVE = "live"  # something was appended since the last canary
+    DEAD = "dead"  # the canary did not come back; reconnecting
 
 
 class LogHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """A moment of the log. `age_s` is the age of the newest event (None: there is none), by the database's clock.
+    """The state of the log at one moment. `age_s` is the age of the newest event by the database's clock (None: no event).
 
-    `lag` is by consumer how many offsets lie between it and the newest event; `gap_waits` how often a reader of this process
-    met a gap, and `gap_wait_s` how long it waited for the transactions that could fill one.
+    `lag` is the number of offsets between each consumer and the newest event. `gap_waits` is how often readers of this
+    process waited for a gap, `gap_wait_s` the total time.
     """
 
     listener: ListenerState

@@ -1,7 +1,7 @@
-"""EventLog: the port to the log, and its twin in memory, which keeps the same contract (weaver.testing has the suite).
+"""EventLog: the port of the event log, and its implementation in memory; weaver.testing has the contract suite of both.
 
-An event that was appended reaches every subscriber at least once, in offset order. Nothing is promised about the time
-between; a subscriber that is slow holds up nobody.
+An appended event reaches every subscriber at least once, in offset order. There is no bound on the time until then. A slow
+subscriber delays no other.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ __all__ = [
 ]
 
 BEGINNING = -1
-"""The offset before every event."""
+"""The offset before the first event."""
 
 MOST_EVENTS = 100_000
-"""The largest batch of one append, and of one read: both are held in memory whole."""
+"""The largest batch of one append or read. Both are held in memory."""
 
 
 class Transaction(Protocol):
-    """What several changes share: all of them, or none. Only the store that opened it can look inside."""
+    """A transaction of a store, opaque to everything but that store."""
 
 
 class EventBatch(list[StoredEvent]):
-    """Events in order, and `upto`: every event up to that offset is in it, came before it, or was not wanted."""
+    """Events in order. Every event up to the offset `upto` is in this batch or an earlier one, or was filtered out."""
 
     def __init__(self, events: Iterable[StoredEvent], upto: int) -> None:
         super().__init__(events)
@@ -49,7 +49,7 @@ class EventBatch(list[StoredEvent]):
 
 
 class EventLog(Protocol):
-    """The log. `offset` counts nothing: it only grows, and -1 lies before everything."""
+    """The event log. An offset is not a count: it only increases, and -1 is before the first event."""
 
     @overload
     async def append(self, events: Envelope[Any], *, transaction: Transaction | None = None) -> int: ...
@@ -66,9 +66,9 @@ class EventLog(Protocol):
         ...
 
     async def read_from(self, offset: int, limit: int = 1000) -> list[StoredEvent]:
-        """Up to `limit` events after `offset`, oldest first; none where there are none yet.
+        """Return up to `limit` events after `offset`, oldest first; an empty list if there are none yet.
 
-        It ends before the first place that a transaction still open could fill, so that nothing is ever passed over.
+        The list ends before the first offset that an open transaction could still fill, so that no event is skipped.
         """
         ...
 
@@ -124,30 +124,30 @@ class EventFilter:
 
     @property
     def takes_all(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether every event is selected."""
         return self.every_type and self.run_id is None
 
     def takes(self, event: Envelope[Any]) -> bool:
-        """Whether `event` is wanted."""
+        """Return whether `event` is selected."""
         if self.run_id is not None and event.run_id != self.run_id:
             return False
         return self.every_type or event.type in self.names or event.type.startswith(self.families or ("\0",))
 
 
 def check_batch(events: Sequence[Envelope[Any]]) -> None:
-    """Raise BatchTooLarge for more events than one append may hold."""
+    """Raise BatchTooLarge for more events than one append accepts."""
     if len(events) > MOST_EVENTS:
         raise BatchTooLarge(f"{len(events):,} events in one append; {MOST_EVENTS:,} are the most: append them in parts")
 
 
 def check_limit(limit: int) -> None:
-    """Raise ConfigError for a limit that is no whole number from 1 to the largest batch."""
+    """Raise ConfigError unless `limit` is a whole number from 1 to the largest batch."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_EVENTS:
         raise ConfigError(f"limit={limit!r}: a whole number from 1 to {MOST_EVENTS:,}")
 
 
 def check_offset(offset: int) -> None:
-    """Raise ConfigError for what is no offset: a whole number from -1 that fits 64 bits."""
+    """Raise ConfigError unless `offset` is a whole number from -1 that fits 64 bits."""
     if isinstance(offset, bool) or not isinstance(offset, int) or not BEGINNING <= offset < 2**63:
         raise ConfigError(f"offset={offset!r}: a whole number from -1 (before everything) to 2**63 - 1")
 
@@ -177,7 +177,7 @@ class InMemoryTransaction:
 
 
 def own(transaction: Transaction) -> InMemoryTransaction:
-    """`transaction`, which is one in memory and open. Raises ConfigError where it is not."""
+    """Return `transaction` if it is open and in memory; else raise ConfigError."""
     if not isinstance(transaction, InMemoryTransaction) or not transaction.open:
         raise ConfigError(
             f"transaction={transaction!r} is not an open one: give what InMemoryConsumerStore.transaction() opened"
@@ -189,10 +189,10 @@ _PENDING = object()
 
 
 class InMemoryEventLog:
-    """The log in a list, for tests and for runs that leave no trace. Offsets count from 1.
+    """The log in memory, for tests. Offsets count from 1.
 
-    Events go through the same JSON as in the store, so that what cannot be kept there is refused here too, and nobody can
-    change an event that was appended. A transaction that is open holds readers before its first event, as in the store.
+    Events are converted to JSON as in the database, so that the same events are refused and an appended event cannot
+    change. An open transaction holds readers before its first event, as in the database.
     """
 
     def __init__(self) -> None:
@@ -206,7 +206,7 @@ class InMemoryEventLog:
     async def append(
         self, events: Envelope[Any] | Sequence[Envelope[Any]], *, transaction: Transaction | None = None
     ) -> int | list[int]:
-        """Append one event or several, all or none; their offsets. A `transaction` is one of `InMemoryConsumerStore`."""
+        """Append one event or several, all or none, and return offsets. `transaction` is one of `InMemoryConsumerStore`."""
         batch = [events] if isinstance(events, Envelope) else list(events)
         check_batch(batch)
         encoded = [encode(one) for one in batch]
@@ -231,7 +231,7 @@ class InMemoryEventLog:
         self._more = asyncio.Event()
 
     async def read_from(self, offset: int, limit: int = 1000) -> list[StoredEvent]:
-        """Up to `limit` events after `offset`, up to the first place of a transaction that is open."""
+        """Return up to `limit` events after `offset`, up to the first one of an open transaction."""
         check_offset(offset)
         check_limit(limit)
         found: list[StoredEvent] = []

@@ -232,7 +232,7 @@ def _write_structs(path: Path, structs: Iterable[msgspec.Struct], kind: type[msg
         parts.append(path.with_name(f"{path.stem}-{len(parts)}.part"))
         _structs(first, kind).write_parquet(parts[-1], compression="lz4")
         first = list(islice(rest, ROWS_AT_ONCE))
-    pl.scan_parquet(parts).sink_parquet(path, row_group_size=ROWS_AT_ONCE)
+    pl.scan_parquet(parts).sink_parquet(path, compression="lz4", row_group_size=ROWS_AT_ONCE)
     for part in parts:
         part.unlink()
 

@@ -1,4 +1,4 @@
-"""orders.*: what was asked of a broker and what came of it.
+"""orders.*: orders of a run, their fills and their ends.
 
 Instants are int nanoseconds since 1970-01-01 UTC. Quantities are in units, not lots.
 """
@@ -30,7 +30,7 @@ class OrderPlaced(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @register("orders.Filled")
 class OrderFilled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An order was filled, whole or in part. `ts_ns` is the venue's instant."""
+    """An order was filled, completely or in part. `ts_ns` is the instant at the venue."""
 
     number: int
     symbol: str
@@ -44,7 +44,7 @@ class OrderFilled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @register("orders.Cancelled")
 class OrderCancelled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An order ended without being filled whole: cancelled or expired."""
+    """An order ended before it was filled completely: cancelled or expired."""
 
     number: int
     reason: str | None = None
@@ -52,7 +52,7 @@ class OrderCancelled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @register("orders.Rejected")
 class OrderRejected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An order was refused, by whoever `reason` says."""
+    """An order was rejected; `reason` says by which check and why."""
 
     number: int
     reason: str
@@ -60,11 +60,11 @@ class OrderRejected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @register("orders.Recorded")
 class OrdersRecorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A stretch of a backtest: the orders that were given and the fills that happened in it, many in one event.
+    """Orders and fills of a part of a backtest, many in one event.
 
     A row of `fills` is [order number, symbol, side, start of the bar in ns, quantity, price, commission, tag]; a row of
     `orders` [number, symbol, side, kind, quantity, status, reason, tag, submitted in ns, done in ns, filled quantity,
-    average price]. An order stands here once it has ended.
+    average price]. An order is listed once it has ended.
     """
 
     fills: list[tuple[int, str, str, int, float, float, float, str | None]]

@@ -1,4 +1,4 @@
-"""run.*: the life of a run, a backtest's or a live one's."""
+"""run.*: creation, start and end of a run, backtest or live."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["RunCompleted", "RunCreated", "RunError", "RunStarted", "RunStopped"]
 
 @register("run.Created")
 class RunCreated(msgspec.Struct, frozen=True, kw_only=True):
-    """A run was asked for. `config` is everything that identifies it, as the JSON of its RunConfig."""
+    """A run was requested. `config` is everything that identifies it, as the JSON of its RunConfig."""
 
     config: dict[str, Any]
     weaver: str
@@ -21,14 +21,14 @@ class RunCreated(msgspec.Struct, frozen=True, kw_only=True):
 
 @register("run.Started")
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True):
-    """Its first tick is next. `bars` is how many bars there are to see over all symbols, None where nobody can know."""
+    """The run is about to tick. `bars` is the number of bars over all symbols, None if it is not known."""
 
     bars: int | None = None
 
 
 @register("run.Completed")
 class RunCompleted(msgspec.Struct, frozen=True, kw_only=True):
-    """It came to its end. `stats` are the figures of its result; one that has no value is null."""
+    """The run reached its end. `stats` are the statistics of its result; one without a value is null."""
 
     bars: int
     orders: int
@@ -39,7 +39,7 @@ class RunCompleted(msgspec.Struct, frozen=True, kw_only=True):
 
 @register("run.Stopped")
 class RunStopped(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody ended it before its end."""
+    """The run was stopped before its end."""
 
     reason: str
     bars: int
@@ -49,7 +49,7 @@ class RunStopped(msgspec.Struct, frozen=True, kw_only=True):
 
 @register("run.Error")
 class RunError(msgspec.Struct, frozen=True, kw_only=True):
-    """It ended on an error: its name, what it said, and where, as a traceback a person can read."""
+    """The run ended on an error: its name, message and traceback."""
 
     error: str
     message: str

@@ -33,7 +33,7 @@ class StoreContract:
 
     def opened(self) -> AbstractAsyncContextManager[Store]:
         """Return a context manager that opens a new, empty store for one test and closes it when the block ends."""
-        raise NotImplementedError("say how the store is opened")
+        raise NotImplementedError("override opened() to open the store")
 
     def run(self, main: Coroutine[Any, Any, None]) -> None:
         """Run one test. Override it to move a clock that does not move by itself."""

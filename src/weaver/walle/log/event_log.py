@@ -1,7 +1,7 @@
-"""PostgresEventLog: the outbox. What was appended in a committed transaction reaches every reader, in offset order.
+"""PostgresEventLog: the event log in the table `outbox`. Committed events reach every reader in offset order.
 
-At least once, and never passed over: gaps.py says how. No writer waits for a reader or for another writer. Appends that
-several tasks of one process make at the same time share a transaction, so that they share its flush.
+Each is delivered at least once and none is skipped (gap_aware_reader.py). No writer waits for a reader or for another
+writer. Appends that several tasks of one process make at the same time share a transaction and its flush.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FROM outbox
 """
 
 _STATEMENT_BYTES = 8_388_608
-"""A batch goes to the server in statements of about this size, within one transaction."""
+"""A batch is sent in statements of about this size, within one transaction."""
 
 _GROUP = 1000
 _FIRST_PAUSE_NS = NS_PER_SECOND // 20
@@ -54,7 +54,7 @@ _LONGEST_PAUSE_NS = 5 * NS_PER_SECOND
 
 
 class PostgresEventLog:
-    """The log in PostgreSQL. `poll_s` is how long a reader waits for a wake-up call before it looks by itself."""
+    """The log in PostgreSQL. Without a notification a reader polls every `poll_s` seconds."""
 
     def __init__(self, database: Database, *, poll_s: float = 2.0, listener: Listener | None = None) -> None:
         if not poll_s > 0:
@@ -81,10 +81,10 @@ class PostgresEventLog:
     async def append(
         self, events: Envelope[Any] | Sequence[Envelope[Any]], *, transaction: Transaction | None = None
     ) -> int | list[int]:
-        """Append one event or several, all or none; their offsets, which grow in the order given.
+        """Append one event or several, all or none; return their offsets, which increase in the order given.
 
-        `transaction` is one of the same database's: `transaction()` or `session()`. Raises what the port says before
-        anything is written, StoreUnavailable where nothing was, and OutcomeUnknown where the connection broke meanwhile.
+        `transaction` is one of the same database: `transaction()` or `session()`. Raises the errors of the port before
+        anything is written, StoreUnavailable if nothing was written, and OutcomeUnknown if the connection broke meanwhile.
         """
         single = isinstance(events, Envelope)
         batch = [events] if isinstance(events, Envelope) else list(events)
@@ -136,7 +136,7 @@ class PostgresEventLog:
         return await done
 
     async def _flush(self) -> None:
-        """Write what waits, together, and what came meanwhile after it."""
+        """Write the waiting events together, then those that arrived meanwhile."""
         while self._group:
             part, self._group = self._group[:_GROUP], self._group[_GROUP:]
             part = [one for one in part if not one[1].cancelled()]
@@ -155,7 +155,7 @@ class PostgresEventLog:
         except asyncio.CancelledError:
             _fail(part, OutcomeUnknown("the append was cancelled while it was under way"))
             raise
-        except Exception as error:  # noqa: BLE001 - handed to everybody who waits for this part
+        except Exception as error:  # noqa: BLE001 - raised by every append of this part
             _fail(part, error)
         else:
             for (_, done), offset in zip(part, offsets, strict=True):
@@ -163,7 +163,7 @@ class PostgresEventLog:
                     done.set_result(offset)
 
     async def _append_alone(self, encoded: Sequence[bytes]) -> list[int]:
-        """Append over a connection that is kept for it: one flush is under way at a time, and a pool would only cost."""
+        """Append over a connection that is kept for it: only one flush runs at a time, so a pool would only cost."""
         try:
             offsets = await _insert(await self._own_connection(), encoded)
         except (asyncpg.InterfaceError, asyncpg.InternalClientError):
@@ -200,7 +200,7 @@ class PostgresEventLog:
     # Reading.
 
     async def read_from(self, offset: int, limit: int = 1000) -> list[StoredEvent]:
-        """Up to `limit` events after `offset`, up to the first place that an open transaction could fill."""
+        """Return up to `limit` events after `offset`, up to the first offset that an open transaction could fill."""
         check_offset(offset)
         check_limit(limit)
         reader = GapAwareReader(_READ, self._clock)
@@ -288,7 +288,7 @@ class PostgresEventLog:
                 ahead.cancel()
                 await asyncio.wait([ahead])
                 if not ahead.cancelled():
-                    ahead.exception()  # nobody reads there any more, so what it failed on is nobody's loss
+                    ahead.exception()  # its result is not needed any more
 
     async def latest_offset(self) -> int:
         """Return the offset of the newest event, -1 in an empty log."""
@@ -327,7 +327,7 @@ class PostgresEventLog:
     # How it is.
 
     async def health(self) -> LogHealth:
-        """How the log is now; `lag` has every consumer that ever noted an offset."""
+        """Return the state of the log; `lag` has every consumer that stored an offset."""
         async with self._database.connection() as connection:
             latest, events, age = await connection.fetchrow(_HEALTH)
             offsets = await connection.fetch("SELECT consumer_id, last_offset FROM consumer_offsets ORDER BY 1")
@@ -343,7 +343,7 @@ class PostgresEventLog:
         )
 
     async def close(self) -> None:
-        """Finish what is being appended and let go of the connections. The database stays open; its owner closes it."""
+        """Finish pending appends and close the connections of the log. The database stays open; its owner closes it."""
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
         appending, self._appending = self._appending, None
@@ -354,7 +354,7 @@ class PostgresEventLog:
 
 
 class _Poll:
-    """Wakes a reader now and then, whatever wakes it besides. One deadline serves many waits, for setting one is dear."""
+    """Wakes a reader periodically. One deadline serves many waits, because setting one is expensive."""
 
     def __init__(self, clock: Clock, every_ns: int, woken: asyncio.Event) -> None:
         self._clock = clock
@@ -363,7 +363,7 @@ class _Poll:
         self._cancel: Unschedule | None = None
 
     def arm(self) -> None:
-        """See to it that the reader is woken within the time from now."""
+        """Wake the reader within the period from now."""
         if self._cancel is None:
             self._cancel = self._clock.call_after(self._every_ns, self._wake)
 
@@ -372,14 +372,14 @@ class _Poll:
         self._woken.set()
 
     def cancel(self) -> None:
-        """Wake nobody any more."""
+        """Stop waking the reader."""
         if self._cancel is not None:
             self._cancel()
             self._cancel = None
 
 
 async def _insert(connection: Any, encoded: Sequence[bytes]) -> list[int]:
-    """All events in one transaction: that of the connection, or one of their own."""
+    """Insert all events in one transaction: that of the connection, or a new one."""
     size = sum(map(len, encoded))
     if size <= _STATEMENT_BYTES:
         return [row[0] for row in await connection.fetch(_INSERT, _array(encoded))]
@@ -412,7 +412,7 @@ def _fail(part: Sequence[tuple[bytes, asyncio.Future[int]]], error: BaseExceptio
 
 
 async def _let_start() -> None:
-    """Let a task that was just made send its query."""
+    """Let a new task send its query."""
     turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def start() -> None:

@@ -1,4 +1,4 @@
-"""EventQueries: reads the log for people: the last events, one event with its causes and effects, counts per type."""
+"""EventQueries: the newest events, one event with its causes and effects, counts per type; for commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TYPES = "SELECT type, count(*), min(id), max(id) FROM outbox GROUP BY type ORDE
 
 
 class TypeCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many events of a type there are, and the offsets of the first and the last."""
+    """The number of events of a type, and the offsets of the first and the last."""
 
     type: str
     count: int
@@ -33,7 +33,7 @@ class TypeCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventQueries:
-    """Answers from the log as it is now. It waits for nothing: what is not committed is not there."""
+    """Queries the committed events. It never waits for open transactions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -66,7 +66,7 @@ class EventQueries:
             return _decoded(await connection.fetch(_CHAIN, stored.envelope.corr_id, stored.envelope.run_id, most))
 
     async def types(self) -> list[TypeCount]:
-        """How many events there are, by type."""
+        """Return the number of events of each type."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(_TYPES)
         return [TypeCount(type=kind, count=count, first=first, last=last) for kind, count, first, last in rows]

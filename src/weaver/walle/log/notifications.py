@@ -1,11 +1,11 @@
-"""Waking: how readers of the log hear that something was appended, from this process and from others.
+"""Notifications: tell readers of the log that events were appended, by this process or another.
 
-It carries no events and promises nothing: readers look by themselves now and then. A NOTIFY inside the writing transaction
+They carry no events and are only hints: readers also poll. A NOTIFY inside the writing transaction
 would hold a lock of the whole cluster across its flush, and cut sixteen writers to a third; so it is sent after the commit,
 from a connection of its own that waits for no flush, and never more than one at a time.
 
-A listener that lost its connection without being told (a half-open one) hears nothing and looks the same as a quiet log.
-So it calls itself every few seconds, and where the call does not come back it connects anew.
+A listener whose connection is half open receives nothing and cannot be distinguished from a quiet log. So it notifies itself
+every few seconds (the canary), and reconnects if the canary does not come back.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LONGEST_PAUSE_NS = 5 * NS_PER_SECOND
 
 
 class Notifier:
-    """Tells other processes that something was appended, with at most one message under way."""
+    """Notifies other processes that events were appended, with at most one message in flight."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class Notifier:
         self.sent = 0
 
     def poke(self) -> None:
-        """Something was appended and committed. Returns at once; a failure is nobody's loss but that of time."""
+        """Send a notification soon, after events were committed. Return at once; a failure only costs readers time."""
         self._wanted = True
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._send(), name="weaver notifier")
@@ -66,7 +66,7 @@ class Notifier:
                 return
 
     async def close(self) -> None:
-        """Send what is wanted still, within a bound, and disconnect."""
+        """Send a pending notification, within a bound, and disconnect."""
         if self._task is not None and not self._task.done():
             try:
                 await run_within(self._database.clock, _ANSWER_NS, asyncio.wait([self._task]))
@@ -78,7 +78,7 @@ class Notifier:
 
 
 class Listener:
-    """Calls every subscriber's function when something was appended, and when it cannot know whether."""
+    """Calls every subscriber's function when events were appended, and when it cannot know whether any were."""
 
     def __init__(self, database: Database, *, canary_ns: int = _CANARY_NS, answer_ns: int = _ANSWER_NS) -> None:
         self._database = database
@@ -94,7 +94,7 @@ class Listener:
         self.reconnects = 0
 
     def subscribe(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Call `call` from now on; what is returned ends that."""
+        """Call `call` from now on until the returned function is called."""
         key, self._next_key = self._next_key, self._next_key + 1
         self._calls[key] = call
         if self._task is None or self._task.done():
@@ -102,12 +102,12 @@ class Listener:
         return lambda: self._calls.pop(key, None) and None
 
     def wake(self) -> None:
-        """Something was appended: by this process, or by another."""
+        """Call all subscribers."""
         for call in tuple(self._calls.values()):
             call()
 
     async def close(self) -> None:
-        """Disconnect; nobody is called any more."""
+        """Disconnect and call no subscriber any more."""
         self._calls.clear()
         task, self._task = self._task, None
         if task is not None:
@@ -140,7 +140,7 @@ class Listener:
         connection.add_termination_listener(lambda _: self._broken.set())
         canary = f"weaver_canary_{connection.get_server_pid()}"
         await run_within(self._clock, self._answer_ns, self._start_listening(connection, canary))
-        self.wake()  # what was appended while nobody listened
+        self.wake()  # for events that were appended before it listened
         self.state = ListenerState.QUIET
         while True:
             try:

@@ -1,7 +1,8 @@
-"""Pruning: old events leave the log in short transactions that hold up no reader and no writer.
+"""Pruning: removes old events in short transactions that delay no reader and no writer.
 
-Never past the slowest consumer, unless it is forced, and never the newest event, by which readers know where the log is.
-Dropping whole partitions would be quicker, and would wait for every open writer while new writers queue behind it.
+Events after the offset of the slowest consumer stay, unless `force` is given, and so does the newest event, which tells
+readers the end of the log. Dropping partitions would be faster, but waits for every open writer, and new writers queue
+behind it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ DELETE FROM outbox USING old WHERE outbox.id = old.id
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """How many events went, and which consumer kept others from going (None: nobody)."""
+    """The number of removed events, and the consumer whose offset kept others (None: no consumer)."""
 
     events: int
     held_by: str | None
@@ -40,8 +41,8 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
 async def prune(
     database: Database, before: datetime, *, force: bool = False, progress: Callable[[int], object] | None = None
 ) -> Pruned:
-    """Remove the events that were appended before `before` (aware). `progress` hears how many are gone so far."""
-    gone = 0
+    """Remove the events that were appended before `before` (aware). `progress` is called with the number removed so far."""
+    removed = 0
     async with database.connection() as connection:
         newest, slowest, who = await connection.fetchrow(_BOUND)
         if newest is None:
@@ -52,11 +53,11 @@ async def prune(
             bound = slowest
         while True:
             async with connection.transaction():
-                # It fills no gap, so no reader need wait for it: gaps.py looks for this lock.
+                # A deletion fills no gap, so readers need not wait for it: GapAwareReader looks for this lock.
                 await connection.execute(f"SELECT pg_advisory_xact_lock_shared({PRUNING_LOCK})")
-                told = await connection.execute(_DELETE, before, bound)
-            gone += int(told.split()[-1])
+                status = await connection.execute(_DELETE, before, bound)
+            removed += int(status.split()[-1])
             if progress is not None:
-                progress(gone)
-            if told == "DELETE 0":
-                return Pruned(events=gone, held_by=held, held_at=None if held is None else slowest)
+                progress(removed)
+            if status == "DELETE 0":
+                return Pruned(events=removed, held_by=held, held_at=None if held is None else slowest)
