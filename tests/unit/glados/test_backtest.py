@@ -188,7 +188,7 @@ def test_leverage_and_cash_only_decide_what_can_be_paid_for() -> None:
     assert backtest(Short, bars, cash=1000).fills.height == 1
     result = backtest(Short, bars, cash=1000, cash_only=True)
     assert result.fills.height == 0
-    assert "no borrowing and no shorts" in result.orders["reason"][0]
+    assert "cash_only allows no short positions" in result.orders["reason"][0]
 
 
 def test_borrowing_costs_what_it_says() -> None:
