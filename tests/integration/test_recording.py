@@ -367,6 +367,30 @@ def test_runs_are_listed_shown_compared_and_reported_by_a_part_of_their_id(
     assert json.loads(out)["result"]["stats"]["definitions"] == STATS_DEFINITIONS
 
 
+def test_compare_names_changed_instrument_terms_and_a_changed_source(store: None, weaver: Any, tmp_path: Path) -> None:
+    path = tmp_path / "buy.py"
+    source = "from weaver import Strategy\n\n\nclass Buy(Strategy):\n    def on_bar(self, bar):\n        self.target(quantity=1)\n"
+
+    def run(*options: str) -> None:
+        assert (
+            weaver("backtest", str(path), "--data", "demo:IBM", "--start", "2013-01-01", "--record", *options)[0] == 0
+        )
+
+    path.write_text(source)
+    run()
+    first = json.loads(weaver("runs", "list", "--json", "-n", "1")[1])["id"]
+    run("--lot", "1")
+    terms = weaver("runs", "compare", first, "last")[1]
+    assert any(line.split() == ["instruments.lot", "0.00000001", "1"] for line in terms.splitlines())
+    path.write_text(source + "# changed\n")
+    run()
+    code = weaver("runs", "compare", first, "last")[1]
+    assert any(line.split()[:1] == ["source"] for line in code.splitlines())
+    path.write_text(source)
+    run()
+    assert "both runs have the same settings" in weaver("runs", "compare", first, "last")[1]
+
+
 def test_a_run_that_is_not_there_or_not_clear_is_refused_by_name(store: None, weaver: Any) -> None:
     code, out, _ = weaver("runs", "list")
     assert (code, out) == (0, "no runs are recorded yet; weaver backtest records each run\n")

@@ -1,4 +1,4 @@
-"""Progress: how far a run is, drawn with rate and remaining time. It draws nothing into a pipe or a log unless told to."""
+"""Progress: a progress bar with rate and remaining time. By default it is drawn on a terminal only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """A callable (done, total) that draws rate and remaining time on standard error where that is a terminal."""
+    """A callable (done, total) that draws a progress bar on standard error if that is a terminal."""
 
     def __init__(self, *, draw: bool | None = None, unit: str = "bars") -> None:
         self.done = 0
