@@ -30,6 +30,7 @@ __all__ = ["Attachment", "attach", "is_kept", "keep", "locked", "report_if_slow"
 
 _PAUSE_S = 0.01
 _PATIENCE_S = 2.0
+_MOST_LOOKS = 2_000  # 20 s: a keeper ends within milliseconds of its server
 
 
 class Attachment:
@@ -62,7 +63,7 @@ class Attachment:
         Raises StoreUnavailable if `weaver db stop` stopped it: it stays stopped until the next command that uses it. Also
         raises it, with the reason, if the server does not start.
         """
-        while True:
+        for _ in range(_MOST_LOOKS):
             try:
                 with disk_full_errors(self.place), locked(self.place.start_lock):
                     if self._lock is None or self._is_running() or self._started_again():
@@ -70,6 +71,9 @@ class Attachment:
             except DatabaseError as error:
                 raise StoreUnavailable(str(error)) from error
             select.select([], [], [], _PAUSE_S)  # its keeper is still ending
+        raise StoreUnavailable(
+            f"PostgreSQL in {self.place.folder} has not answered for {_MOST_LOOKS * _PAUSE_S:.0f} s; its keeper runs"
+        )
 
     def _started_again(self) -> bool:
         """Under start.lock: start the server. False while the keeper of the one that ended still lives."""
