@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from weaver.core.errors import StrategyCrashed
 from weaver.core.instants import format_ns
 from weaver.marvin.context import Context
+from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
 from weaver.marvin.symbol_state import SymbolState
 from weaver.marvin.timers import Timers
@@ -58,9 +61,26 @@ def strategy_crashed(
     bar = f"bar {row} of {state.symbol} at {format_ns(int(state.series.start[row]))}" if row >= 0 else "before any bar"
     values = ", ".join(f"{name}={value!r}" for name, value in params.items()) or "none"
     return StrategyCrashed(
-        f"{type(strategy).__name__}.{callback} raised {type(error).__name__}: {error} "
+        f"{type(strategy).__name__}.{callback} raised {type(error).__name__}: {error}{_call_hint(error)} "
         f"[{bar}; tick {format_ns(context.now_ns)}; {line}; parameters: {values}]"
     )
+
+
+def _call_hint(error: Exception) -> str:
+    """Return the signature of the method of Strategy or Order that a TypeError says was called wrongly."""
+    call = re.match(r"(Strategy|Order)\.(\w+)\(\) ", str(error)) if isinstance(error, TypeError) else None
+    method = None if call is None else getattr({"Strategy": Strategy, "Order": Order}[call[1]], call[2], None)
+    if call is None or method is None:
+        return ""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(method).parameters.values()
+    names = [parameter for parameter in parameters if parameter.kind not in kinds and parameter.name != "self"]
+    shown = [
+        f"{parameter.name}=..." if parameter.kind is inspect.Parameter.KEYWORD_ONLY else parameter.name
+        for parameter in names
+    ]
+    owner = "self" if call[1] == "Strategy" else "order"
+    return f"; the call is {owner}.{call[2]}({', '.join(shown)})"
 
 
 def _modules_of(strategy: Strategy) -> set[str]:

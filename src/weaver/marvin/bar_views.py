@@ -73,6 +73,11 @@ class SymbolBars:
             if name in self.__dict__ or hasattr(type(self), name):
                 raise DataError(f"{series.symbol}: self.bars.{name} is something else; rename the column {name!r}")
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if "ts" in self.__dict__:  # the last attribute that __init__ sets
+            raise StrategyError(f"self.bars.{name} cannot be assigned; keep values of your own on self")
+        super().__setattr__(name, value)
+
     def __getattr__(self, name: str) -> View:
         # Only reached for a column that nobody asked for before: the view is kept as an attribute from then on.
         if name.startswith("_"):
@@ -89,6 +94,8 @@ class SymbolBars:
         return len(self.ts)
 
     def __getitem__(self, symbol: str) -> SymbolBars:
+        if isinstance(symbol, int | slice):
+            raise StrategyError("self.bars has columns, not rows: the newest close is self.bars.close[-1]")
         if symbol != self.symbol:
             raise unknown_symbol(symbol, {self.symbol: self})
         return self

@@ -96,6 +96,11 @@ def check_runnable(cls: type, reserved: frozenset[str]) -> tuple[str, ...]:
                 f"{_nearest_callback(name)!r} (the callbacks are {', '.join(CALLBACKS)})"
             )
         return (f"{cls.__name__} has no callback such as on_bar, so it gives no orders",)
+    if not {"on_bar", "on_bars"} & methods.keys():
+        meant = [name for name in methods if _ELSEWHERE.get(name) == "on_bar"]
+        return tuple(
+            f"{cls.__name__}.{name} is not called by Weaver; the callback for each bar is on_bar" for name in meant
+        )
     return ()
 
 

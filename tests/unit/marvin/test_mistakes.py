@@ -98,6 +98,17 @@ def test_a_class_without_methods_runs_with_a_warning_and_leaves_nothing_to_judge
     assert "nothing to judge" in report.verdict
 
 
+def test_next_beside_on_start_is_a_warning():
+    class Ported(Strategy):
+        def on_start(self):
+            self.average = self.indicator(sma, self.bars.close, 3)
+
+        def next(self):
+            self.buy(1)
+
+    assert "Ported.next is not called by Weaver; the callback for each bar is on_bar" in backtest(Ported, BARS).warnings
+
+
 def test_a_callback_that_is_assigned_in_a_method_is_an_error():
     class Assigns(Strategy):
         def on_start(self):
@@ -140,6 +151,22 @@ def test_a_wrong_order_call_is_an_order_error_with_the_corrected_call(action, hi
     assert hint in str(error)
 
 
+@pytest.mark.parametrize(
+    ("action", "hint"),
+    [
+        (
+            lambda self: self.buy("ASSET", quantity=10),
+            "the call is self.buy(quantity, symbol=..., limit=..., stop=..., ",
+        ),
+        (lambda self: self.buy(1, limit=90.0).modify(5), "the call is order.modify(limit=..., stop=..., quantity=...)"),
+    ],
+)
+def test_a_call_that_python_refuses_is_reported_with_its_arguments(action, hint):
+    with pytest.raises(StrategyCrashed) as raised:
+        run(action)
+    assert hint in str(raised.value)
+
+
 # Series instead of values.
 
 
@@ -180,6 +207,17 @@ def test_views_still_work_as_arrays_and_keys():
         assert bool(view)
 
     run(action)
+
+
+def test_rows_and_assignments_of_bars_are_refused():
+    def row(self):
+        return self.bars[-1]
+
+    def assign(self):
+        self.bars.close = 1
+
+    assert "the newest close is self.bars.close[-1]" in str(error_of(row))
+    assert "self.bars.close cannot be assigned" in str(error_of(assign))
 
 
 def test_an_indicator_without_a_function_is_named():
