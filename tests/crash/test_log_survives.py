@@ -416,12 +416,17 @@ def test_where_no_notify_arrives_the_poll_finds_what_was_appended(server: Server
 
 CONSUMER = """
 import asyncio, sys
-from weaver.core.ports import sleep_for
+import msgspec
 from weaver.events.consumer import EventConsumer
+from weaver.events.registry import register
 from weaver.glados.clock import SystemClock
 from weaver.walle.consumer_store import PostgresConsumerStore
 from weaver.walle.database import Database
 from weaver.walle.log.event_log import PostgresEventLog
+
+@register("crash.Happened")  # an event of a type that is not known here would be put aside
+class Happened(msgspec.Struct, frozen=True, kw_only=True):
+    number: int
 
 async def main(url, hang_at):
     async with Database(url, clock=SystemClock()) as database:

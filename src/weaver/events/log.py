@@ -98,7 +98,8 @@ class EventLog(Protocol):
     ) -> AsyncIterator[EventBatch]:
         """Yield the events of `subscribe` in lists of up to `most`, as they come.
 
-        With `empty` it also yields lists without an event, whose `upto` is the offset that was read.
+        With `empty` it also yields lists without an event, whose `upto` is the offset that was read. `on_error` is called
+        with each failed read, which is repeated, and with None when reading works again.
         """
         ...
 
