@@ -80,6 +80,8 @@ class SimulatedBroker:
         self._room: dict[int, int] = {}
         self._touched: set[int] = set()
         self._handles = order_entry.orders
+        self._multipliers = account.multipliers
+        self._log = self.account_log.add
         # The costs where they are plain fractions; nothing else reaches book_plain.
         slippage, self._rate = settings.slippage_rate or 0.0, settings.commission_rate or 0.0
         self._up, self._down = 1.0 + slippage, 1.0 - slippage
@@ -202,7 +204,7 @@ class SimulatedBroker:
         quantity = self._handles[request.number - 1].quantity
         if side is _BUY:
             price = bar.open * self._up
-            notional = quantity * price * account.multipliers[index]
+            notional = quantity * price * self._multipliers[index]
             commission = notional * self._rate
             if account.cash - notional - commission < 0.0:
                 return None
@@ -211,11 +213,11 @@ class SimulatedBroker:
             price = bar.open * self._down
             if price < self._steps[index]:
                 price = min(bar.open, self._steps[index])
-            commission = quantity * price * account.multipliers[index] * self._rate
+            commission = quantity * price * self._multipliers[index] * self._rate
             account.apply(index, -lots, quantity, price, commission)
         fill = Fill(request.number, request.symbol, bar.ts_ns, side, lots, quantity, price, commission, request.tag)
         self.fills.append(fill)
-        self.account_log.add((now_ns, index, account.quantity[index], account.cash))
+        self._log((now_ns, index, account.quantity[index], account.cash))
         return fill
 
     def fill_promoted(self, request: OrderRequest, bar: Bar) -> None:

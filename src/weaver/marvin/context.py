@@ -241,7 +241,8 @@ class Context:
     def _update_position(self, index: int, symbol: str) -> None:
         run = self.run
         account = run.account
-        run.account_changed()
+        if run.only is None:
+            run.account_changed()
         if account.lots[index]:
             position = Position(account.quantity[index])
             position.symbol = symbol
