@@ -156,6 +156,7 @@ class Plan:
         self.source, self.grid, self.bars, self.kind, self.may_shrink = source, grid, bars, kind, may_shrink
         self.has_sessions = settings.seconds >= 86_400 or settings.hours is not None
         self.funds = settings.cash * (1 if settings.cash_only else settings.leverage)
+        self.cash_only = settings.cash_only
         self.basket_from = 8 if kind == "counted" and not settings.cash_only else 99
         self.offsets = (D(n) / 100_000 for n in count(1))
         self.made: list[At] = []
@@ -284,7 +285,8 @@ class Plan:
         price = self.source.choice(prices) if prices else self.close(symbol, tick) or self.near(symbol, tick)
         most, held = int(self.funds / price), abs(self.rough[symbol])
         about = self.source.choice([most, most, most // 2, most - held, most + held, held])
-        return max(1, about + self.source.choice([-1, 0, 0, 1]))
+        # With cash only, `most` is one lot less than the cash comes to within the slack: ask for that lot more often.
+        return max(1, about + self.source.choice([1, 0, 1, 1] if self.cash_only else [-1, 0, 0, 1]))
 
     def legs(
         self, symbol: str, tick: int, side: str, given: Mapping[str, Decimal | Trail]
