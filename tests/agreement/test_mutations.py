@@ -214,10 +214,10 @@ ELSEWHERE = {
         "order.until_ns == order_book.now_ns",
         "order.until_ns is not None",
     ),
-    "a size that is cut to what can be paid for spends the slack": (
+    "a size that is cut to what can be paid for may cost a thousandth more": (
         buying_power,
         "        if over >= 0.0:",
-        "        if over >= -SLACK * account.cash:",
+        "        if over >= -0.001 * account.cash:",
     ),
     "cash may fall below zero with cash_only": (
         buying_power,
