@@ -11,7 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from weaver.core.fork_safety import check_fork, polars_is_lost
 
 __all__ = ["load_in_new_process", "needs_new_process"]
 
-_CHILD = "from weaver.data.loader_process import main; main()"
+_CHILD = "from weaver.data.load_bars import load_bars; from weaver.data.loader_process import main; main(load_bars)"
 
 
 def needs_new_process(bars: object) -> bool:
@@ -53,10 +53,8 @@ def load_in_new_process(bars: object, arguments: Mapping[str, Any]) -> dict[str,
     return {symbol: replace(series) for symbol, series in answer.items()}  # its arrays are read-only again
 
 
-def main() -> None:
+def main(load_bars: Callable[..., dict[str, BarSeries]]) -> None:
     """Answer one request: read it from standard input, write the series or the error to standard output."""
-    from weaver.data.load_bars import load_bars
-
     bars, arguments = pickle.load(sys.stdin.buffer)
     with contextlib.redirect_stdout(sys.stderr):
         try:

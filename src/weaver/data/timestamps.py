@@ -81,9 +81,9 @@ def from_text(times: pl.Series, *, day_first: bool | None = None, unit: TimeUnit
         return quick
     text = times.str.strip_chars()
     if unit is not None and text.str.contains(NUMBER).fill_null(False).any():
-        return _with_unit(text, day_first, unit)
+        return _with_unit(text, unit, day_first=day_first)
     numbers = _all_numbers(text)
-    return parse_written(text, day_first) if numbers is None else numbers
+    return parse_written(text, day_first=day_first) if numbers is None else numbers
 
 
 def localise(wall: Instants, zone: str, ambiguous: Ambiguous = Ambiguous.REFUSE) -> tuple[Instants, Instants, Instants]:
@@ -162,7 +162,7 @@ def _compact_dates(times: pl.Series) -> Times | None:
     lowest, highest = times.min(), times.max()
     if not any(low <= lowest and highest <= high for low, high in _COMPACT_RANGES if lowest is not None):  # type: ignore[operator]
         return None
-    dates = parse_written(times.cast(pl.String), None)
+    dates = parse_written(times.cast(pl.String), day_first=None)
     return dates if 2 * int((dates.kind != Kind.BAD).sum()) > len(times) else None
 
 
@@ -179,7 +179,7 @@ def _numbers_of(text: pl.Series) -> pl.Series:
     return text.cast(pl.Float64) if whole.null_count() else whole
 
 
-def _with_unit(text: pl.Series, day_first: bool | None, unit: TimeUnit) -> Times:
+def _with_unit(text: pl.Series, unit: TimeUnit, *, day_first: bool | None) -> Times:
     """Return the times of text whose numbers count `unit`; rows that are not numbers are read as without it."""
     is_number = text.str.contains(NUMBER).fill_null(False)
     rows, others = np.flatnonzero(is_number.to_numpy()), np.flatnonzero(~is_number.to_numpy())

@@ -40,7 +40,7 @@ _FIRST_YEAR, _LAST_YEAR = 1678, 2261
 _FIRST_DAY, _END_DAY = (int(np.datetime64(f"{year}-01-01", "D").astype(np.int64)) for year in (1678, 2262))
 
 
-def parse_written(text: pl.Series, day_first: bool | None) -> Times:
+def parse_written(text: pl.Series, *, day_first: bool | None) -> Times:
     """Return the times of a column of text, row by row."""
     ns = np.zeros(len(text), dtype=np.int64)
     kind = np.zeros(len(text), dtype=np.uint8)
@@ -50,7 +50,7 @@ def parse_written(text: pl.Series, day_first: bool | None) -> Times:
     if len(others):
         rest = text if len(others) == len(text) else text.gather(others)
         groups = rest.str.extract_groups(_TIME).struct.unnest()
-        parsed = _fields(_numbers(groups), groups, day_first)
+        parsed = _fields(_numbers(groups), groups, day_first=day_first)
         undecided = parsed.undecided
         ns[others[parsed.ok]] = parsed.ns[parsed.ok]
         kind[others[parsed.ok]] = parsed.kind[parsed.ok]
@@ -126,7 +126,7 @@ class _Parsed:
     undecided: bool
 
 
-def _fields(parts: dict[str, Instants], groups: pl.DataFrame, day_first: bool | None) -> _Parsed:
+def _fields(parts: dict[str, Instants], groups: pl.DataFrame, *, day_first: bool | None) -> _Parsed:
     either = parts["a"] > 0
     dotted = either & (groups["s"] == ".").fill_null(False).to_numpy()
     open_rows = either & ~dotted

@@ -236,7 +236,8 @@ class OrderEntry:
         if (weight is None) == (quantity is None):
             raise OrderError("target: give exactly one of weight= and quantity=")
         state = self._run.state(symbol, "target")
-        return self._trade_towards(state, self._lots_to_target(state, weight, quantity), weight is not None, tag, None)
+        lots = self._lots_to_target(state, weight, quantity)
+        return self._trade_towards(state, lots, shrink=weight is not None, tag=tag, basket=None)
 
     def _lots_to_target(self, state: SymbolState, weight: float | None, quantity: float | None) -> int:
         """Return the signed lots from the position to the one that a weight or a quantity means now.
@@ -263,7 +264,7 @@ class OrderEntry:
         return lots
 
     def _trade_towards(
-        self, state: SymbolState, lots: int, shrink: bool, tag: str | None, basket: int | None
+        self, state: SymbolState, lots: int, *, shrink: bool, tag: str | None, basket: int | None
     ) -> Order | None:
         for earlier in self._targets.pop(state.index, ()):
             if earlier.is_open:
@@ -299,7 +300,7 @@ class OrderEntry:
             elif state.symbol in weights or self._run.account.lots[state.index] or self._targets.get(state.index):
                 differences.append((state, self._lots_to_target(state, weight, None)))
         basket = len(self.orders) + 1
-        placed = [self._trade_towards(state, lots, True, tag, basket) for state, lots in differences]
+        placed = [self._trade_towards(state, lots, shrink=True, tag=tag, basket=basket) for state, lots in differences]
         return tuple(order for order in placed if order is not None)
 
     def link(self, orders: Sequence[Order]) -> None:

@@ -233,14 +233,14 @@ def stop(place: DatabasePaths, *, force: bool = False, users: Callable[[Database
         while True:
             with locked(place.start_lock):
                 place.stopped.touch(mode=0o600)
-                stopped = _stop(place, force, users)
+                stopped = _stop(place, users, force=force)
             if stopped is not None:
                 return stopped
             select.select([], [], [], _PAUSE_S)
 
 
-def _stop(place: DatabasePaths, force: bool, users: Callable[[DatabasePaths], str]) -> bool | None:
-    """Under start.lock. None: a keeper is starting, and needs that lock to end again; look again in a moment."""
+def _stop(place: DatabasePaths, users: Callable[[DatabasePaths], str], *, force: bool) -> bool | None:
+    """Stop the server under start.lock. Return None while a keeper is starting: the caller tries again."""
     import signal
 
     with contextlib.ExitStack() as opened:
