@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ROOMS = {
+_NAMES_OF_MODULES = {
     "weaver.core.bars": ("Bar", "BarSeries"),
     "weaver.core.errors": (
         "ConfigError",
@@ -90,7 +90,7 @@ _ROOMS = {
     "weaver.data.shipped": ("shipped_bars",),
     "weaver.data.synthetic": ("synthetic_bars",),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES_OF_MODULES.items() for name in names}
 _MODULES = ("costs", "indicators", "testing")  # so that `import weaver` is enough for weaver.costs.SlippageBps
 
 __all__ = [
@@ -141,10 +141,10 @@ if not TYPE_CHECKING:  # a type checker that saw it would believe that every nam
         if name in _MODULES:
             return import_module(f"weaver.{name}")
         try:
-            room = _ROOM_OF[name]
+            module = _MODULE_OF[name]
         except KeyError:
             raise AttributeError(f"module 'weaver' has no attribute {name!r}") from None
-        value = getattr(import_module(room), name)
+        value = getattr(import_module(module), name)
         globals()[name] = value  # the next look-up does not come here
         return value
 

@@ -16,22 +16,22 @@ import weaver
 @pytest.mark.parametrize("name", weaver.__all__)
 def test_every_public_name_resolves_and_says_where_it_lives(name: str) -> None:
     value = getattr(weaver, name)
-    assert getattr(import_module(weaver._ROOM_OF[name]), name) is value
+    assert getattr(import_module(weaver._MODULE_OF[name]), name) is value
 
 
 def test_all_lists_exactly_what_resolves_lazily() -> None:
-    assert sorted(weaver.__all__) == sorted(weaver._ROOM_OF)
+    assert sorted(weaver.__all__) == sorted(weaver._MODULE_OF)
     assert sorted(weaver.__all__) == sorted(set(weaver.__all__))
     assert set(weaver.__all__) <= set(dir(weaver))
 
 
-def test_the_type_checker_is_told_the_same_rooms() -> None:
+def test_the_type_checker_is_told_the_same_modules() -> None:
     tree = ast.parse(Path(weaver.__file__).read_text(encoding="utf-8"))
     guarded = next(node for node in tree.body if isinstance(node, ast.If))
-    told = {
+    declared = {
         alias.name: node.module for node in guarded.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
-    assert told == weaver._ROOM_OF | {"costs": "weaver", "indicators": "weaver"}
+    assert declared == weaver._MODULE_OF | {"costs": "weaver", "indicators": "weaver"}
 
 
 def test_an_unknown_name_is_an_attribute_error_that_names_it() -> None:

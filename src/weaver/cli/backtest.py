@@ -71,7 +71,7 @@ def backtest(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a run (None where there is none) and the reason why it ended early."""
+    """Return the result of a run (None if it has none) and the reason why it ended early."""
 
     result: Result | None
     cut_short: Stopped | StrategyCrashed | None = None
@@ -156,7 +156,7 @@ def check_targets(json_path: str | None, report_path: str | None) -> None:
     for path in (json_path, report_path):
         _check_target(path)
     if json_path and report_path and Path(json_path).expanduser().resolve() == Path(report_path).expanduser().resolve():
-        raise Stopped(f"--json and --report both name {json_path}; give each a file of its own", ExitCode.USAGE)
+        raise Stopped(f"--json and --report both name {json_path}; give them different files", ExitCode.USAGE)
 
 
 def _check_target(text: str | None) -> None:

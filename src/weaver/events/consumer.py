@@ -46,7 +46,7 @@ _MOST_ATTEMPTS = 1_000_000
 
 
 class ConsumerState(StrEnum):
-    """What a consumer is doing."""
+    """State of a consumer."""
 
     STOPPED = "stopped"
     WAITING = "waiting"  # for the lease that another process holds
@@ -57,7 +57,7 @@ class ConsumerState(StrEnum):
 
 
 class Poison(StrEnum):
-    """What happens after the last failed attempt at an event."""
+    """Action after the last failed attempt at an event."""
 
     SKIP = "skip"
     HALT = "halt"

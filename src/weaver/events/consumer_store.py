@@ -64,7 +64,7 @@ class Lease(Protocol):
 
 
 class ConsumerStore(Protocol):
-    """What a consumer needs in addition to the log."""
+    """Everything that a consumer stores in addition to the log: offsets, leases, attempts and dead letters."""
 
     @property
     def offsets(self) -> OffsetStore:

@@ -263,7 +263,7 @@ def read_stored(offset: int, data: bytes | str, event_type: str = "") -> StoredE
 
 _NO_INSTANT = "1970-01-01T00:00:00Z"
 _NO_JSON = (TypeError, ValueError, RecursionError, OverflowError)
-# What a decoder raises, the __post_init__ of a payload class included.
+# Errors of a decoder, including those of a payload class's __post_init__.
 _UNREADABLE = (msgspec.DecodeError, ValueError, TypeError, RecursionError, ArithmeticError, LookupError, AttributeError)
 _encoder = msgspec.json.Encoder()
 _decode_wire = msgspec.json.Decoder(_Wire).decode

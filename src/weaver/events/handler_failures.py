@@ -6,7 +6,7 @@ __all__ = ["HandlerCancelled", "HandlerFailure", "HandlerTooSlow", "ProcessEnded
 
 
 class HandlerFailure(Exception):
-    """The handler failed without an exception of its own."""
+    """The handler failed without raising an exception."""
 
 
 class HandlerCancelled(HandlerFailure):

@@ -79,7 +79,7 @@ class SymbolBars:
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> View:
-        # Only reached for a column that nobody asked for before: the view is kept as an attribute from then on.
+        # Called for the first read of a column only: the view is kept as an attribute afterwards.
         if name.startswith("_"):
             raise AttributeError(name)
         columns = self._series.columns()

@@ -80,7 +80,7 @@ def _from_file(path: Path) -> ModuleType:
         raise StrategyLoadError(f"strategy file {path} does not exist{hint}")
     resolved = path.resolve()
     folder = str(resolved.parent)
-    # The folder as a package of its own: relative imports work, and equal names in other folders are other modules.
+    # The folder becomes a package: relative imports work, and equal names in other folders are other modules.
     package = _PACKAGE + hashlib.sha256(folder.encode()).hexdigest()[:12]
     _forget_neighbours(folder, package)
     parent = ModuleType(package, "The folder of a strategy's file.")
@@ -134,7 +134,7 @@ def _remember_neighbours(folder: str, before: set[str]) -> None:
 
 def _from_module(place: str, text: str) -> ModuleType:
     if "" not in sys.path and "." not in sys.path:
-        sys.path.insert(0, "")  # modules beside the user, as `python -m` finds them
+        sys.path.insert(0, "")  # modules in the current folder, as for `python -m`
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:

@@ -115,7 +115,7 @@ class OrderEntry:
             for entry in entries:
                 if price is not None and (price <= entry if above else price >= entry):
                     raise OrderError(
-                        f"{side.value}: {name}={price:g} lies on the wrong side of the entry at {entry:g}; "
+                        f"{side.value}: {name}={price:g} is on the wrong side of the entry at {entry:g}; "
                         f"it must be {'above' if above else 'below'} it"
                     )
         if loss is not None and profit is not None and (loss >= profit if buy else loss <= profit):
@@ -333,7 +333,9 @@ class OrderEntry:
         if self.over:
             raise OrderError(f"{request.side.value}: orders from on_stop are refused; the run is over")
         if request.tag is not None and not isinstance(request.tag, str):
-            raise OrderError(f"{request.side.value}: tag={request.tag!r} is no text; give tag={str(request.tag)!r}")
+            raise OrderError(
+                f"{request.side.value}: tag={request.tag!r} is not a string; give tag={str(request.tag)!r}"
+            )
         if units is None:
             units = state.instrument.to_quantity(request.lots)
         now = self._run.now_ns

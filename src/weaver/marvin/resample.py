@@ -17,7 +17,7 @@ __all__ = ["resample"]
 def resample(series: BarSeries, timeframe: Timeframe, calendar: SessionCalendar | None) -> BarSeries:
     """Return the bars of `series` combined into bars of `timeframe`; a first one that begins before the data is dropped.
 
-    A bar that the data end in is kept: it ends after the last tick, so nobody sees it. Raises TimeframeError where the
+    A bar that the data end in is kept: it ends after the last tick, so it is never shown. Raises TimeframeError where the
     longer timeframe is not a multiple of the shorter one.
     """
     if timeframe.ns <= series.timeframe.ns or timeframe.ns % series.timeframe.ns:

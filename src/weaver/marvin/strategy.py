@@ -117,7 +117,7 @@ class Strategy:
     def on_stop(self) -> None:
         """End the run: called once, after the last bar; orders are refused here."""
 
-    # What it knows.
+    # Bars, account and parameters.
 
     @property
     def now(self) -> datetime:
@@ -149,7 +149,7 @@ class Strategy:
         """A random generator seeded by the run: the same run draws the same numbers."""
         return self._context.random()
 
-    # What it can do.
+    # Orders, indicators and timers.
 
     def buy(
         self,

@@ -97,7 +97,7 @@ class RunAnalysis:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the result doubtful or is easily missed: the warnings of the record, then those that follow from it."""
+        """Warnings about the result: the warnings of the record, then those that follow from it."""
         derived = (
             run_warnings.unfilled_text(self.record),
             run_warnings.rejections_text(self.record, self.rejected_orders),

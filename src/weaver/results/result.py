@@ -62,7 +62,7 @@ class Result:
         # engine's lists, which must not be pickled, so they become tuples.
         return Result, (replace(self.record, orders=tuple(self.record.orders), fills=tuple(self.record.fills)),)
 
-    # What ran
+    # Strategy and parameters
 
     @property
     def run_id(self) -> str:
@@ -92,7 +92,7 @@ class Result:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the result doubtful or is easily missed: rejected orders, liquidations, gaps in the bars, positions
+        """Warnings about the result: rejected orders, liquidations, gaps in the bars, positions
         still open, doubtful data."""
         return self.analysis.warnings
 

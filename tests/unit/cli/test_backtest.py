@@ -178,7 +178,7 @@ def test_the_result_and_the_report_do_not_overwrite_each_other(weaver, buy_once,
     out = tmp_path / "out"
     ended = weaver("backtest", buy_once, "--data", bars_csv, "--json", out, "--report", tmp_path / "." / "out")
     assert (ended.code, ended.out) == (ExitCode.USAGE, "")
-    assert "give each a file of its own" in ended.err
+    assert "give them different files" in ended.err
     assert not out.exists()
 
 

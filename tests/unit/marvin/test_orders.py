@@ -103,7 +103,7 @@ def test_a_tag_is_text(play: Play, flat: pl.DataFrame, tag: Any) -> None:
         lambda self: self.target(weight=0.5, tag=tag),
         lambda self: self.close(tag=tag),
     ):
-        assert f"tag={tag!r} is no text" in refused(play, flat, act)
+        assert f"tag={tag!r} is not a string" in refused(play, flat, act)
 
 
 def test_the_side_compares_equal_to_its_word(play: Play, flat: pl.DataFrame) -> None:
@@ -280,23 +280,23 @@ def test_a_price_that_is_none_is_refused_by_name(play: Play, flat: pl.DataFrame,
         (
             "buy",
             {"limit": 100, "stop_loss": 101},
-            "stop_loss=101 lies on the wrong side of the entry at 100; it must be below it",
+            "stop_loss=101 is on the wrong side of the entry at 100; it must be below it",
         ),
-        ("buy", {"limit": 100, "stop_loss": 100}, "stop_loss=100 lies on the wrong side"),
+        ("buy", {"limit": 100, "stop_loss": 100}, "stop_loss=100 is on the wrong side"),
         (
             "buy",
             {"stop": 100, "take_profit": 99},
-            "take_profit=99 lies on the wrong side of the entry at 100; it must be above it",
+            "take_profit=99 is on the wrong side of the entry at 100; it must be above it",
         ),
         (
             "sell",
             {"limit": 100, "stop_loss": 99},
-            "stop_loss=99 lies on the wrong side of the entry at 100; it must be above it",
+            "stop_loss=99 is on the wrong side of the entry at 100; it must be above it",
         ),
         (
             "sell",
             {"stop": 100, "take_profit": 101},
-            "take_profit=101 lies on the wrong side of the entry at 100; it must be below",
+            "take_profit=101 is on the wrong side of the entry at 100; it must be below",
         ),
         ("buy", {"stop_loss": 105, "take_profit": 95}, "stop_loss=105 and take_profit=95 are the wrong way round"),
         ("buy", {"stop_loss": 95, "take_profit": 95}, "stop_loss=95 and take_profit=95 are the wrong way round"),

@@ -75,7 +75,7 @@ def decode(data: bytes, path: Path) -> tuple[str, str]:
                 return data[len(mark) :].decode(encoding), encoding + " with a byte order mark"
             except UnicodeDecodeError as error:
                 raise DataError(
-                    f"{path}: begins with a mark of {encoding}, but is none at byte {error.start}"
+                    f"{path}: begins with a byte order mark of {encoding}, but is not valid {encoding} at byte {error.start}"
                 ) from None
     if b"\0" in data[:4096]:
         raise DataError(f"{path}: is a binary file, neither Parquet nor text; give a CSV or Parquet file")

@@ -157,7 +157,7 @@ def test_daily_files_need_no_zone(write) -> None:
         ("time,open,high,price,volume\n2024-01-01T00:00:00Z,1,1,1,1\n", "no column for low and close among 'time'"),
         (b"\x00\x01\x02" * 10, "binary file"),
         (b"\x1f\x8b broken", "cannot be read"),
-        (b"\xff\xfeA", "is none at byte"),
+        (b"\xff\xfeA", "is not valid utf-16-le"),
     ],
 )
 def test_a_file_that_holds_no_bars_is_refused_with_the_reason(content: str | bytes, message: str, write) -> None:
