@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,37 @@ def test_only_the_clocks_file_reads_time_sleeps_or_draws(code: str) -> None:
 def test_numpys_unseeded_random_functions_are_refused_everywhere() -> None:
     for file in ("greta/x.py", "glados/clock/x.py"):
         assert "NPY002" in style("import numpy as np\nnp.random.rand()", file)
+
+
+def imports_of(path: Path, modules: set[str]) -> set[str]:
+    """Return the modules of Weaver that a file imports at run time, inside functions included."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+        else:
+            continue
+        # A package's own __init__ is passed over where a module of it is named: importing both is no circle.
+        found = names & modules
+        longer = {name for name in found if any(other.startswith(f"{name}.") for other in found)}
+        imported |= found - longer
+    return imported
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    source = ROOT / "src"
+    files = {
+        ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (source / "weaver").rglob("*.py")
+    }
+    graph = {name: imports_of(path, set(files)) for name, path in files.items()}
+    graph["weaver"] = set()  # its public names are resolved when they are first used
+    with pytest.raises(CycleError):
+        TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
+    TopologicalSorter(graph).prepare()
