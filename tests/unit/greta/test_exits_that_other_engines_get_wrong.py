@@ -25,7 +25,7 @@ def play(rows: list[tuple[float, float, float, float]], act: Any) -> Result:
             self.row += 1
             act(self, self.row)
 
-    return backtest(Plays, frame_of_rows(rows))
+    return backtest(Plays, frame_of_rows(*rows))
 
 
 def test_a_trailing_stop_follows_the_high_of_the_bar_that_is_complete() -> None:
