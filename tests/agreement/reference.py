@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
-from fractions import Fraction
+from math import gcd
 
 ZERO = Decimal(0)
 SLACK = Decimal("1e-9")
@@ -502,11 +502,10 @@ class Simulation:
         if self.set.cash_only:  # Choice: a short that is not allowed at all does not hold up the rest
             wanted = [lots if o.sign > 0 else part for o, lots, part in zip(basket, wanted, closing, strict=True)]
         more = [lots - part for lots, part in zip(wanted, closing, strict=True)]
-        factors = sorted(
-            {Fraction(some, lots) for lots in more for some in range(1, lots + 1)} | {Fraction(1)}, reverse=True
-        )
-        for factor in factors:
-            sizes = [part + int(lots * factor) for part, lots in zip(closing, more, strict=True)]
+        # Every factor at which some order gains a lot, in lowest terms. Floats sort them: they differ by far more than rounding.
+        lowest = {(some // gcd(some, lots), lots // gcd(some, lots)) for lots in more for some in range(1, lots + 1)}
+        for top, bottom in sorted(lowest | {(1, 1)}, key=lambda pair: pair[0] / pair[1], reverse=True):
+            sizes = [part + lots * top // bottom for part, lots in zip(closing, more, strict=True)]
             if self.left_after(basket, sizes, prices, cash, positions) >= 0:
                 return sizes
         return closing

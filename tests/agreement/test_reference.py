@@ -96,7 +96,7 @@ def test_the_reference_imports_nothing_but_the_standard_library() -> None:
     tree = ast.parse(Path(reference.__file__).read_text(encoding="utf-8"))
     modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-    assert modules == {"__future__", "collections.abc", "dataclasses", "decimal", "fractions"}
+    assert modules == {"__future__", "collections.abc", "dataclasses", "decimal", "math"}
 
 
 # ---------------------------------------------------------------- order types
