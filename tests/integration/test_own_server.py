@@ -22,6 +22,8 @@ from weaver.walle.embedded.attachment import stop
 from weaver.walle.embedded.paths import DatabasePaths
 from weaver.walle.schema import REVISION
 
+pytestmark = pytest.mark.log
+
 Run = Callable[..., tuple[int, str, str]]
 STORED = Path(__file__).parents[1] / "fixtures" / "stored_by_0_1_0"
 STRATEGY = STORED / "cross.py"

@@ -18,6 +18,8 @@ from weaver.walle.embedded.client import Client
 from weaver.walle.embedded.paths import DatabasePaths
 from weaver.walle.schema import REVISION
 
+pytestmark = pytest.mark.log
+
 Weaver = Callable[..., str]
 STORED = Path(__file__).parents[1] / "fixtures" / "stored_by_0_1_0"
 RUNS = [json.loads(line) for line in (STORED / "runs.jsonl").read_text().splitlines()]

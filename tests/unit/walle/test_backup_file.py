@@ -12,6 +12,8 @@ import pytest
 from weaver.core.errors import BackupError
 from weaver.walle import backup_file
 
+pytestmark = pytest.mark.log
+
 DUMP = b"PGDMP and the rest"
 
 
