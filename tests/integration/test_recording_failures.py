@@ -330,3 +330,19 @@ def test_a_copy_that_the_server_refuses_raises_what_it_says(server: Server) -> N
         await connection.close()
 
     asyncio.run(go())
+
+
+def test_a_run_that_was_deleted_while_it_was_recorded_stays_deleted_and_the_recording_says_so(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = RunStore.stored_part
+
+    async def deleted(self: RunStore, run_id: str, transaction: Any) -> Any:
+        await transaction.connection.execute("DELETE FROM runs WHERE id = $1", run_id)
+        return await whole(self, run_id, transaction)
+
+    monkeypatch.setattr(RunStore, "stored_part", deleted)
+    result = run()
+    assert isinstance(result.recording.error, run_ending.RunDeleted)
+    assert str(result.recording.error) == f"run {result.run_id} was deleted while it was being recorded"
+    assert not has_pending_runs(), "no later command records it again"

@@ -8,6 +8,7 @@ fails at the end loses nothing: the ending is stored by the next recording or co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,8 +158,9 @@ async def store_ending(
 
 
 def forget_pending(folder: Path) -> None:
-    """Give up the ending in a run's folder."""
-    forget_pending(folder)
+    """Remove the ending from a run's folder, if it is there. A file that cannot be removed stays."""
+    with suppress(OSError):
+        (folder / PENDING_FILE).unlink(missing_ok=True)
 
 
 def pending_folders(runs_folder: Path) -> list[Path]:
