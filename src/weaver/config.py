@@ -3,8 +3,8 @@
     command line > environment > weaver.toml in the current folder > weaver.toml in WEAVER_HOME > the default
 
 Every value is stored with the place it came from, and errors name that place. Only `DatabaseConfig.url` and `sync_url`
-contain a password; neither `repr` nor `str` nor an error shows it. The strategy and the bars of a run are not settings but
-belong to the run (`weaver.core.run_config`).
+contain a password; neither `repr` nor `str` nor an error shows it, also where the URL was written to another key. The
+strategy and the bars of a run are not settings but belong to the run (`weaver.core.run_config`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from weaver.core.database_url import ASYNC_SCHEME, DatabaseUrl, hide_password
+from weaver.core.database_url import ASYNC_SCHEME, DatabaseUrl
 from weaver.core.errors import ConfigError
 from weaver.core.suggest import listed, suggest
 from weaver.home import data_folder
 
-__all__ = ["FILE_NAME", "DatabaseConfig", "Settings", "hide_password"]
+__all__ = ["FILE_NAME", "DatabaseConfig", "Settings"]
 
 FILE_NAME = "weaver.toml"
 
@@ -58,8 +58,8 @@ class DatabaseConfig:
 
     @property
     def safe_url(self) -> str | None:
-        """The URL with *** for its password."""
-        return None if self.url is None else hide_password(self.url)
+        """The URL for display: built from its parts, with *** for the password."""
+        return None if self.url is None else DatabaseUrl.parse(self.url).safe_text
 
     def __repr__(self) -> str:
         return (
@@ -89,9 +89,11 @@ def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("a number of seconds")
     try:
-        seconds = float(value)
-    except ValueError:
-        raise ValueError("a number of seconds") from None
+        seconds: float | None = float(value)
+    except ValueError:  # whose text repeats the value
+        seconds = None
+    if seconds is None:
+        raise ValueError("a number of seconds")
     if not 0 <= seconds < math.inf:
         raise ValueError("a number of seconds, 0 or more")
     return seconds
@@ -121,6 +123,7 @@ _KEYS: Mapping[str, _Key] = {
     "database.linger": _Key("WEAVER_DATABASE_LINGER", _seconds, 0.0),
     "backtest.record": _Key("WEAVER_RECORD", _truth, True),
 }
+_MAY_BE_URL = re.compile("[:@=/]")  # a key or value with one of these is not repeated in a message
 _OF_DATABASE = frozenset(("database.url", "database.pool_size", "database.max_overflow", "database.echo"))
 _PREFIX = "WEAVER_DATABASE_"  # other variables that begin with WEAVER_ are no settings, and are ignored
 
@@ -184,8 +187,18 @@ def _read(name: str, value: object, where: str) -> Any:
     try:
         return _KEYS[name].read(value)
     except ValueError as error:
-        shown = f"a {type(value).__name__}" if name == "database.url" else repr(value)
-        raise ConfigError(f"{where}: {name} must be {error}, not {shown}") from None
+        raise ConfigError(f"{where}: {name} must be {error}, not {_shown(name, value)}") from None
+
+
+def _shown(name: str, value: object) -> str:
+    """Return a wrong value for a message; a text that may be a URL with a password is named by its type."""
+    is_secret = name == "database.url" or _MAY_BE_URL.search(str(value))
+    return f"a {type(value).__name__}" if is_secret else repr(value)
+
+
+def _key(name: str) -> str:
+    """Return an unknown key for a message; a URL in the place of a key is not shown."""
+    return "of this name" if _MAY_BE_URL.search(name) else repr(name)
 
 
 def _read_options(options: Mapping[str, object]) -> dict[str, tuple[object, str]]:
@@ -216,10 +229,7 @@ def _read_file(path: Path) -> dict[str, tuple[object, str]]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    tables = _parse_toml(path, text)
     values: dict[str, tuple[object, str]] = {}
     sections = {name.partition(".")[0] for name in _KEYS}
     for table, entries in tables.items():
@@ -228,16 +238,26 @@ def _read_file(path: Path) -> dict[str, tuple[object, str]]:
                 f"{_line(path, text, table)}: home cannot be set here, because this file may be in it; set WEAVER_HOME"
             )
         if table not in sections:
-            raise ConfigError(f"{_line(path, text, table)}: there is no table {table!r}{_nearest(table, sections)}")
+            raise ConfigError(f"{_line(path, text, table)}: there is no table {_key(table)}{_nearest(table, sections)}")
         if not isinstance(entries, dict):
             raise ConfigError(f"{_line(path, text, table)}: {table!r} must be a table: [{table}]")
         for key, value in entries.items():
             name = f"{table}.{key}"
             where = _line(path, text, key)
             if name not in _KEYS:
-                raise ConfigError(f"{where}: there is no setting {name!r}{_nearest(name, _KEYS)}")
+                raise ConfigError(f"{where}: there is no setting {_key(name)}{_nearest(name, _KEYS)}")
             values[name] = (value, where)
     return values
+
+
+def _parse_toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problem, position, place = str(error).rpartition(" (at ")
+    if _MAY_BE_URL.search(problem):  # a key in it
+        problem = "a key is defined twice, or is not a table"
+    raise ConfigError(f"{path}: {problem}{position}{place}")
 
 
 def _line(path: Path, text: str, key: str) -> str:

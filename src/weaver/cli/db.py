@@ -163,11 +163,11 @@ def _own_status(settings: Settings, *, as_json: bool) -> None:
 )
 def url(show_password: bool) -> None:
     """Print the URL of the database. The embedded one has a URL only while it runs; it stays the same."""
-    from weaver.config import hide_password
+    from weaver.core.database_url import DatabaseUrl
 
     settings = _settings()
     address = settings.database.url or _running_url(settings)
-    click.echo(address if show_password else hide_password(address))
+    click.echo(address if show_password else DatabaseUrl.parse(address).safe_text)
 
 
 def _running_url(settings: Settings) -> str:

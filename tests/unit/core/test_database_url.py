@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from weaver.core.database_url import DatabaseUrl, hide_password
+from weaver.core.database_url import DatabaseUrl
 from weaver.core.errors import ConfigError
 
 SECRET = "s3cret"
@@ -60,19 +60,19 @@ def test_every_part_reaches_postgresqls_programs() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ("sslmod=require", "unknown parameter 'sslmod'; did you mean 'sslmode'?"),
+        ("sslmod=require", r"unknown parameter \(number 1\); did you mean 'sslmode'\?"),
         (
             "prepared_statement_cache_size=0",
             "unknown parameter 'prepared_statement_cache_size'; the known ones are .*sslmode",
         ),
         ("pgbouncer=true", "unknown parameter 'pgbouncer'"),
-        ("sslmode=on-off", "'sslmode' of the database URL must be one of disable, .*, not 'on-off'"),
+        ("sslmode=on-off", "'sslmode' of the database URL must be one of disable, .*, verify-full$"),
         (
             "channel_binding=yes",
-            "'channel_binding' of the database URL must be one of disable, prefer, require, not 'yes'",
+            "'channel_binding' of the database URL must be one of disable, prefer, require$",
         ),
         ("target_session_attrs=master", "'target_session_attrs' of the database URL must be one of any"),
-        ("connect_timeout=soon", "'connect_timeout' of the database URL must be a whole number of seconds, not 'soon'"),
+        ("connect_timeout=soon", "'connect_timeout' of the database URL must be a whole number of seconds$"),
         ("connect_timeout=-1", "must be a whole number of seconds"),
         ("sslmode", "'sslmode' of the database URL has no value; write sslmode=VALUE"),
         ("ssl=require&sslmode=disable", "names its parameter 'sslmode' twice"),
@@ -96,8 +96,8 @@ def test_a_parameter_that_cannot_be_honoured_is_refused_by_name(parameters: str,
         ("postgresql://u@/d?host=a,&port=1", "empty host"),
         ("postgresql://u@/d?host=a,b&port=1,2,3", "2 hosts and 3 ports"),
         ("postgresql://u@a,%2Frun/d", "mixes hosts and folders of sockets"),
-        ("postgresql://u@h:0/d", "between 1 and 65535"),
-        ("postgresql://u@h:70000/d", "between 1 and 65535"),
+        ("postgresql://u@h:0/d", "a port outside of 1 to 65535"),
+        ("postgresql://u@h:70000/d", "a port outside of 1 to 65535"),
         ("postgresql://u@h:x/d", "cannot be read"),
         ("postgresql://u@[::1/d", "cannot be read"),
         ("mysql://u@h/d", "'mysql' is not a database that Weaver can use"),
@@ -116,5 +116,5 @@ def test_a_password_is_in_the_text_for_the_driver_and_nowhere_else(password: str
     assert parsed.password
     assert parsed.environment()["PGPASSWORD"] == parsed.password
     assert DatabaseUrl.parse(parsed.text()).password == parsed.password
-    for shown in (repr(parsed), parsed.description, hide_password(parsed.text())):
+    for shown in (repr(parsed), parsed.description, parsed.safe_text):
         assert "cret" not in shown
