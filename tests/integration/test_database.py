@@ -120,12 +120,19 @@ def test_models_get_the_databases_defaults_and_come_back_equal(run_on: RunOn) ->
             session.add(event := OutboxEvent(type="testing.Noted", payload=payload))
             session.add(ConsumerOffset(consumer_id="new"))
             session.add(
-                Run(id="r", mode="backtest", strategy="s", status="running", config={"a": 1}, lock_key=-(2**62))
+                Run(
+                    id="20240101T000000000000Z-abcdefgh",
+                    mode="backtest",
+                    strategy="s",
+                    status="running",
+                    config={"a": 1},
+                    lock_key=-(2**62),
+                )
             )
         async with database.session() as session:
             stored = await session.get(OutboxEvent, event.id)
             offset = await session.get(ConsumerOffset, "new")
-            run = await session.get(Run, "r")
+            run = await session.get(Run, "20240101T000000000000Z-abcdefgh")
         assert stored is not None
         assert offset is not None
         assert run is not None
@@ -183,7 +190,7 @@ def test_a_database_without_tables_says_what_to_run(empty_url: str) -> None:
 
 @pytest.mark.parametrize(
     ("revision", "said"),
-    [("000", "needs 002; update it with: weaver db upgrade"), ("999", "made by a newer Weaver")],
+    [("000", "needs 003; update it with: weaver db upgrade"), ("999", "made by a newer Weaver")],
 )
 def test_an_older_and_a_newer_schema_are_told_with_what_to_do(own_url: str, revision: str, said: str) -> None:
     async def main() -> None:

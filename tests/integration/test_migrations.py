@@ -24,6 +24,7 @@ pytestmark = pytest.mark.log
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ROOT / "src/weaver/walle/migrations/versions"
+RUN_ID = "20240101T000000000000Z-abcdefgh"
 
 
 def ask(url: str, statement: str) -> list[Any]:
@@ -63,7 +64,7 @@ def test_up_down_and_up_again_with_data_in_it(empty_url: str) -> None:
     ask(
         empty_url,
         "WITH run AS (INSERT INTO runs (id, mode, strategy, status, config, lock_key) "
-        "VALUES ('r', 'backtest', 's', 'running', '{}', 1) RETURNING id) SELECT 1 FROM run",
+        f"VALUES ('{RUN_ID}', 'backtest', 's', 'running', '{{}}', 1) RETURNING id) SELECT 1 FROM run",
     )
     ask(
         empty_url,
@@ -85,15 +86,15 @@ def test_rows_of_the_version_before_survive_the_upgrade_and_the_way_back(empty_u
         "INSERT INTO fills (run_id, seq, number, symbol, side, ts_ns, quantity, price, commission) "
         "VALUES ('{}', 1, 1, 'A', 'buy', 0, 1, 1, 0) RETURNING 1"
     )
-    ask(empty_url, insert_run.format("kept"))
-    ask(empty_url, insert_fill.format("kept"))
+    ask(empty_url, insert_run.format(RUN_ID))
+    ask(empty_url, insert_fill.format(RUN_ID))
     upgrade(empty_url)
-    assert ask(empty_url, "SELECT run_id FROM fills") == ["kept"]
+    assert ask(empty_url, "SELECT run_id FROM fills") == [RUN_ID]
     ask(empty_url, insert_fill.format("orphan"))
     downgrade(empty_url, "001")
-    assert ask(empty_url, "SELECT run_id FROM fills") == ["kept"], "an orphan would break the foreign key"
+    assert ask(empty_url, "SELECT run_id FROM fills") == [RUN_ID], "an orphan would break the foreign key"
     upgrade(empty_url)
-    assert ask(empty_url, "SELECT run_id FROM fills") == ["kept"]
+    assert ask(empty_url, "SELECT run_id FROM fills") == [RUN_ID]
 
 
 def test_the_embedded_database_of_an_older_weaver_is_brought_up_to_date_when_it_is_opened(own_url: str) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import pytest
 from weaver import Strategy, StrategyCrashed, backtest, shipped_bars
 from weaver.cli.main import main
 from weaver.core.definitions import STATS_DEFINITIONS
+from weaver.core.run_folders import RunFolders
 from weaver.events.envelope import StoredEvent
 from weaver.glados.clock.system import SystemClock
-from weaver.glados.wiring import OpenStore, open_store, runs_folder
+from weaver.glados.wiring import OpenStore, open_store, run_folders, runs_folder
 from weaver.indicators import sma
 from weaver.results.report.writer import render
 from weaver.results.result import Result
@@ -138,7 +140,7 @@ def test_orders_and_fills_in_the_log_and_in_the_tables_are_those_of_the_result(s
 
 def test_what_was_kept_gives_the_same_json_and_the_same_report(store: None) -> None:
     result = recorded(params={"days": 50}, cash=12_345)
-    kept = Result(load(runs_folder() / result.run_id, runs_folder() / "bars"))
+    kept = Result(load(run_folders(), result.run_id))
     assert kept.to_json() == result.to_json()
     assert render(kept.analysis) == render(result.analysis)
 
@@ -166,23 +168,24 @@ def test_bars_that_another_run_comes_to_need_while_they_are_being_removed_stay(
     from weaver.results import run_files
 
     first = recorded()
-    runs, bars = runs_folder(), runs_folder() / "bars"
+    folders, another = run_folders(), first.run_id[:-8] + "another1"
     asked: list[int] = []
     needed = run_files._needed
 
-    def at_the_second_look(folder: Path) -> set[str]:
+    def at_the_second_look(folders: RunFolders) -> set[str] | None:
         asked.append(1)
         if (
             len(asked) == 2
         ):  # the bars were put aside; now another process saves a run over them, and dies before its bars
             monkeypatch.setattr(run_files, "_keep_bars", lambda *_: None)
-            run_files.save(first.record, runs / "another", bars)
-        return needed(folder)
+            run_files.save(replace(first.record, run_id=another), folders)
+        return needed(folders)
 
     monkeypatch.setattr(run_files, "_needed", at_the_second_look)
-    run_files.forget(runs / first.run_id, bars)
+    run_files.forget(folders, first.run_id)
     assert len(asked) == 2
-    assert Result(load(runs / "another", bars)).to_json() == first.to_json()
+    kept = json.loads(Result(load(folders, another)).to_json())
+    assert kept | {"run_id": first.run_id} == json.loads(first.to_json())
 
 
 def test_a_strategy_that_raises_leaves_its_error_and_what_it_had_done(store: None) -> None:

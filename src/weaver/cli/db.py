@@ -61,7 +61,8 @@ def upgrade() -> None:
     from weaver.walle.migrate import upgrade as migrate
 
     with _database_url(_settings(), "updating the tables") as url:
-        migrate(url)
+        for line in migrate(url):
+            click.echo(line, err=True)
     click.echo("the tables are up to date")
 
 

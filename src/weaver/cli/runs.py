@@ -11,6 +11,8 @@ from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.output import json_text, sparkline, table
 from weaver.cli.store import sure, with_store
 from weaver.core.definitions import STATS_DEFINITIONS, definitions_of
+from weaver.core.errors import DataError, InvalidRunId, WeaverError
+from weaver.core.run_id import is_run_id, shown_run_id
 
 if TYPE_CHECKING:
     from weaver.glados.wiring import OpenStore
@@ -52,7 +54,7 @@ def list_runs(limit: int, strategy: str | None, as_json: bool) -> None:
         table(
             [
                 [
-                    row.id.rpartition("-")[2],
+                    _short(row.id),
                     f"{row.created_at:%Y-%m-%d %H:%M:%S}",
                     row.strategy,
                     _few(row.config.get("symbols", [])),
@@ -87,22 +89,21 @@ def show_run(run: str, as_json: bool) -> None:
 
         click.echo(json_text({"run": msgspec.to_builtins(row), "result": msgspec.to_builtins(result)}))
         return
-    record = _record(row)
-    if record is not None:
-        from weaver.results.result import Result
-
-        click.echo(repr(Result(record)))
-    else:
-        config = row.config
-        click.echo(f"{row.strategy} on {_few(config.get('symbols', []))}, {config.get('timeframe', '')}")
-        click.echo(f"bars   {row.bars_done:,} of {row.bars_total or 0:,}")
-        click.echo(f"orders {row.orders:,}, fills {row.fills:,}")
+    problem: WeaverError | None = None
+    try:
+        text = _result_of(row)
+    except (DataError, InvalidRunId) as error:
+        text, problem = None, error
+    click.echo(_stored_facts(row) if text is None else text)
     if result is not None and len(result.equity) > 1:
         equity = [value for _, value in result.equity]
         click.echo(f"\nequity {min(equity):,.0f} {sparkline(equity, 64)} {max(equity):,.0f}")
-    click.echo(f"\nrun     {row.id}")
-    click.echo(f"status  {_told(row)}")
-    click.echo(f"events  weaver events tail --run {row.id}")
+    click.echo(f"\nrun     {shown_run_id(row.id)}")
+    click.echo(f"status  {_status(row)}")
+    if is_run_id(row.id):
+        click.echo(f"events  weaver events tail --run {row.id}")
+    if problem is not None:
+        raise problem
 
 
 @runs.command("report")
@@ -114,7 +115,7 @@ def report_run(run: str, output: str | None) -> None:
     record = _record(row)
     if record is None:
         raise Stopped(
-            f"run {row.id} ({row.status}) has no result to report: {_told(row)}; weaver runs show prints what is stored",
+            f"run {row.id} ({row.status}) has no result to report: {_status(row)}; weaver runs show prints what is stored",
             ExitCode.FAILED,
         )
     from weaver.results.result import Result
@@ -137,7 +138,7 @@ def compare_runs(first: str, second: str) -> None:
         [name, _plain(a), _plain(b)]
         for name, a, b in _differences({"strategy": one.strategy} | one.config, {"strategy": two.strategy} | two.config)
     ]
-    names = ["", one.id.rpartition("-")[2], two.id.rpartition("-")[2]]
+    names = ["", _short(one.id), _short(two.id)]
     click.echo(
         table(asked, names)
         if asked
@@ -156,37 +157,76 @@ def delete_run(run: str, yes: bool) -> None:
     """Delete a run with its orders, fills, result and files. Its events stay in the log until they are pruned."""
     row = with_store(lambda store: _one(store, run))
     if row.status == "running":
-        raise Stopped(f"run {row.id} is running; end it first", ExitCode.FAILED)
+        raise Stopped(f"run {shown_run_id(row.id)} is running; end it first", ExitCode.FAILED)
     if not yes:
-        sure(f"delete run {row.id} ({row.strategy}, {row.status})?")
-    with_store(lambda store: store.runs.delete(row.id))
-    from weaver.glados.wiring import runs_folder
+        sure(f"delete run {shown_run_id(row.id)} ({row.strategy}, {row.status})?")
+    from weaver.glados.wiring import run_folders
     from weaver.results.run_files import forget
 
-    forget(runs_folder() / row.id, runs_folder() / "bars")
+    folders = run_folders()
+    if not is_run_id(row.id):
+        with_store(lambda store: store.runs.delete(row.id))
+        click.echo(
+            f"deleted: {shown_run_id(row.id)}, from the database only: an id that Weaver did not make has no files"
+        )
+        return
+    folders.refuse_links(row.id)  # before anything is deleted
+    with_store(lambda store: store.runs.delete(row.id))
+    forget(folders, row.id)
     click.echo(f"deleted: {row.id}")
 
 
 async def _one(store: OpenStore, name: str) -> RunRow:
     found = await store.runs.newest(limit=1) if name == "last" else await store.runs.find(name)
     exact = [row for row in found if row.id == name]
-    if len(exact or found) == 1:
+    if len(exact or found) == 1 and (exact or name):
         return (exact or found)[0]
     if found:
-        some = ", ".join(row.id for row in found[:4])
+        some = ", ".join(shown_run_id(row.id) for row in found[:4])
         raise Stopped(f"{name!r} matches {len(found)} runs ({some}, ...); give more of the id", ExitCode.USAGE)
     raise Stopped(f"there is no run {name!r}; weaver runs list prints all runs", ExitCode.USAGE)
 
 
 def _record(row: RunRow) -> RunRecord | None:
-    from weaver.glados.wiring import runs_folder
+    """Return the record in the run's files; None if it has none. Raises DataError or InvalidRunId."""
+    from weaver.glados.wiring import run_folders
     from weaver.results.run_files import load
 
-    folder = runs_folder() / row.id
-    return load(folder, runs_folder() / "bars") if (folder / "run.json").exists() else None
+    folders = run_folders()
+    if not folders.folder(row.id).is_dir() or (
+        row.stats is None and not folders.file(row.id, "run.json").exists()  # a run that never had a result
+    ):
+        return None
+    return load(folders, row.id)
 
 
-def _told(row: RunRow) -> str:
+def _result_of(row: RunRow) -> str | None:
+    """Return the table of results, computed from the run's files; None if it has none."""
+    from weaver.results.result import Result
+
+    record = _record(row)
+    return None if record is None else repr(Result(record))
+
+
+def _stored_facts(row: RunRow) -> str:
+    """Return what the database has of a run whose files are not there, or cannot be read."""
+    config = row.config
+    lines = [
+        f"{row.strategy} on {_few(config.get('symbols', []))}, {config.get('timeframe', '')}",
+        f"bars   {row.bars_done:,} of {row.bars_total or 0:,}",
+        f"orders {row.orders:,}, fills {row.fills:,}",
+    ]
+    if row.stats:
+        lines += ["", table([[name, _marked(name, row.stats)] for name in _COMPARED])]
+    return "\n".join(lines)
+
+
+def _short(run_id: str) -> str:
+    """Return the last eight characters of a run id, by which commands find it; any other id in full, quoted."""
+    return run_id.rpartition("-")[2] if is_run_id(run_id) else shown_run_id(run_id)
+
+
+def _status(row: RunRow) -> str:
     match row.status:
         case "interrupted":
             done = f"{row.bars_done:,} of {row.bars_total:,} bars" if row.bars_total else f"{row.bars_done:,} bars"
@@ -205,9 +245,14 @@ def _told(row: RunRow) -> str:
 def _problem(row: RunRow) -> str | None:
     """Return why the end of a run is not in the database although its files are kept; None if that is not so."""
     from weaver.glados.backtest.run_ending import pending_of
-    from weaver.glados.wiring import runs_folder
+    from weaver.glados.wiring import run_folders
 
-    ending = pending_of(runs_folder() / row.id)
+    if not is_run_id(row.id):
+        return None
+    try:
+        ending = pending_of(run_folders(), row.id)
+    except DataError as error:
+        return str(error)
     return None if ending is None else ending.problem or "its process ended while it was being written"
 
 

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 def with_store(work: Callable[[OpenStore], Awaitable[_T]]) -> _T:
     """Open the store, record the runs that an earlier process could not, run `work`, and return its result."""
-    from weaver.glados.wiring import has_pending_runs, open_store, runs_folder
+    from weaver.glados.wiring import has_pending_runs, open_store, run_folders
 
     pending = has_pending_runs()
 
@@ -30,7 +30,7 @@ def with_store(work: Callable[[OpenStore], Awaitable[_T]]) -> _T:
             if pending:
                 from weaver.glados.backtest.run_ending import store_pending
 
-                for line in await store_pending(store, runs_folder()):
+                for line in await store_pending(store, run_folders()):
                     click.echo(line, err=True)
             return await work(store)
 

@@ -34,6 +34,7 @@
         ├── SchemaMismatch           its tables are older or newer than this Weaver; names the command
         ├── MissingPrivilege         the role lacks a privilege; names it and who can grant it
         ├── LeaseLost                another process runs this consumer; the last batch was rolled back
+        ├── InvalidRunId             a run id that Weaver did not make: no file is touched for it
         └── DatabaseError            the server itself, our own or yours
             ├── PostgresNotFound     there are no server programs
             ├── DatabaseStartError   it does not start; quotes its message
@@ -68,6 +69,7 @@ __all__ = [
     "EventNotSerialisable",
     "EventTooLarge",
     "IndicatorError",
+    "InvalidRunId",
     "LeaseLost",
     "MissedBoundary",
     "MissingExtra",
@@ -246,6 +248,10 @@ class MissingPrivilege(StoreError):
 
 class LeaseLost(StoreError):
     """Another process has taken this consumer over."""
+
+
+class InvalidRunId(StoreError):
+    """A run id that Weaver did not make."""
 
 
 class DatabaseError(StoreError):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing", "sync_folder", "write_whole"]
+__all__ = ["make_private_folder", "new_private_file", "replacing", "sync_folder", "write_whole"]
 
 _numbers = itertools.count()
 # The name of a file may have 255 bytes; the temporary one repeats the first characters to be recognised.
@@ -76,6 +76,22 @@ def write_whole(
         return
     with replacing(path, mode=mode, durable=durable, locked=locked) as temporary:
         temporary.write_bytes(data)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make `folder` and its missing parents, all with mode 0700 whatever the umask. Existing ones stay as they are."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
+def new_private_file(path: Path) -> Path:
+    """Create an empty file with mode 0600 whatever the umask, and return `path`. Raises FileExistsError, also for a link."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    return path
 
 
 def sync_folder(folder: Path) -> None:

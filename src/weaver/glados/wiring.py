@@ -10,6 +10,7 @@ from pathlib import Path
 
 from weaver.config import Settings
 from weaver.core.ports import Clock
+from weaver.core.run_folders import RunFolders
 from weaver.glados.clock.system import SystemClock
 from weaver.walle.consumer_store import PostgresConsumerStore
 from weaver.walle.database import Database
@@ -24,7 +25,16 @@ _PATIENCE_S = 3.0
 PENDING_FILE = "pending.json"
 """A file in the folder of a run whose end is not in the database yet (glados/backtest/run_ending.py)."""
 
-__all__ = ["PENDING_FILE", "OpenStore", "creates_server", "has_pending_runs", "open_store", "runs_folder"]
+__all__ = [
+    "PENDING_FILE",
+    "OpenStore",
+    "creates_server",
+    "has_pending_runs",
+    "open_store",
+    "pending_run_ids",
+    "run_folders",
+    "runs_folder",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +110,9 @@ async def _make_tables(database: Database, say: Callable[[str], None] | None) ->
             say(f"{what} ...")
         from weaver.walle.migrate import upgrade
 
-        await asyncio.to_thread(upgrade, database.url)
+        for line in await asyncio.to_thread(upgrade, database.url):
+            if say is not None:
+                say(line)
 
 
 def runs_folder() -> Path:
@@ -108,9 +120,19 @@ def runs_folder() -> Path:
     return Settings.load().home / "runs"
 
 
+def run_folders() -> RunFolders:
+    """Return the folders of recorded runs, one for each run id."""
+    return RunFolders(runs_folder())
+
+
+def pending_run_ids(folders: RunFolders) -> list[str]:
+    """Return the ids of the runs whose end is not in the database yet."""
+    return [run_id for run_id in folders.run_ids() if (folders.folder(run_id) / PENDING_FILE).is_file()]
+
+
 def has_pending_runs() -> bool:
     """Return whether there are runs whose end is not in the database yet."""
-    return any(runs_folder().glob(f"*/{PENDING_FILE}"))
+    return bool(pending_run_ids(run_folders()))
 
 
 def creates_server() -> bool:

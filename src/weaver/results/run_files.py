@@ -1,7 +1,10 @@
-"""Saves the record of a run in a folder, and loads it. A loaded record gives the same statistics and the same report.
+"""Saves the record of a run in its folder, and loads it. A loaded record gives the same statistics and the same report.
 
 `run.json` has the facts, Parquet files in the same folder the columns. The bars are in a folder that runs share, in files
-named by the hash of their content, so that a thousand runs over the same bars store them once.
+named by the hash of their content, so that a thousand runs over the same bars store them once. Folders and files can be
+read by their owner only, whatever the umask: `run.json` may have the strategy's source.
+
+Loading trusts no file: names in it that are not of the expected form are refused, and every error names its file.
 """
 
 from __future__ import annotations
@@ -9,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from decimal import Decimal
 from itertools import islice
@@ -22,11 +26,12 @@ import numpy as np
 import polars as pl
 
 from weaver.core.bars import BarSeries, GapSummary
-from weaver.core.errors import DataError
-from weaver.core.files import replacing
+from weaver.core.errors import DataError, WeaverError
+from weaver.core.files import make_private_folder, new_private_file, replacing
 from weaver.core.instrument import Instrument
 from weaver.core.jsonable import jsonable
 from weaver.core.orders import Fill
+from weaver.core.run_folders import RunFolders, is_digest
 from weaver.core.text import storable
 from weaver.core.timeframe import Timeframe
 from weaver.results.record import OrderRecord, PlotSeries, RunRecord
@@ -54,12 +59,12 @@ def digest_of(series: BarSeries) -> str:
     return made.hexdigest()
 
 
-def save(record: RunRecord, folder: Path, bars_folder: Path) -> Path:
-    """Write `record` to `folder`, whole or not at all, and its bars to `bars_folder` unless they are there already."""
-    part = folder.with_name(folder.name + ".part")
+def save(record: RunRecord, folders: RunFolders) -> Path:
+    """Write `record` to the folder of its run, whole or not at all, and its bars unless they are there already."""
+    folder, part = folders.folder(record.run_id), folders.part(record.run_id)
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    bars_folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folders.root)
+    part.mkdir(mode=0o700)
     facts: dict[str, Any] = {name: jsonable(getattr(record, name)) for name in _FACTS}
     facts["format"] = 1
     facts["timeframe"] = str(record.timeframe)
@@ -71,79 +76,115 @@ def save(record: RunRecord, folder: Path, bars_folder: Path) -> Path:
     equity = pl.DataFrame({name: getattr(record, name) for name in _EQUITY})
     if record.session_dates is not None:
         equity = equity.with_columns(pl.Series("session_dates", record.session_dates))
-    equity.write_parquet(part / "equity.parquet", compression="lz4")
+    equity.write_parquet(new_private_file(part / "equity.parquet"), compression="lz4")
     _write_structs(part / "fills.parquet", record.fills, Fill)
     _write_structs(part / "orders.parquet", record.orders, OrderRecord)
-    (part / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    new_private_file(part / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     part.replace(folder)
     # The bars come last: `forget` in another process moves them aside before it looks for runs that need them. Either it
     # sees this run and moves them back, or they are missing here and are written.
+    make_private_folder(folders.bars_folder)
     for symbol, digest in digests.items():
-        _keep_bars(record.series[symbol], bars_folder / f"{digest}.parquet")
+        _keep_bars(record.series[symbol], folders.bars(digest))
     return folder
 
 
-def load(folder: Path, bars_folder: Path) -> RunRecord:
-    """Return the record that `save` wrote. Raises DataError that names the file which is missing or cannot be read."""
-    try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        equity = pl.read_parquet(folder / "equity.parquet")
+def load(folders: RunFolders, run_id: str) -> RunRecord:
+    """Return the record of a run that `save` wrote.
+
+    Raises DataError that names the file which is missing, or cannot be read; InvalidRunId.
+    """
+    path = folders.file(run_id, "run.json")
+    with _named_errors(path, run_id):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        named: dict[str, Any] = {
+            name: facts[name] for name in _FACTS if name not in ("symbols", "warnings", "notes", "run_id")
+        }
+        named |= {name: tuple(facts[name]) for name in ("symbols", "warnings", "notes")}
+        named |= {"params": facts["params"], "settings": facts["settings"]}
+        named["timeframe"] = Timeframe.of(facts["timeframe"])
+        named["periods_per_year"] = facts.get("periods_per_year")  # absent from the files of version 0.1.0 and before
+        series, plots = list(facts["series"]), list(facts["plots"])
+        if facts["run_id"] != run_id:
+            raise ValueError("it is the record of another run")
+    with _columns_of(folders, run_id, "equity.parquet") as equity:
         columns: dict[str, Any] = {name: equity[name].to_numpy() for name in _EQUITY}
-        series = {each["symbol"]: _bars(each, bars_folder) for each in facts["series"]}
-        return RunRecord(
-            **{name: facts[name] for name in _FACTS if name not in ("symbols", "warnings", "notes")},
-            symbols=tuple(facts["symbols"]),
-            warnings=tuple(facts["warnings"]),
-            notes=tuple(facts["notes"]),
-            params=facts["params"],
-            settings=facts["settings"],
-            timeframe=Timeframe.of(facts["timeframe"]),
-            series=series,
-            **columns,
-            session_dates=equity["session_dates"].to_numpy() if "session_dates" in equity.columns else None,
-            periods_per_year=facts.get("periods_per_year"),  # absent from the files of version 0.1.0 and before
-            fills=msgspec.convert(pl.read_parquet(folder / "fills.parquet").to_dicts(), list[Fill]),
-            orders=msgspec.convert(pl.read_parquet(folder / "orders.parquet").to_dicts(), list[OrderRecord]),
-            plots=tuple(_plot(each, folder) for each in facts["plots"]),
-        )
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{error.filename} is missing: the record of run {folder.name} is not whole any more"
-        ) from error
-    except (pl.exceptions.PolarsError, ValueError, KeyError, OSError) as error:
-        raise DataError(f"{folder} cannot be read: {error}") from error
+        columns["session_dates"] = equity["session_dates"].to_numpy() if "session_dates" in equity.columns else None
+    with _columns_of(folders, run_id, "fills.parquet") as frame:
+        columns["fills"] = msgspec.convert(frame.to_dicts(), list[Fill])
+    with _columns_of(folders, run_id, "orders.parquet") as frame:
+        columns["orders"] = msgspec.convert(frame.to_dicts(), list[OrderRecord])
+    bars = [_bars(each, folders, path, run_id) for each in series]
+    columns["plots"] = tuple(_plot(each, folders, run_id) for each in plots)
+    with _named_errors(path, run_id):
+        return RunRecord(run_id=run_id, **named, **columns, series={each.symbol: each for each in bars})
 
 
-def forget(folder: Path, bars_folder: Path) -> None:
-    """Remove the record in `folder`, what a killed recording left of it (`ID.part`), and bars that no other record needs."""
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(folder.with_name(f"{folder.name}.part"), ignore_errors=True)
-    for file in bars_folder.glob("*.parquet"):
-        if file.stem not in _needed(folder.parent):
-            aside = file.with_suffix(".aside")
-            file.replace(aside)
-    needed = _needed(folder.parent)  # again, now that they are aside; see `save`
-    for aside in bars_folder.glob("*.aside"):
-        if aside.stem in needed and not aside.with_suffix(".parquet").exists():
+def forget(folders: RunFolders, run_id: str) -> None:
+    """Remove the record of a run, what a killed recording left of it (`ID.part`), and bars that no other record needs.
+
+    Bars stay where the record of another run cannot be read, because it may need them.
+    """
+    for folder in (folders.folder(run_id), folders.part(run_id)):
+        shutil.rmtree(folder, ignore_errors=True)
+    needed = _needed(folders)
+    if needed is None:
+        return
+    for file in folders.bars_folder.glob("*.parquet"):
+        if is_digest(file.stem) and file.stem not in needed:
+            file.replace(file.with_suffix(".aside"))
+    needed = _needed(folders)  # again, now that they are aside; see `save`
+    for aside in folders.bars_folder.glob("*.aside"):
+        if not is_digest(aside.stem):
+            continue
+        if (needed is None or aside.stem in needed) and not aside.with_suffix(".parquet").exists():
             aside.replace(aside.with_suffix(".parquet"))
         else:
             aside.unlink(missing_ok=True)
 
 
-def _needed(runs_folder: Path) -> set[str]:
-    """Return the digests of the bars of every record in the folder."""
-    return {
-        each["digest"]
-        for facts in runs_folder.glob("*/run.json")
-        for each in json.loads(facts.read_text(encoding="utf-8"))["series"]
-    }
+def _needed(folders: RunFolders) -> set[str] | None:
+    """Return the digests of the bars of every record in the folder; None where a record cannot be read."""
+    digests: set[str] = set()
+    for run_id in folders.run_ids():
+        try:
+            facts = json.loads(folders.file(run_id, "run.json").read_text(encoding="utf-8"))
+            digests |= {str(each["digest"]) for each in facts["series"]}
+        except FileNotFoundError:  # a run whose files are being written, or that has none
+            continue
+        except (OSError, ValueError, KeyError, TypeError, DataError):
+            return None
+    return digests
+
+
+@contextmanager
+def _named_errors(path: Path, run_id: str) -> Iterator[None]:
+    """Raise DataError that names `path` for any error of reading it or of using its content."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: the files of run {run_id} are not complete") from None
+    except (
+        pl.exceptions.PolarsError, pl.exceptions.PanicException, msgspec.MsgspecError, WeaverError, OSError, ValueError,
+        LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+    ) as error:  # fmt: skip
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise DataError(f"{path} cannot be read: {type(error).__name__}: {reason:.200}") from error
+
+
+@contextmanager
+def _columns_of(folders: RunFolders, run_id: str, name: object) -> Iterator[pl.DataFrame]:
+    """Yield the columns of a run's file; errors, those of the block too, name the file."""
+    path = folders.file(run_id, name)
+    with _named_errors(path, run_id):
+        yield pl.read_parquet(path, glob=False)
 
 
 def _keep_bars(series: BarSeries, path: Path) -> None:
     if not path.exists():
         columns = {"start": series.start, "end": series.end, **series.columns()}
-        with replacing(path) as temporary:
+        with replacing(path, mode=0o600) as temporary:
             pl.DataFrame(columns).write_parquet(temporary, compression="lz4")
 
 
@@ -164,26 +205,27 @@ def _facts_of(series: BarSeries, digest: str) -> dict[str, object]:
     }
 
 
-def _bars(facts: Mapping[str, Any], folder: Path) -> BarSeries:
-    frame = pl.read_parquet(folder / f"{facts['digest']}.parquet")
-    columns = {name: frame[name].to_numpy().copy() for name in frame.columns}
-    named: dict[str, Any] = {
-        name: columns.pop(name) for name in ("start", "end", "open", "high", "low", "close", "volume")
-    }
-    step = facts["price_step"]
-    return BarSeries(
-        symbol=facts["symbol"],
-        timeframe=Timeframe.of(facts["timeframe"]),
-        **named,
-        extra=columns,
-        instrument=Instrument(
-            Decimal(facts["lot"]), None if step is None else Decimal(step), facts["multiplier"], facts.get("quote")
-        ),
-        source=facts["source"],
-        notes=tuple(facts["notes"]),
-        warnings=tuple(facts["warnings"]),
-        gaps=_gaps(facts.get("gaps")),  # absent from the files of version 0.1.0 and before
-    )
+def _bars(facts: Mapping[str, Any], folders: RunFolders, record: Path, run_id: str) -> BarSeries:
+    """Return the bars that the facts of a symbol, which are in the file `record`, describe."""
+    with _named_errors(record, run_id):
+        step = facts["price_step"]
+        named: dict[str, Any] = {
+            "symbol": facts["symbol"],
+            "timeframe": Timeframe.of(facts["timeframe"]),
+            "instrument": Instrument(
+                Decimal(facts["lot"]), None if step is None else Decimal(step), facts["multiplier"], facts.get("quote")
+            ),
+            "source": facts["source"],
+            "notes": tuple(facts["notes"]),
+            "warnings": tuple(facts["warnings"]),
+            "gaps": _gaps(facts.get("gaps")),  # absent from the files of version 0.1.0 and before
+        }
+        path = folders.bars(facts["digest"])
+    with _named_errors(path, run_id):
+        frame = pl.read_parquet(path, glob=False)
+        columns = {name: frame[name].to_numpy().copy() for name in frame.columns}
+        named |= {name: columns.pop(name) for name in ("start", "end", "open", "high", "low", "close", "volume")}
+        return BarSeries(**named, extra=columns)
 
 
 def _gaps(facts: Mapping[str, Any] | None) -> GapSummary | None:
@@ -202,22 +244,21 @@ def _keep_plots(plots: Sequence[PlotSeries], folder: Path) -> list[dict[str, obj
             break
         columns = {"values": plot.values} | ({} if plot.ts is None else {"ts": plot.ts})
         file = f"plot-{number}.parquet"
-        pl.DataFrame(columns).write_parquet(folder / file, compression="lz4")
+        pl.DataFrame(columns).write_parquet(new_private_file(folder / file), compression="lz4")
         named = {name: getattr(plot, name) for name in ("symbol", "name", "overlay", "style")}
         kept.append(named | {"file": file})
     return kept
 
 
-def _plot(facts: Mapping[str, Any], folder: Path) -> PlotSeries:
-    frame = pl.read_parquet(folder / facts["file"])
-    return PlotSeries(
-        symbol=facts["symbol"],
-        name=facts["name"],
-        overlay=facts["overlay"],
-        style=facts["style"],
-        values=frame["values"].to_numpy(),
-        ts=frame["ts"].to_numpy() if "ts" in frame.columns else None,
-    )
+def _plot(facts: Mapping[str, Any], folders: RunFolders, run_id: str) -> PlotSeries:
+    with _named_errors(folders.file(run_id, "run.json"), run_id):
+        file, named = facts["file"], {name: facts[name] for name in ("symbol", "name", "overlay", "style")}
+    with _columns_of(folders, run_id, file) as frame:
+        return PlotSeries(
+            **named,
+            values=frame["values"].to_numpy(),
+            ts=frame["ts"].to_numpy() if "ts" in frame.columns else None,
+        )
 
 
 def _write_structs(path: Path, structs: Iterable[msgspec.Struct], kind: type[msgspec.Struct]) -> None:
@@ -225,14 +266,14 @@ def _write_structs(path: Path, structs: Iterable[msgspec.Struct], kind: type[msg
     rest = iter(structs)
     first = list(islice(rest, ROWS_AT_ONCE))
     if len(first) < ROWS_AT_ONCE:
-        _structs(first, kind).write_parquet(path)
+        _structs(first, kind).write_parquet(new_private_file(path))
         return
     parts: list[Path] = []
     while first:
-        parts.append(path.with_name(f"{path.stem}-{len(parts)}.part"))
+        parts.append(new_private_file(path.with_name(f"{path.stem}-{len(parts)}.part")))
         _structs(first, kind).write_parquet(parts[-1], compression="lz4")
         first = list(islice(rest, ROWS_AT_ONCE))
-    pl.scan_parquet(parts).sink_parquet(path, compression="lz4", row_group_size=ROWS_AT_ONCE)
+    pl.scan_parquet(parts).sink_parquet(new_private_file(path), compression="lz4", row_group_size=ROWS_AT_ONCE)
     for part in parts:
         part.unlink()
 

@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import IO
 
 from weaver.core.errors import BackupError
+from weaver.core.run_folders import RunFolders, is_digest
+from weaver.core.run_id import is_run_id
 
 __all__ = ["install_runs", "read", "write"]
 
@@ -41,8 +43,10 @@ def write(target: Path, *, dump: Path, runs_folder: Path, run_ids: Collection[st
     """Write a backup to `target` and return the number of runs whose files are in it.
 
     A run of `run_ids` without complete files in `runs_folder` is left out: it was recorded on another machine, or deleted.
+    So is an id that is not one of Weaver's, for which no file is read.
     """
     stored = 0
+    folders = RunFolders(runs_folder)
     digests: set[str] = set()
     with tarfile.open(target, "w") as archive:
         facts = json.dumps({"format": _FORMAT, "weaver": version}).encode()
@@ -50,9 +54,9 @@ def write(target: Path, *, dump: Path, runs_folder: Path, run_ids: Collection[st
         member.size, member.mode = len(facts), 0o600
         archive.addfile(member, io.BytesIO(facts))
         archive.add(dump, _DUMP, filter=_anonymous)
-        for run_id in sorted(run_ids):
+        for run_id in sorted(filter(is_run_id, run_ids)):
             with contextlib.ExitStack() as opened:
-                files = _open_files(runs_folder / run_id, opened)
+                files = _open_files(folders.folder(run_id), opened)
                 if "run.json" not in files:
                     continue
                 digests |= _digests(files["run.json"])
@@ -62,7 +66,7 @@ def write(target: Path, *, dump: Path, runs_folder: Path, run_ids: Collection[st
         for digest in sorted(digests):
             with (
                 contextlib.suppress(FileNotFoundError),
-                (runs_folder / "bars" / f"{digest}.parquet").open("rb") as file,
+                open(folders.bars(digest), "rb", opener=_no_link) as file,
             ):
                 _add(archive, f"runs/bars/{digest}.parquet", file)
         archive.addfile(tarfile.TarInfo(_END))
@@ -74,17 +78,26 @@ def _open_files(folder: Path, opened: contextlib.ExitStack) -> dict[str, IO[byte
     files: dict[str, IO[bytes]] = {}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for path in folder.iterdir():
-            if path.is_file() and _MEMBER.fullmatch(f"runs/{folder.name}/{path.name}"):
-                files[path.name] = opened.enter_context(path.open("rb"))
+            if path.is_file() and not path.is_symlink() and _MEMBER.fullmatch(f"runs/{folder.name}/{path.name}"):
+                file = open(path, "rb", opener=_no_link)  # noqa: SIM115 - the stack closes it
+                files[path.name] = opened.enter_context(file)
         return files
     return {}
 
 
 def _digests(facts: IO[bytes]) -> set[str]:
-    """Return the names of the bars that a run's facts refer to."""
-    series = json.loads(facts.read()).get("series", [])
-    facts.seek(0)
-    return {str(each["digest"]) for each in series if re.fullmatch(_NAME, str(each.get("digest")))}
+    """Return the digests of the bars that a run's facts refer to; none where the facts cannot be read."""
+    try:
+        series = json.loads(facts.read())["series"]
+        return {each["digest"] for each in series if is_digest(each["digest"])}
+    except (ValueError, LookupError, TypeError):
+        return set()
+    finally:
+        facts.seek(0)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 def _add(archive: tarfile.TarFile, name: str, file: IO[bytes]) -> None:

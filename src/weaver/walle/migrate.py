@@ -23,10 +23,15 @@ from weaver.walle.connection import connection_error
 __all__ = ["check_drift", "downgrade", "upgrade"]
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the database up to `revision`. Raises StoreError or ConfigError; then nothing was changed."""
+def upgrade(url: str, revision: str = "head") -> list[str]:
+    """Bring the database up to `revision`. Return a line for each thing in its rows that needs attention.
+
+    Raises StoreError or ConfigError; then nothing was changed.
+    """
+    config = _config(url)
     with _named_errors(url):
-        command.upgrade(_config(url), revision)
+        command.upgrade(config, revision)
+    return list(config.attributes.get("notes", ()))
 
 
 def downgrade(url: str, revision: str = "base") -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     DateTime,
     Float,
     ForeignKey,
@@ -24,6 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from weaver.core.run_id import RUN_ID_PATTERN
 
 __all__ = [
     "Base",
@@ -103,10 +106,16 @@ class DeadLetterRow(Base):
 
 
 class Run(Base):
-    """One run and its status. Its writer holds the advisory lock `lock_key`, so that a writer that died is noticed."""
+    """One run and its status. Its writer holds the advisory lock `lock_key`, so that a writer that died is noticed.
+
+    `id` has the form of the ids that Weaver makes, because it names the folder of the run's files.
+    """
 
     __tablename__ = "runs"
-    __table_args__ = (Index("idx_runs_created_at", "created_at"),)
+    __table_args__ = (
+        Index("idx_runs_created_at", "created_at"),
+        CheckConstraint(f"id ~ '^{RUN_ID_PATTERN}$'", name="runs_id_form"),
+    )
 
     id: Mapped[str] = mapped_column(String(100), primary_key=True)
     mode: Mapped[str] = mapped_column(String(20))

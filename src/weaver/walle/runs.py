@@ -191,11 +191,11 @@ class RunStore:
         return [_row(row) for row in rows]
 
     async def find(self, start: str) -> list[RunRow]:
-        """Return the runs whose id begins or ends with `start`, the newest first."""
+        """Return the runs whose id begins or ends with `start`: the one whose id it is first, then the newest first."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"{_COLUMNS} WHERE starts_with(r.id, $1) OR right(r.id, length($1)) = $1 "
-                "ORDER BY r.created_at DESC LIMIT 20",
+                "ORDER BY r.id = $1 DESC, r.created_at DESC LIMIT 20",
                 start,
             )
         return [_row(row) for row in rows]

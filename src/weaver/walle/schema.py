@@ -13,7 +13,7 @@ from weaver.core.errors import SchemaMismatch
 
 __all__ = ["CHANNEL", "REVISION", "check_schema", "check_sequence", "revision_of"]
 
-REVISION = "002"
+REVISION = "003"
 """The newest revision in walle/migrations/versions."""
 
 CHANNEL = "weaver_events"

@@ -21,7 +21,7 @@ FIGURES: dict[str, object] = {
 
 def row(name: str, stats: dict[str, Any] | None) -> RunRow:
     return RunRow(
-        id=f"20240101T000000Z-{name}",
+        id=f"20240101T000000000000Z-{name}",
         mode="backtest",
         strategy="Mine",
         status="completed",

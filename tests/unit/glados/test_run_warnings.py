@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from weaver import Strategy, backtest
+from weaver.core.run_folders import RunFolders
 from weaver.results import Result
 from weaver.results.report.writer import render
 from weaver.results.run_files import load, save
@@ -52,7 +53,9 @@ class Idle(Strategy):
 
 def shown(result: Result, folder: Path) -> list[str]:
     """Every text in which a person meets the result: printed, in a notebook, in the report, and of the stored run."""
-    kept = Result(load(save(result.record, folder / "run", folder / "bars"), folder / "bars"))
+    folders = RunFolders(folder)
+    save(result.record, folders)
+    kept = Result(load(folders, result.run_id))
     assert kept.warnings == result.warnings
     assert dict(kept.stats) == pytest.approx(dict(result.stats), nan_ok=True)
     return [repr(result), result._repr_html_(), render(result.analysis), repr(kept)]

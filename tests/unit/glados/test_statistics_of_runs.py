@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from weaver import ConfigError, Strategy, backtest
+from weaver.core.run_folders import RunFolders
 from weaver.results import Result
 from weaver.results.run_files import load, save
 
@@ -98,13 +99,14 @@ def test_sessions_of_several_symbols_are_one_period_each() -> None:
 def test_sessions_are_kept_with_the_files_of_a_run_and_older_files_are_read(tmp_path: Path) -> None:
     starts, _ = sydney_hours("2014-01-02", "2014-03-28")
     result = backtest(Idle, frame(starts, walk(len(starts), 4, 0.004)), calendar="XASX", timeframe="1h")
-    folder = save(result.record, tmp_path / "run", tmp_path / "bars")
-    assert dict(Result(load(folder, tmp_path / "bars")).stats) == pytest.approx(dict(result.stats), nan_ok=True)
+    folders = RunFolders(tmp_path)
+    folder = save(result.record, folders)
+    assert dict(Result(load(folders, result.run_id)).stats) == pytest.approx(dict(result.stats), nan_ok=True)
     facts = json.loads((folder / "run.json").read_text())
     del facts["periods_per_year"]
     (folder / "run.json").write_text(json.dumps(facts))
     pl.read_parquet(folder / "equity.parquet").drop("session_dates").write_parquet(folder / "equity.parquet")
-    older = Result(load(folder, tmp_path / "bars"))
+    older = Result(load(folders, result.run_id))
     assert older.stats["periods_per_year"] == 312.0  # by UTC days, as that version counted
     assert older.stats["final_equity"] == result.stats["final_equity"]
 
@@ -124,7 +126,8 @@ def test_the_periods_of_a_year_can_be_stated(tmp_path: Path) -> None:
     ratio = stated.stats["buy_and_hold_sharpe"] / usual.stats["buy_and_hold_sharpe"]
     assert ratio == pytest.approx(math.sqrt(260 / 252))
     assert stated.settings["periods_per_year"] == 260.0
-    kept = Result(load(save(stated.record, tmp_path / "run", tmp_path / "bars"), tmp_path / "bars"))
+    save(stated.record, RunFolders(tmp_path))
+    kept = Result(load(RunFolders(tmp_path), stated.run_id))
     assert kept.stats["periods_per_year"] == 260.0
 
 

@@ -15,21 +15,23 @@ from weaver.walle import backup_file
 pytestmark = pytest.mark.log
 
 DUMP = b"PGDMP and the rest"
+FIRST, SECOND, KILLED, GONE = (f"20240101T00000000000{number}Z-abcdefgh" for number in range(4))
+DIGEST, UNUSED = "ab" * 16, "cd" * 16
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """Two runs over shared bars, one run whose recording was killed, and one that only the database knows."""
     folder = tmp_path / "runs"
-    for name in ("first", "second"):
+    for name in (FIRST, SECOND):
         (folder / name).mkdir(parents=True)
-        (folder / name / "run.json").write_text(json.dumps({"series": [{"digest": "abc"}]}))
+        (folder / name / "run.json").write_text(json.dumps({"series": [{"digest": DIGEST}]}))
         (folder / name / "equity.parquet").write_bytes(name.encode())
-    (folder / "killed").mkdir()
-    (folder / "killed" / "equity.parquet").write_bytes(b"half")
+    (folder / KILLED).mkdir()
+    (folder / KILLED / "equity.parquet").write_bytes(b"half")
     (folder / "bars").mkdir()
-    (folder / "bars" / "abc.parquet").write_bytes(b"bars")
-    (folder / "bars" / "unused.parquet").write_bytes(b"unused")
+    (folder / "bars" / f"{DIGEST}.parquet").write_bytes(b"bars")
+    (folder / "bars" / f"{UNUSED}.parquet").write_bytes(b"unused")
     return folder
 
 
@@ -37,9 +39,7 @@ def write(tmp_path: Path, runs: Path) -> Path:
     dump = tmp_path / "dump"
     dump.write_bytes(DUMP)
     file = tmp_path / "file"
-    stored = backup_file.write(
-        file, dump=dump, runs_folder=runs, run_ids=["first", "second", "killed", "gone"], version="1"
-    )
+    stored = backup_file.write(file, dump=dump, runs_folder=runs, run_ids=[FIRST, SECOND, KILLED, GONE], version="1")
     assert stored == 2
     return file
 
@@ -50,17 +50,17 @@ def test_runs_come_back_with_all_their_files_and_their_bars(tmp_path: Path, runs
         assert dump.read_bytes() == DUMP
         assert backup_file.install_runs(staging, new) == 2
     names = {str(path.relative_to(new)) for path in new.rglob("*") if path.is_file()}
-    kept = {f"{run}/{file}" for run in ("first", "second") for file in ("run.json", "equity.parquet")}
-    assert names == kept | {"bars/abc.parquet"}
+    kept = {f"{run}/{file}" for run in (FIRST, SECOND) for file in ("run.json", "equity.parquet")}
+    assert names == kept | {f"bars/{DIGEST}.parquet"}
     assert not staging.exists()
 
 
 def test_a_run_that_is_there_already_is_replaced(tmp_path: Path, runs: Path) -> None:
     file = write(tmp_path, runs)
-    (runs / "first" / "equity.parquet").write_bytes(b"damaged")
+    (runs / FIRST / "equity.parquet").write_bytes(b"damaged")
     with backup_file.read(file, tmp_path / ".staging"):
         backup_file.install_runs(tmp_path / ".staging", runs)
-    assert (runs / "first" / "equity.parquet").read_bytes() == b"first"
+    assert (runs / FIRST / "equity.parquet").read_bytes() == FIRST.encode()
 
 
 def test_a_plain_dump_of_an_older_version_is_taken_as_it_is(tmp_path: Path) -> None:

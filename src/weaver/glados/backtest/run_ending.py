@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from weaver.core.errors import ConfigError, StoreError, WeaverError
-from weaver.core.files import write_whole
+from weaver.core.errors import ConfigError, DataError, StoreError, WeaverError
+from weaver.core.files import make_private_folder, write_whole
+from weaver.core.run_folders import RunFolders
+from weaver.core.run_id import shown_run_id
 from weaver.core.text import describe_error
 from weaver.events.envelope import Envelope, envelope
 from weaver.events.types.bulk_orders import OrdersRecordedInBulk
 from weaver.events.types.orders import OrdersRecorded
 from weaver.events.types.run import RunCompleted, RunCreated, RunError, RunStarted, RunStopped
-from weaver.glados.wiring import PENDING_FILE
+from weaver.glados.wiring import PENDING_FILE, pending_run_ids
 from weaver.walle.database import describe_url
 from weaver.walle.runs import FILL_COLUMNS, ORDER_COLUMNS, StoredPart, StoredResult
 
@@ -36,7 +37,6 @@ __all__ = [
     "RunDeleted",
     "RunEnding",
     "forget_pending",
-    "pending_folders",
     "pending_of",
     "store_ending",
     "store_pending",
@@ -86,10 +86,10 @@ class RunEnding(msgspec.Struct, frozen=True, kw_only=True):
     database: str | None = None
     problem: str = ""
 
-    def keep(self, folder: Path) -> None:
-        """Write the ending to the run's folder. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / PENDING_FILE, msgspec.json.encode(self))
+    def keep(self, folders: RunFolders) -> None:
+        """Write the ending to the run's folder, readable by its owner only. Raises OSError."""
+        make_private_folder(folders.folder(self.run_id))
+        write_whole(folders.file(self.run_id, PENDING_FILE), msgspec.json.encode(self), mode=0o600)
 
     def event(self, payload: msgspec.Struct, ts_ns: int) -> Envelope[Any]:
         """Return an event of this run, caused by its run.Created."""
@@ -117,16 +117,30 @@ class RunEnding(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def pending_of(folder: Path) -> RunEnding | None:
-    """Return the ending in a run's folder that is not stored yet; None if there is none."""
+def pending_of(folders: RunFolders, run_id: str) -> RunEnding | None:
+    """Return the ending in a run's folder that is not stored yet; None if there is none.
+
+    Raises DataError for an ending of another run, which someone has put there: it would be stored under that run's id.
+    """
+    path = folders.file(run_id, PENDING_FILE)
     try:
-        return msgspec.json.decode((folder / PENDING_FILE).read_bytes(), type=RunEnding)
+        ending = msgspec.json.decode(path.read_bytes(), type=RunEnding)
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
+    if ending.run_id != run_id:
+        raise DataError(
+            f"{path} is about run {shown_run_id(ending.run_id)}, not {run_id}, so it is not stored; remove the file"
+        )
+    return ending
 
 
 async def store_ending(
-    store: OpenStore, ending: RunEnding, folder: Path, *, create: bool, progress: Callable[[], None] = lambda: None
+    store: OpenStore,
+    ending: RunEnding,
+    folders: RunFolders,
+    *,
+    create: bool,
+    progress: Callable[[], None] = lambda: None,
 ) -> None:
     """Store what the database does not have of the run, all or nothing, and remove the pending file.
 
@@ -143,7 +157,7 @@ async def store_ending(
         progress()
         if not stored.is_complete:
             if ending.with_rows:
-                await _store_rows(store, ending, folder, stored, transaction, progress)
+                await _store_rows(store, ending, folders, stored, transaction, progress)
             await store.runs.end(
                 ending.run_id,
                 ending.status,
@@ -154,36 +168,31 @@ async def store_ending(
             )
             await store.log.append(ending.event(ending.last_payload(), ending.ended_ns), transaction=transaction)
             progress()
-    (folder / PENDING_FILE).unlink(missing_ok=True)
+    folders.file(ending.run_id, PENDING_FILE).unlink(missing_ok=True)
 
 
-def forget_pending(folder: Path) -> None:
+def forget_pending(folders: RunFolders, run_id: str) -> None:
     """Remove the ending from a run's folder, if it is there. A file that cannot be removed stays."""
-    with suppress(OSError):
-        (folder / PENDING_FILE).unlink(missing_ok=True)
-
-
-def pending_folders(runs_folder: Path) -> list[Path]:
-    """Return the folders of runs whose ending is not stored yet."""
-    return sorted(file.parent for file in runs_folder.glob(f"*/{PENDING_FILE}"))
+    with suppress(OSError, DataError):
+        folders.file(run_id, PENDING_FILE).unlink(missing_ok=True)
 
 
 async def store_pending(
-    store: OpenStore, runs_folder: Path, *, progress: Callable[[], None] = lambda: None
+    store: OpenStore, folders: RunFolders, *, progress: Callable[[], None] = lambda: None
 ) -> list[str]:
     """Store the endings that an earlier process could not store in this database. Return a line for each that fails."""
     problems = []
-    for folder in pending_folders(runs_folder):
-        ending = pending_of(folder)
-        if ending is None or ending.database not in (None, describe_url(store.database.url)):
-            continue
+    for run_id in pending_run_ids(folders):
         try:
-            async with store.runs.writing(ending.run_id):
-                await store_ending(store, ending, folder, create=True, progress=progress)
+            ending = pending_of(folders, run_id)
+            if ending is None or ending.database not in (None, describe_url(store.database.url)):
+                continue
+            async with store.runs.writing(run_id):
+                await store_ending(store, ending, folders, create=True, progress=progress)
         except ConfigError:
             continue  # another process is storing it
         except (WeaverError, OSError) as error:
-            problems.append(f"run {ending.run_id} is not recorded yet: {describe_error(error)}")
+            problems.append(f"run {run_id} is not recorded yet: {describe_error(error)}")
     return problems
 
 
@@ -204,7 +213,7 @@ async def _create(store: OpenStore, ending: RunEnding, transaction: Any) -> None
 async def _store_rows(
     store: OpenStore,
     ending: RunEnding,
-    folder: Path,
+    folders: RunFolders,
     stored: StoredPart,
     transaction: Any,
     progress: Callable[[], None],
@@ -212,9 +221,9 @@ async def _store_rows(
     """Store the orders and fills that are missing, in the tables and in the log."""
     import polars as pl
 
-    orders = pl.scan_parquet(folder / "orders.parquet").select(ORDER_COLUMNS[1:])
+    orders = pl.scan_parquet(folders.file(ending.run_id, "orders.parquet")).select(ORDER_COLUMNS[1:])
     fills = (
-        pl.scan_parquet(folder / "fills.parquet")
+        pl.scan_parquet(folders.file(ending.run_id, "fills.parquet"))
         .with_row_index("seq", offset=1)
         .with_columns(pl.col("seq").cast(pl.Int64))
         .select(FILL_COLUMNS[1:])

@@ -32,6 +32,7 @@ from weaver.core.jsonable import jsonable
 from weaver.core.orders import Fill
 from weaver.core.ports import Clock, run_within, sleep_for
 from weaver.core.run_config import RunConfig, RunMode
+from weaver.core.run_folders import RunFolders
 from weaver.core.text import describe_error, storable, storable_values
 from weaver.events.types.orders import OrdersRecorded
 from weaver.events.types.run import RunError, RunStarted
@@ -114,7 +115,7 @@ class RunRecorder:
     ) -> None:
         self.run_id = run_id
         self.error: Exception | None = None
-        self.folder = folder
+        self._folders = RunFolders(folder)
         self._plan = plan
         self._open_store = open_store
         self._clock = clock
@@ -243,16 +244,16 @@ class RunRecorder:
         """Leave the ending in the run's folder, with the reason."""
         if isinstance(problem, RunDeleted):
             self.error = problem
-            forget_pending(self.folder / self.run_id)
+            forget_pending(self._folders, self.run_id)
             return
         reason = storable(str(problem).strip() or type(problem).__name__, LONGEST_MESSAGE)
         if self.error is None:
             self.error = StoreError(
-                f"{reason}; the run's files are kept in {self.folder / self.run_id}, and the run is recorded when a command "
-                "or another run reaches the database"
+                f"{reason}; the run's files are kept in {self._folders.folder(self.run_id)}, and the run is recorded when a "
+                "command or another run reaches the database"
             )
         with suppress(OSError):
-            msgspec.structs.replace(ending, problem=reason, database=self._database).keep(self.folder / self.run_id)
+            msgspec.structs.replace(ending, problem=reason, database=self._database).keep(self._folders)
 
     async def _write(self) -> None:
         """Store the run while it is under way, and its end once the files are kept."""
@@ -272,10 +273,9 @@ class RunRecorder:
 
     async def _write_end(self, store: OpenStore, ending: RunEnding) -> None:
         self._progress()
-        folder = self.folder / self.run_id
-        await store_ending(store, ending, folder, create=not self._created, progress=self._progress)
+        await store_ending(store, ending, self._folders, create=not self._created, progress=self._progress)
         self._stored = True
-        await store_pending(store, self.folder, progress=self._progress)
+        await store_pending(store, self._folders, progress=self._progress)
 
     def _opened(self, store: OpenStore) -> None:
         self._open = store
@@ -354,9 +354,9 @@ class RunRecorder:
         from weaver.results.run_files import save
 
         if end.result is not None:
-            save(end.result.record, self.folder / self.run_id, self.folder / "bars")
+            save(end.result.record, self._folders)
         ending = self._ending_of(end, with_rows=end.result is not None)
-        ending.keep(self.folder / self.run_id)
+        ending.keep(self._folders)
         return ending
 
     def _ending_of(self, end: _End, *, with_rows: bool) -> RunEnding:

@@ -22,6 +22,7 @@ from pathlib import Path
 from weaver.core.database_url import DatabaseUrl
 from weaver.core.errors import BackupError, DatabaseDiskFull, DatabaseError, DatabaseInUse, StoreError
 from weaver.core.files import replacing
+from weaver.core.run_id import RUN_ID_PATTERN
 from weaver.walle import backup_file
 from weaver.walle.connection import addresses, missing_privilege, root_certificate, system_user
 from weaver.walle.embedded.binaries import Programs
@@ -46,6 +47,7 @@ _OTHERS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
+_RUN_IDS = f"SELECT id FROM runs WHERE id ~ '^{RUN_ID_PATTERN}$'"
 _HAS_TABLE = "SELECT to_regclass('{}') IS NOT NULL"
 
 
@@ -113,7 +115,7 @@ class Client:
                     if done.returncode:
                         raise self._error(failed, done)
                     has_runs = self.ask(_HAS_TABLE.format("runs")) == "t"
-                    run_ids = self.ask("SELECT id FROM runs").splitlines() if has_runs else []
+                    run_ids = self.ask(_RUN_IDS).splitlines() if has_runs else []
                     return backup_file.write(new, dump=dump, runs_folder=runs_folder, run_ids=run_ids, version=version)
                 finally:
                     dump.unlink(missing_ok=True)

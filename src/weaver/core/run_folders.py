@@ -1,0 +1,83 @@
+"""RunFolders: the only code that makes a path from a run id, or from a digest of bars.
+
+    ROOT/20240301T093000123456Z-7k2m9q4x/         the files of one run
+    ROOT/20240301T093000123456Z-7k2m9q4x.part/    the same while they are being written
+    ROOT/bars/DIGEST.parquet                      bars that runs share
+
+Guarantees that every path is directly below ROOT and that no link there is followed, for ids and digests from any source: a
+shared database, a backup, a file. ROOT itself may be a link, for a folder on another disk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from weaver.core.errors import DataError
+from weaver.core.run_id import check_run_id, is_run_id
+
+__all__ = ["RunFolders", "is_digest"]
+
+_DIGEST = re.compile("[0-9a-f]{32}")
+_FILE = re.compile(r"[a-z]+(-[0-9]{1,9})?\.(json|parquet)")
+
+
+def is_digest(text: object) -> bool:
+    """Return whether `text` is a digest of bars, as `run_files.digest_of` makes them."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
+
+
+class RunFolders:
+    """The folders of recorded runs below `root`, which need not exist."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, run_id: str) -> Path:
+        """Return the folder of a run, whether or not it exists. Raises InvalidRunId, or DataError where it is a link."""
+        return self._below(self.root, check_run_id(run_id))
+
+    def part(self, run_id: str) -> Path:
+        """Return the folder in which the files of a run are written before they are complete."""
+        return self._below(self.root, f"{check_run_id(run_id)}.part")
+
+    def file(self, run_id: str, name: object) -> Path:
+        """Return the path of a run's file, such as equity.parquet. Raises DataError for any other name, and for a link."""
+        if not isinstance(name, str) or not _FILE.fullmatch(name):
+            raise DataError(f"{str(name)[:80]!r} is not the name of a file of run {check_run_id(run_id)}")
+        return self._below(self.folder(run_id), name)
+
+    @property
+    def bars_folder(self) -> Path:
+        """The folder of the bars. Raises DataError where it is a link."""
+        return self._below(self.root, "bars")
+
+    def bars(self, digest: object) -> Path:
+        """Return the file of the bars with this digest. Raises DataError where it is not a digest, or the file is a link."""
+        if not is_digest(digest):
+            raise DataError(f"{str(digest)[:80]!r} is not a digest of bars (32 hex digits), so no file is read for it")
+        return self._below(self.bars_folder, f"{digest}.parquet")
+
+    def refuse_links(self, run_id: str) -> None:
+        """Raise DataError where a folder that the files of this run are in, or its bars, is a link."""
+        for _ in (self.folder(run_id), self.part(run_id), self.bars_folder):
+            pass
+
+    def run_ids(self) -> Iterator[str]:
+        """Yield the ids of the runs that have a folder, in order; entries with other names and links are left out."""
+        try:
+            entries = sorted(self.root.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in entries:
+            if is_run_id(entry.name) and not entry.is_symlink() and entry.is_dir():
+                yield entry.name
+
+    @staticmethod
+    def _below(folder: Path, name: str) -> Path:
+        path = folder / name
+        assert path.parent == folder, f"{name!r} is not the name of one entry"
+        if path.is_symlink():
+            raise DataError(f"{path} is a link, which is not followed for the files of runs; replace it by its target")
+        return path
