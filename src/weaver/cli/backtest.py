@@ -15,6 +15,7 @@ import click
 from weaver.cli.interrupt import Interrupt
 from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.options import RunArguments, run_options
+from weaver.cli.output import echo, echo_text
 from weaver.cli.sources import FILE
 from weaver.core.errors import StrategyCrashed
 from weaver.core.files import write_whole
@@ -121,18 +122,18 @@ def show(outcome: Outcome, json_path: str | None, report_path: str | None) -> No
     silent = json_path == "-" or isinstance(cut_short, StrategyCrashed)
     if result is not None:
         if json_path == "-" and cut_short is None:
-            click.echo(result.to_json())
+            echo_text(result.to_json())
         elif not silent:
-            click.echo(repr(result))
+            echo_text(repr(result))
         if json_path not in (None, "-") and cut_short is None:
             path = _ready(json_path)
             write_whole(path, result.to_json() + "\n")
-            click.echo(f"result: {path}")
+            echo(f"result: {path}")
         if report_path is not None:
-            click.echo(f"report: {result.report(_ready(report_path))}", err=silent)
+            echo(f"report: {result.report(_ready(report_path))}", err=silent)
         if sys.stderr is not None and sys.stderr.isatty() and result.elapsed_s > 0:
             rate = result.bars / result.elapsed_s
-            click.echo(f"{result.bars:,} bars in {result.elapsed_s:.2f} s ({rate:,.0f} bars/s)", err=True)
+            echo(f"{result.bars:,} bars in {result.elapsed_s:.2f} s ({rate:,.0f} bars/s)", err=True)
     if result is not None and result.recording is not None:
         _report_recording(result.recording)
     if cut_short is not None:
@@ -142,13 +143,13 @@ def show(outcome: Outcome, json_path: str | None, report_path: str | None) -> No
 def _report_recording(recording: RunRecorder) -> None:
     """Wait until the run is stored and print its name. A run that could not be stored is no error."""
     if not recording.wait(2.0):
-        click.echo("recording the run ...", err=True)
+        echo("recording the run ...", err=True)
         recording.wait()
     if recording.error is None:
-        click.echo(f"recorded: weaver runs show {recording.run_id.rpartition('-')[2]}", err=True)
+        echo(f"recorded: weaver runs show {recording.run_id.rpartition('-')[2]}", err=True)
     else:
         reason = str(recording.error).strip() or type(recording.error).__name__
-        click.echo(f"not recorded: {reason} (--no-record leaves it out)", err=True)
+        echo(f"not recorded: {reason} (--no-record leaves it out)", err=True)
 
 
 def check_targets(json_path: str | None, report_path: str | None) -> None:

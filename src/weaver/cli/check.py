@@ -9,6 +9,7 @@ import click
 
 from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.options import RunArguments, run_options
+from weaver.cli.output import echo, echo_text
 from weaver.cli.sources import FILE
 
 __all__ = ["check"]
@@ -45,7 +46,7 @@ def check(strategy: str, cuts: int | None, lookback: int | None, sample_seed: in
     context = click.get_current_context()
     for name, sentence in _RENAMED.items():
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            click.echo(f"note: {sentence}", err=True)
+            echo(f"note: {sentence}", err=True)
     arguments = RunArguments.of(options)
     cls = load_strategy(strategy)
     with Progress(unit="cuts") as progress, warnings.catch_warnings():
@@ -66,5 +67,5 @@ def check(strategy: str, cuts: int | None, lookback: int | None, sample_seed: in
         except SystemExit as error:
             message = f"{cls.__name__} ended the program, by exit({error.code!r}), {progress}; nothing is proved"
             raise Stopped(message, ExitCode.STRATEGY) from None
-    click.echo(str(report))
+    echo_text(str(report))
     return ExitCode.DONE if report.passed else ExitCode.CHECK

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 from click.shell_completion import get_completion_class
 
+from weaver.cli.output import echo_text
+
 __all__ = ["completion"]
 
 _SHELLS = ("bash", "zsh", "fish")
@@ -30,4 +32,4 @@ def completion(shell: str | None) -> None:
         raise click.UsageError(f"$SHELL is {name or 'not set'!s}; name one of {', '.join(_SHELLS)}")
     kind = get_completion_class(name)
     assert kind is not None, name
-    click.echo(kind(cli, {}, "weaver", "_WEAVER_COMPLETE").source())
+    echo_text(kind(cli, {}, "weaver", "_WEAVER_COMPLETE").source())

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from weaver.cli.options import TIME_UNITS
-from weaver.cli.output import sparkline, table
+from weaver.cli.output import echo, echo_text, sparkline, table
 from weaver.cli.sources import FILE
 from weaver.core.errors import DataError, WeaverError
+from weaver.core.text import visible
 
 if TYPE_CHECKING:
     from weaver.core.calendar import SessionCalendar
@@ -115,7 +116,7 @@ def import_(
             report = import_files(paths, catalog, options, dry_run=dry_run, progress=step)
     except FileRefusal as refusal:
         for line in (refusal.summary, *(f"  {text}" for text in refusal.listing)):
-            click.echo(line, err=True)
+            echo(line, err=True)
         raise DataError(f"nothing was imported; {'; or '.join(refusal.ways)}") from None
     _print_report(report, catalog)
 
@@ -129,9 +130,7 @@ def list_(root: str | None) -> None:
     catalog = _open(root)
     entries, broken = catalog.survey()
     if not entries and not broken:
-        click.echo(
-            f"the catalog {catalog.root} is empty; fill it with: weaver data import FILE --symbol S --timeframe 1d"
-        )
+        echo(f"the catalog {catalog.root} is empty; fill it with: weaver data import FILE --symbol S --timeframe 1d")
         return
     rows: list[tuple[str, ...]] = []
     for entry in entries:
@@ -146,7 +145,7 @@ def list_(root: str | None) -> None:
                 entry.origin if entry.synthetic else "",
             )
         )
-    click.echo(table(rows, ("symbol", "timeframe", "bars", "first", "last", "")))
+    echo_text(table(rows, ("symbol", "timeframe", "bars", "first", "last", "")))
     _say_broken(broken)
 
 
@@ -167,9 +166,9 @@ def check(symbols: tuple[str, ...], root: str | None) -> None:
             step(f"checking {entry.symbol}")
             wrong = catalog.check(entry, _calendar_of(entry))
             faults += bool(wrong)
-            click.echo(f"{entry.symbol} {entry.timeframe}: {entry.bars:,} bars, " + ("wrong" if wrong else "right"))
+            echo(f"{entry.symbol} {entry.timeframe}: {entry.bars:,} bars, " + ("wrong" if wrong else "right"))
             for text in wrong or _oddities(catalog, entry):
-                click.echo(f"  {text}")
+                echo(f"  {text}")
     if not symbols:
         _say_broken(broken)
     if faults:
@@ -204,9 +203,9 @@ def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -
         selection = catalog.select(symbol, timeframe, adjusted=adjusted)
         calendar = _calendar_of(catalog.entry(symbol, selection.timeframe))
     (series,) = load_bars(selection, timeframe=selection.timeframe, calendar=calendar).values()
-    click.echo(f"{series.symbol} {series.timeframe}: {len(series):,} bars from {format_ns(int(series.start[0]))} to "
+    echo(f"{series.symbol} {series.timeframe}: {len(series):,} bars from {format_ns(int(series.start[0]))} to "
                f"{format_ns(int(series.start[-1]))} (starts of bars); {series.source}")  # fmt: skip
-    click.echo(sparkline(series.close.tolist()))
+    echo(sparkline(series.close.tolist()))
     shown = [*range(min(_ROWS_SHOWN, len(series))), *range(max(_ROWS_SHOWN, len(series) - _ROWS_SHOWN), len(series))]
     names = list(series.columns())
     rows: list[tuple[str, ...]] = []
@@ -219,14 +218,14 @@ def show(symbol: str, timeframe: str | None, adjusted: bool, root: str | None) -
                 *(f"{float(values[row]):,.10g}" for values in series.columns().values()),
             )
         )
-    click.echo(table(rows, ("start", *names)))
+    echo_text(table(rows, ("start", *names)))
     gaps = find_gaps(series.start, series.end, series.timeframe, calendar)
     for gap in sorted(gaps, key=lambda gap: (-gap.length, gap.start))[:_GAPS_SHOWN]:
-        click.echo(f"gap of {duration_text(gap.length)} from {format_ns(gap.start)}")
+        echo(f"gap of {duration_text(gap.length)} from {format_ns(gap.start)}")
     if len(gaps) > _GAPS_SHOWN:
-        click.echo(f"and {len(gaps) - _GAPS_SHOWN:,} shorter gaps or as long")
+        echo(f"and {len(gaps) - _GAPS_SHOWN:,} shorter gaps or as long")
     for note in (*series.notes, *series.warnings):
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
 
 
 @data.command("synth")
@@ -279,14 +278,14 @@ def synth(
     else:
         write_parquet(Path(output), bars, {"origin": origin})
         where = output
-    click.echo(f"{count:,} synthetic {timeframe} bars of {symbol} (no market data): {where}")
+    echo(f"{count:,} synthetic {timeframe} bars of {symbol} (no market data): {where}")
 
 
 def _list_fixes(context: click.Context, given: bool) -> None:
     if given:
         from weaver.data.importer.repairs import FIXES
 
-        click.echo(table((name, fix.does) for name, fix in FIXES.items()))
+        echo_text(table((name, fix.does) for name, fix in FIXES.items()))
         context.exit()
 
 
@@ -308,7 +307,7 @@ def _calendar_of(entry: Entry) -> SessionCalendar | None:
 def _say_broken(broken: Sequence[str]) -> None:
     """Raise for files of the catalog that cannot be read, after the others have been printed."""
     for text in broken[1:]:
-        click.echo(text, err=True)
+        echo(text, err=True)
     if broken:
         raise DataError(broken[0])
 
@@ -326,19 +325,19 @@ def _oddities(catalog: Catalog, entry: Entry) -> list[str]:
 
 def _print_report(report: ImportReport, catalog: Catalog) -> None:
     for file in report.files:
-        click.echo(f"{file.file}: {file.rows:,} bars understood")
+        echo(f"{file.file}: {file.rows:,} bars understood")
         for text in (*file.notes, *map(str, file.repairs)):
-            click.echo(f"  {text}")
+            echo(f"  {text}")
     for text in report.notes:
-        click.echo(text)
+        echo(text)
     for part in report.symbols:
         done = "" if report.written else "would be "
-        click.echo(f"{part.symbol} {part.timeframe}: {part.merge.added:,} bars {done}added, {part.merge.overlap}; "
+        echo(f"{part.symbol} {part.timeframe}: {part.merge.added:,} bars {done}added, {part.merge.overlap}; "
                    f"{part.merge.after:,} bars in {catalog.path(part.symbol, part.timeframe)}")  # fmt: skip
         for text in part.notes:
-            click.echo(f"  {text}")
+            echo(f"  {text}")
     if not report.written:
-        click.echo("dry run: nothing was written")
+        echo("dry run: nothing was written")
 
 
 @contextmanager
@@ -352,7 +351,7 @@ def _steps(total: int) -> Iterator[Callable[[str], None]]:
     with tqdm(total=total, delay=2, leave=False, dynamic_ncols=True, file=sys.stderr) as bar:
 
         def step(what: str) -> None:
-            bar.set_description(what)
+            bar.set_description(visible(what))
             bar.update()
 
         yield step

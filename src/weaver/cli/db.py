@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from weaver import __version__
-from weaver.cli.output import json_text, table
+from weaver.cli.output import echo, echo_text, json_text, table
 from weaver.cli.store import sure
 from weaver.core.errors import ConfigError, DatabaseError, StoreError
 
@@ -52,7 +52,7 @@ def start(linger: float | None, tcp: int | None) -> None:
         else:
             until = f"it stops {linger:g} s after its last user has left"
         where = f" and on 127.0.0.1:{holding.server['port']}" if holding.server["tcp"] else ""
-        click.echo(f"PostgreSQL {holding.server['version']} is running in {holding.place.folder}{where}; {until}")
+        echo(f"PostgreSQL {holding.server['version']} is running in {holding.place.folder}{where}; {until}")
 
 
 @db.command()
@@ -62,8 +62,8 @@ def upgrade() -> None:
 
     with _database_url(_settings(), "updating the tables") as url:
         for line in migrate(url):
-            click.echo(line, err=True)
-    click.echo("the tables are up to date")
+            echo(line, err=True)
+    echo("the tables are up to date")
 
 
 @db.command()
@@ -79,7 +79,7 @@ def downgrade(revision: str, yes: bool) -> None:
         sure(f"{what} ({settings.database.safe_url or settings.home})?")
     with _database_url(settings, "taking the tables back") as url:
         migrate(url, revision)
-    click.echo(f"the tables are at revision {revision}")
+    echo(f"the tables are at revision {revision}")
 
 
 @db.command()
@@ -96,7 +96,7 @@ def stop(force: bool) -> None:
 
     place = DatabasePaths(_embedded_settings("stop").home)
     stopped = attachment.stop(place, force=force, users=describe_users)
-    click.echo("stopped" if stopped else "no embedded PostgreSQL is running")
+    echo("stopped" if stopped else "no embedded PostgreSQL is running")
 
 
 @db.command()
@@ -112,7 +112,7 @@ def status(as_json: bool) -> None:
 
     state = read_status(DatabasePaths(settings.home))
     if as_json:
-        click.echo(json_text(state.as_json()))
+        echo(json_text(state.as_json()))
         return
     server = state.server
     rows = [
@@ -138,7 +138,7 @@ def status(as_json: bool) -> None:
         ]
         rows += [("user", f"{pid} {command}") for pid, command in state.users]
     rows.append(("size", f"{state.size / 1e6:.0f} MB"))
-    click.echo(table(rows))
+    echo_text(table(rows))
 
 
 def _own_status(settings: Settings, *, as_json: bool) -> None:
@@ -152,10 +152,10 @@ def _own_status(settings: Settings, *, as_json: bool) -> None:
     url, source = settings.database.safe_url, settings.sources["database.url"]
     if as_json:
         about = {"running": version is not None, "embedded": False, "url": url, "from": source, "version": version}
-        click.echo(json_text(about | {"problem": problem}))
+        echo(json_text(about | {"problem": problem}))
         return
     state = f"answers, PostgreSQL {version}" if version else f"does not answer: {problem}"
-    click.echo(table([("database", f"your own, from {source}"), ("url", str(url)), ("state", state)]))
+    echo_text(table([("database", f"your own, from {source}"), ("url", str(url)), ("state", state)]))
 
 
 @db.command()
@@ -168,7 +168,7 @@ def url(show_password: bool) -> None:
 
     settings = _settings()
     address = settings.database.url or _running_url(settings)
-    click.echo(address if show_password else DatabaseUrl.parse(address).safe_text)
+    echo(address if show_password else DatabaseUrl.parse(address).safe_text)
 
 
 def _running_url(settings: Settings) -> str:
@@ -203,7 +203,7 @@ def backup(file: Path) -> None:
     settings = _settings()
     with _open_client(settings, f"writing the backup to {file}") as client:
         runs = client.backup(file, settings.home / "runs", version=__version__)
-    click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, with the files of {runs} run{'s' * (runs != 1)}")
+    echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, with the files of {runs} run{'s' * (runs != 1)}")
 
 
 @db.command()
@@ -216,7 +216,7 @@ def restore(file: Path, force: bool) -> None:
     settings = _settings()
     with _open_client(settings, f"restoring {file}") as client:
         runs = client.restore(file, settings.home / "runs", force=force)
-    click.echo(f"restored from {file}" + (f", with the files of {runs} run{'s' * (runs != 1)}" if runs else ""))
+    echo(f"restored from {file}" + (f", with the files of {runs} run{'s' * (runs != 1)}" if runs else ""))
 
 
 def _settings(options: dict[str, object] | None = None) -> Settings:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weaver.cli.main import ExitCode, Stopped
-from weaver.cli.output import json_text, table
+from weaver.cli.output import echo, echo_text, json_text, table
 from weaver.cli.store import sure, with_store
 from weaver.core.errors import ConfigError
 
@@ -56,7 +56,7 @@ def tail(
 
     def show(batch: list[StoredEvent]) -> None:
         for stored in batch:
-            click.echo(_json_line(stored) if as_json else _line(stored))
+            echo(_json_line(stored) if as_json else _line(stored))
 
     async def work(store: OpenStore) -> None:
         run = None if run_id is None else await _run_named(store, run_id)
@@ -86,7 +86,7 @@ async def _run_named(store: OpenStore, name: str) -> str:
     if len(found) == 1:
         return found[0].id
     several = "several runs answer" if found else "no recorded run answers"
-    click.echo(f"{several} to {name!r}; these are the events of the run of exactly that name", err=True)
+    echo(f"{several} to {name!r}; these are the events of the run of exactly that name", err=True)
     return name
 
 
@@ -108,17 +108,17 @@ def show(event: str, as_json: bool) -> None:
             f"there is no event {event!r} in the log; weaver events tail prints the most recent ones", ExitCode.USAGE
         )
     if as_json:
-        click.echo(_json_line(found))
+        echo(_json_line(found))
         return
     one = found.envelope
     for name in ("id", "type", "version", "run_id", "corr_id", "causation_id", "ts_text", "producer"):
-        click.echo(f"{name.removesuffix('_text'):<13}{getattr(one, name)}")
-    click.echo(f"{'offset':<13}{found.offset}")
+        echo(f"{name.removesuffix('_text'):<13}{getattr(one, name)}")
+    echo(f"{'offset':<13}{found.offset}")
     for line in _payload_lines(one.payload):
-        click.echo(line)
-    click.echo()
+        echo(line)
+    echo()
     for line in _tree(chain, found):
-        click.echo(line)
+        echo(line)
 
 
 @events.command("stats")
@@ -135,22 +135,24 @@ def stats(as_json: bool) -> None:
 
     health, types, letters = with_store(work)
     if as_json:
-        click.echo(json_text({"log": health, "types": types, "dead_letters": letters}))
+        echo(json_text({"log": health, "types": types, "dead_letters": letters}))
         return
     if not types:
-        click.echo("the log is empty; weaver backtest writes to it")
+        echo("the log is empty; weaver backtest writes to it")
         return
-    click.echo(
+    echo_text(
         table([[row.type, f"{row.count:,}", row.first, row.last] for row in types], ["type", "events", "first", "last"])
     )
     age = "" if health.age_s is None else f", {duration_text(int(health.age_s * NS_PER_SECOND), units=2)} ago"
-    click.echo(f"\nnewest: offset {health.latest_offset}{age}")
+    echo()
+    echo(f"newest: offset {health.latest_offset}{age}")
     parked = {name: sum(letter.consumer_id == name for letter in letters) for name in health.lag}
     if health.lag:
         rows = [[name, f"{lag:,}", parked[name]] for name, lag in health.lag.items()]
-        click.echo("\n" + table(rows, ["consumer", "lag", "put aside"]))
+        echo()
+        echo_text(table(rows, ["consumer", "lag", "put aside"]))
     else:
-        click.echo("no consumer has noted an offset")
+        echo("no consumer has noted an offset")
 
 
 @events.command("prune")
@@ -180,14 +182,12 @@ def prune(older_than: str, force: bool, yes: bool) -> None:
     def tell(gone: int) -> None:
         if gone - told[0] >= 100_000:
             told[0] = gone
-            click.echo(f"{gone:,} events removed ...", err=True)
+            echo(f"{gone:,} events removed ...", err=True)
 
     done = with_store(work)
-    click.echo(f"removed: {done.events:,} events from before {before:%Y-%m-%d %H:%M} UTC")
+    echo(f"removed: {done.events:,} events from before {before:%Y-%m-%d %H:%M} UTC")
     if done.held_by is not None:
-        click.echo(
-            f"kept: what is after offset {done.held_at}, where consumer {done.held_by!r} stands (--force removes it)"
-        )
+        echo(f"kept: what is after offset {done.held_at}, where consumer {done.held_by!r} stands (--force removes it)")
 
 
 def _line(stored: StoredEvent) -> str:

@@ -1,11 +1,12 @@
 """The command `weaver`: runs a subcommand and turns an error into one line and an exit code.
 
-Only click is imported here. docs/cli.md lists the exit codes, which `ExitCode` defines.
+Imports nothing heavy. docs/cli.md lists the exit codes, which `ExitCode` defines.
 """
 
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from importlib import import_module
@@ -13,8 +14,10 @@ from importlib import import_module
 import click
 
 from weaver import __version__
+from weaver.cli.output import echo, echo_text
 from weaver.core.errors import ConfigError, DataError, StrategyError, WeaverError
 from weaver.core.suggest import nearest
+from weaver.core.text import visible
 
 __all__ = ["ExitCode", "Stopped", "cli", "main"]
 
@@ -108,7 +111,21 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. `arguments` defaults to those of the process."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
+    as_before, warnings.formatwarning = warnings.formatwarning, _format_warning
+    try:
+        return _run(given, debug="--debug" in given)
+    finally:
+        warnings.formatwarning = as_before
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Return a warning as one line; libraries warn with names from files and servers."""
+    return f"{visible(f'{category.__name__}: {message} ({filename}:{lineno})')}\n"
+
+
+def _run(given: list[str], *, debug: bool) -> int:
     try:
         ended = cli.main(given, prog_name="weaver", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -117,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("interrupted", ExitCode.INTERRUPTED)
     except click.UsageError as error:
         if error.ctx and error.message == error.ctx.get_help():  # a group without a command prints its help
-            click.echo(error.message, err=True)
+            echo_text(error.message, err=True)
             return ExitCode.USAGE
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         return _complain(error.format_message() + hint, ExitCode.USAGE)
@@ -129,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             import traceback
 
-            traceback.print_exc()
+            echo_text("".join(traceback.format_exception(error)).rstrip(), err=True)
         return _complain(*_explain(error, debug=debug))
     return ended if isinstance(ended, int) else ExitCode.DONE
 
@@ -152,5 +169,5 @@ def _explain(error: Exception, *, debug: bool) -> tuple[str, int]:
 
 def _complain(message: str, code: int) -> int:
     """Print the message as one line, so that logs and shell scripts can read it."""
-    click.echo("error: " + " | ".join(line.strip() for line in message.splitlines() if line.strip()), err=True)
+    echo("error: " + " | ".join(line.strip() for line in message.split("\n") if line.strip()), err=True)
     return code

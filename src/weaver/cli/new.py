@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from weaver.cli.main import ExitCode, Stopped
+from weaver.cli.output import echo
 
 __all__ = ["new", "render"]
 
@@ -50,7 +51,7 @@ def new_strategy(name: str) -> None:
             file.write(render(class_name, target.as_posix()))
     except FileExistsError:
         raise Stopped(f"{target} exists already; choose another name or move it away", ExitCode.USAGE) from None
-    click.echo(f"created {target}; run it with: weaver backtest {target} --data demo:AAPL --report report.html")
+    echo(f"created {target}; run it with: weaver backtest {target} --data demo:AAPL --report report.html")
 
 
 def render(class_name: str, path: str) -> str:

@@ -1,4 +1,11 @@
-"""Output of the commands: tables, sparklines and JSON, the same for every command. It prints nothing itself."""
+"""Output of the commands: the only functions that print, and tables, sparklines and JSON for every command.
+
+Values come from files, strategies and databases that others may write. Guarantees that none of them reaches the terminal
+with characters that change or hide what it shows (`weaver.core.text.visible`), and that a value with a line feed cannot
+forge a line: `echo` prints one line, `table` one line for each row. `echo_text` is for text that Weaver has laid out.
+
+Does not apply to what a strategy prints itself, nor to psql.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +15,37 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["json_text", "sparkline", "table"]
+import click
+
+from weaver.core.text import visible, visible_json
+
+__all__ = ["confirm", "echo", "echo_text", "json_text", "sparkline", "table"]
 
 _NUMBER = re.compile(r"[+-]?[\d,.]+( %)?")
+
+
+def echo(line: object = "", *, err: bool = False) -> None:
+    """Print `line` as one line, on standard error if `err`; line feeds in it appear as \\n."""
+    click.echo(visible(str(line)), err=err)  # noqa: TID251 - the only place
+
+
+def echo_text(text: str, *, err: bool = False) -> None:
+    """Print a text of several lines whose values cannot contain line feeds: a table, a result, a help text."""
+    click.echo(visible(text, multiline=True), err=err)  # noqa: TID251 - the only place
+
+
+def confirm(question: str) -> None:
+    """Ask a question on standard error. Raises `click.Abort` where the answer is no."""
+    click.confirm(visible(question), abort=True, err=True)  # noqa: TID251 - the only place
 
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[str] | None = None) -> str:
     """Return `rows` as text in aligned columns, two spaces apart; columns of numbers are aligned to the right.
 
-    Every row has as many cells as the first one. A cell "-" or "" counts as a missing number.
+    Every row has as many cells as the first one. A cell "-" or "" counts as a missing number. A cell is one line.
     """
-    body = [[str(cell) for cell in row] for row in rows]
-    lines = body if header is None else [list(header), *body]
+    body = [[visible(str(cell)) for cell in row] for row in rows]
+    lines = body if header is None else [[visible(name) for name in header], *body]
     if not lines:
         return ""
     columns = range(len(lines[0]))
@@ -51,7 +77,7 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Return `value` as one line of JSON; msgspec structs and aware datetimes are allowed."""
+    """Return `value` as one line of JSON without invisible characters; msgspec structs and aware datetimes are allowed."""
     import msgspec
 
-    return msgspec.json.encode(value).decode()
+    return visible_json(msgspec.json.encode(value).decode())

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weaver.cli.main import ExitCode, Stopped
-from weaver.cli.output import json_text, sparkline, table
+from weaver.cli.output import echo, echo_text, json_text, sparkline, table
 from weaver.cli.store import sure, with_store
 from weaver.core.definitions import STATS_DEFINITIONS, definitions_of
 from weaver.core.errors import DataError, InvalidRunId, WeaverError
 from weaver.core.run_id import is_run_id, shown_run_id
+from weaver.core.text import visible
 
 if TYPE_CHECKING:
     from weaver.glados.wiring import OpenStore
@@ -45,12 +46,12 @@ def list_runs(limit: int, strategy: str | None, as_json: bool) -> None:
     rows = with_store(lambda store: store.runs.newest(limit=limit, strategy=strategy))
     if as_json:
         for row in rows:
-            click.echo(json_text(row))
+            echo(json_text(row))
         return
     if not rows:
-        click.echo("no runs are recorded yet; weaver backtest records each run")
+        echo("no runs are recorded yet; weaver backtest records each run")
         return
-    click.echo(
+    echo_text(
         table(
             [
                 [
@@ -87,21 +88,23 @@ def show_run(run: str, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        click.echo(json_text({"run": msgspec.to_builtins(row), "result": msgspec.to_builtins(result)}))
+        echo(json_text({"run": msgspec.to_builtins(row), "result": msgspec.to_builtins(result)}))
         return
     problem: WeaverError | None = None
     try:
         text = _result_of(row)
     except (DataError, InvalidRunId) as error:
         text, problem = None, error
-    click.echo(_stored_facts(row) if text is None else text)
+    echo_text(_stored_facts(row) if text is None else text)
     if result is not None and len(result.equity) > 1:
         equity = [value for _, value in result.equity]
-        click.echo(f"\nequity {min(equity):,.0f} {sparkline(equity, 64)} {max(equity):,.0f}")
-    click.echo(f"\nrun     {shown_run_id(row.id)}")
-    click.echo(f"status  {_status(row)}")
+        echo()
+        echo(f"equity {min(equity):,.0f} {sparkline(equity, 64)} {max(equity):,.0f}")
+    echo()
+    echo(f"run     {shown_run_id(row.id)}")
+    echo(f"status  {_status(row)}")
     if is_run_id(row.id):
-        click.echo(f"events  weaver events tail --run {row.id}")
+        echo(f"events  weaver events tail --run {row.id}")
     if problem is not None:
         raise problem
 
@@ -121,7 +124,7 @@ def report_run(run: str, output: str | None) -> None:
     from weaver.results.result import Result
 
     path = Path(output or f"reports/{row.id}.html").expanduser()
-    click.echo(f"report: {Result(record).report(path)}")
+    echo(f"report: {Result(record).report(path)}")
 
 
 @runs.command("compare")
@@ -139,14 +142,14 @@ def compare_runs(first: str, second: str) -> None:
         for name, a, b in _differences({"strategy": one.strategy} | one.config, {"strategy": two.strategy} | two.config)
     ]
     names = ["", _short(one.id), _short(two.id)]
-    click.echo(
+    echo_text(
         table(asked, names)
         if asked
         else "both runs have the same settings, strategy source and instrument terms (their bars may differ)"
     )
-    click.echo()
+    echo()
     came = [[name, _marked(name, one.stats), _marked(name, two.stats)] for name in _COMPARED]
-    click.echo(table([["status", one.status, two.status], *came], names))
+    echo_text(table([["status", one.status, two.status], *came], names))
     _explain_mark([one, two])
 
 
@@ -166,14 +169,12 @@ def delete_run(run: str, yes: bool) -> None:
     folders = run_folders()
     if not is_run_id(row.id):
         with_store(lambda store: store.runs.delete(row.id))
-        click.echo(
-            f"deleted: {shown_run_id(row.id)}, from the database only: an id that Weaver did not make has no files"
-        )
+        echo(f"deleted: {shown_run_id(row.id)}, from the database only: an id that Weaver did not make has no files")
         return
     folders.refuse_links(row.id)  # before anything is deleted
     with_store(lambda store: store.runs.delete(row.id))
     forget(folders, row.id)
-    click.echo(f"deleted: {row.id}")
+    echo(f"deleted: {row.id}")
 
 
 async def _one(store: OpenStore, name: str) -> RunRow:
@@ -212,7 +213,7 @@ def _stored_facts(row: RunRow) -> str:
     """Return what the database has of a run whose files are not there, or cannot be read."""
     config = row.config
     lines = [
-        f"{row.strategy} on {_few(config.get('symbols', []))}, {config.get('timeframe', '')}",
+        visible(f"{row.strategy} on {_few(config.get('symbols', []))}, {config.get('timeframe', '')}"),
         f"bars   {row.bars_done:,} of {row.bars_total or 0:,}",
         f"orders {row.orders:,}, fills {row.fills:,}",
     ]
@@ -284,7 +285,7 @@ def _explain_mark(rows: list[RunRow]) -> None:
     versions = {definitions_of(row.stats) for row in rows if row.stats} - {STATS_DEFINITIONS}
     if versions:
         listed = " and ".join(map(str, sorted(versions)))
-        click.echo(
+        echo(
             f"* statistics by definitions {listed}; version {STATS_DEFINITIONS} is in force (docs/metrics.md). "
             "weaver runs show ID computes them again."
         )

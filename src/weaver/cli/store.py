@@ -7,9 +7,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-import click
-
 from weaver.cli.main import ExitCode, Stopped
+from weaver.cli.output import confirm, echo
 
 if TYPE_CHECKING:
     from weaver.glados.wiring import OpenStore
@@ -26,12 +25,12 @@ def with_store(work: Callable[[OpenStore], Awaitable[_T]]) -> _T:
     pending = has_pending_runs()
 
     async def go() -> _T:
-        async with open_store(say=lambda line: click.echo(line, err=True)) as store:
+        async with open_store(say=lambda line: echo(line, err=True)) as store:
             if pending:
                 from weaver.glados.backtest.run_ending import store_pending
 
                 for line in await store_pending(store, run_folders()):
-                    click.echo(line, err=True)
+                    echo(line, err=True)
             return await work(store)
 
     return asyncio.run(go())
@@ -41,4 +40,4 @@ def sure(question: str) -> None:
     """Ask for confirmation of a deletion; raise where the answer is no or standard input is not a terminal."""
     if not sys.stdin.isatty():
         raise Stopped(f"{question} there is no terminal to answer at; pass --yes to confirm", ExitCode.USAGE)
-    click.confirm(question, abort=True, err=True)
+    confirm(question)

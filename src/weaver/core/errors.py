@@ -50,6 +50,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from weaver.core.text import visible
+
 __all__ = [
     "BackupError",
     "BarsRefused",
@@ -100,7 +102,8 @@ class WeaverError(Exception):
     """Something in Weaver went wrong."""
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+        message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        super().__init__(visible(message, multiline=True))  # values in it come from files, venues and databases
 
 
 class ConfigError(WeaverError):

@@ -1,7 +1,10 @@
-"""Text that PostgreSQL, Parquet and UTF-8 files can store.
+"""Text that PostgreSQL, Parquet and UTF-8 files can store, and text that a terminal shows as it is.
 
-A Python string may hold characters that they refuse: NUL (U+0000) and lone surrogates (U+D800 to U+DFFF), which come from
-undecodable file names and error messages. The functions here write them as escapes and do not change other text.
+A Python string may hold characters that files refuse: NUL (U+0000) and lone surrogates (U+D800 to U+DFFF), which come from
+undecodable file names and error messages. It may also hold characters that change what a terminal shows: escape sequences
+move the cursor or set the clipboard, bidirectional marks reorder a line, invisible characters make two names look the same.
+The functions here write such characters as escapes and do not change other text. A result is not changed again by the same
+function.
 """
 
 from __future__ import annotations
@@ -9,14 +12,49 @@ from __future__ import annotations
 import re
 from typing import Any, overload
 
-__all__ = ["describe_error", "has_nul", "is_storable", "storable", "storable_values"]
+__all__ = ["describe_error", "has_nul", "is_storable", "storable", "storable_values", "visible", "visible_json"]
 
 _FORBIDDEN = re.compile("[\0\ud800-\udfff]")
+_BREAKS = "\t\n"
+_DECEPTIVE = (
+    "\0-\x08\x0b-\x1f\x7f-\x9f"  # control characters except tab and line feed
+    "\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # line separators, bidirectional, zero width
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0"  # invisible in other ways
+    "\ud800-\udfff\U000e0000-\U000e0fff"  # lone surrogates, invisible tags
+)
+_IN_TEXT = re.compile(f"[{_DECEPTIVE}]")
+_IN_LINE = re.compile(f"[{_BREAKS}{_DECEPTIVE}]")
 
 
 def is_storable(text: str) -> bool:
     """Return whether `text` contains neither NUL nor a lone surrogate."""
     return (text.isascii() and "\0" not in text) or _FORBIDDEN.search(text) is None
+
+
+def visible(text: str, *, multiline: bool = False) -> str:
+    """Return `text` with the characters that change or hide what a terminal shows as escapes, such as \\x1b and \\u202e.
+
+    Line feed and tab are escaped too, so that a value cannot forge a line, unless `multiline`.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return (_IN_TEXT if multiline else _IN_LINE).sub(_escape, text)
+
+
+def visible_json(text: str) -> str:
+    """Return a JSON text with the same characters as escapes of JSON. The value that it encodes stays the same."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return _IN_TEXT.sub(_escape_json, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
+def _escape_json(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass").hex()  # JSON writes a character beyond U+FFFF as two
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
 
 
 @overload

@@ -18,6 +18,7 @@ from weaver.core.orders import (
     TimeInForce,
     Trail,
 )
+from weaver.core.text import visible
 from weaver.marvin.order_arguments import check_distance, positive_lots, price_of
 
 __all__ = ["Order"]
@@ -207,7 +208,8 @@ class Order(msgspec.Struct, eq=False, gc=False):
             for name, value in (("limit", self._request.limit), ("stop", self._request.stop))
             if value
         )
-        return f"<Order {self.id} {self.side.value} {self._quantity:g} {self.symbol}{price} {self._status.value}>"
+        symbol = visible(self.symbol)
+        return f"<Order {self.id} {self.side.value} {self._quantity:g} {symbol}{price} {self._status.value}>"
 
 
 _HINTS = {

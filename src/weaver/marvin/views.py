@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from weaver.core.errors import StrategyError
 from weaver.core.instants import from_ns
+from weaver.core.text import visible
 
 if TYPE_CHECKING:
     from weaver.core.bars import Floats, Instants
@@ -100,7 +101,7 @@ class View:
 
     def __repr__(self) -> str:
         last = f", last {self[-1]!r}" if len(self) else ""
-        return f"<View {self.name}: {len(self)} values{last}>"
+        return f"<View {visible(self.name)}: {len(self)} values{last}>"
 
     def __float__(self) -> float:
         raise StrategyError(f"{self.name} is a series of values; take one of them, for example {self.name}[-1]")

@@ -12,6 +12,7 @@ from functools import cached_property
 from weaver.core.bars import Floats
 from weaver.core.orders import OrderStatus
 from weaver.core.suggest import suggest
+from weaver.core.text import visible
 from weaver.results import metrics, run_warnings
 from weaver.results.fill_columns import FillColumns, fill_columns
 from weaver.results.record import LazyOrders, OrderRecord, RunRecord
@@ -97,7 +98,7 @@ class RunAnalysis:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings about the result: the warnings of the record, then those that follow from it."""
+        """Warnings about the result, each in one line: the warnings of the record, then those that follow from it."""
         derived = (
             run_warnings.unfilled_text(self.record),
             run_warnings.rejections_text(self.record, self.rejected_orders),
@@ -105,7 +106,7 @@ class RunAnalysis:
             run_warnings.gaps_text(self.record),
             self.open_positions,
         )
-        return (*self.record.warnings, *filter(None, derived))
+        return tuple(visible(text) for text in (*self.record.warnings, *filter(None, derived)))
 
     @cached_property
     def open_positions(self) -> str | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from weaver.core.instants import format_ns, from_ns
 from weaver.core.jsonable import jsonable
+from weaver.core.text import visible_json
 from weaver.results.analysis import RunAnalysis, StatsView
 from weaver.results.record import RunRecord
 
@@ -200,7 +201,7 @@ class Result:
             "elapsed_s": record.elapsed_s,
             "bars_per_s": rate,
         }
-        return json.dumps(jsonable(values), allow_nan=False, ensure_ascii=False, indent=2)
+        return visible_json(json.dumps(jsonable(values), allow_nan=False, ensure_ascii=False, indent=2))
 
     def plot(self, symbol: str | None = None) -> go.Figure:
         """Return a Plotly figure: equity and buy-and-hold, drawdown, candles with the fills and indicators of one symbol

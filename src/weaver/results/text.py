@@ -7,6 +7,7 @@ from html import escape
 import numpy as np
 
 from weaver.core.bars import Floats, Instants
+from weaver.core.text import visible
 from weaver.results.analysis import RunAnalysis
 from weaver.results.downsampling import extremes
 from weaver.results.formats import days, money, number, percent, period_text, symbols_text
@@ -38,7 +39,7 @@ def table_rows(analysis: RunAnalysis) -> list[tuple[str, str, str]]:
 
 def _title(analysis: RunAnalysis) -> str:
     record = analysis.record
-    return f"{record.strategy} on {symbols_text(record.symbols)}, {record.timeframe}, {period_text(record)}"
+    return visible(f"{record.strategy} on {symbols_text(record.symbols)}, {record.timeframe}, {period_text(record)}")
 
 
 def as_text(analysis: RunAnalysis) -> str:

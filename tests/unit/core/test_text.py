@@ -1,12 +1,23 @@
-"""Text that can be stored: NUL and lone surrogates are written out, and nothing else changes."""
+"""Text that can be stored or shown: what a file or a terminal must not get is written out, and nothing else changes."""
 
 from __future__ import annotations
+
+import json
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weaver.core.text import describe_error, has_nul, is_storable, storable, storable_values
+from weaver.core.text import (
+    describe_error,
+    has_nul,
+    is_storable,
+    storable,
+    storable_values,
+    visible,
+    visible_json,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +72,45 @@ def test_any_error_can_be_described() -> None:
     assert describe_error(Unprintable()) == "Unprintable: (its message cannot be read: KeyError)"
     assert describe_error(ValueError("x" * 100), 20) == "ValueError: " + "x" * 7 + "…"
     assert storable(None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ("ü € 😀 日本 | \\x1b", "ü € 😀 日本 | \\x1b"),
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("\x9b31m\x07\x7f", "\\x9b31m\\x07\\x7f"),
+        ("AAPL\u202egpj", "AAPL\\u202egpj"),
+        ("AA\u200bPL", "AA\\u200bPL"),
+        ("a\r\nb\tc", "a\\r\\nb\\tc"),
+        ("a\u2028b\u2029c\x85d", "a\\u2028b\\u2029c\\x85d"),
+        ("\udcff", "\\udcff"),
+        ("\U000e0041", "\\U000e0041"),
+    ],
+)
+def test_characters_that_a_terminal_acts_on_or_hides_are_written_out(text: str, shown: str) -> None:
+    assert visible(text) == visible(shown) == shown
+
+
+def test_a_text_of_several_lines_keeps_its_lines_and_nothing_else() -> None:
+    assert visible("a\n\tb\r\x1b", multiline=True) == "a\n\tb\\r\\x1b"
+
+
+def test_no_control_bidirectional_or_separating_character_is_left_out() -> None:
+    every = [chr(point) for point in range(0x110000)]
+    hidden = [mark for mark in every if unicodedata.category(mark) in ("Cc", "Cs", "Zl", "Zp")]
+    hidden += [
+        mark
+        for mark in every
+        if unicodedata.bidirectional(mark) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    ]
+    assert [mark for mark in hidden if visible(mark) == mark] == []
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=())))
+def test_json_keeps_its_value_and_is_visible(text: str) -> None:
+    for ensure_ascii in (True, False):
+        shown = visible_json(json.dumps({text: [text]}, ensure_ascii=ensure_ascii, indent=2))
+        assert json.loads(shown) == {text: [text]}
+        assert visible(shown, multiline=True) == shown

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from weaver.core.jsonable import jsonable
+from weaver.core.text import visible
 
 __all__ = ["CheckReport", "FindingKind", "LookaheadFinding", "Lookback"]
 
@@ -45,7 +46,7 @@ class LookaheadFinding:
     indicator: str | None = None
 
     def __str__(self) -> str:
-        return self.text
+        return visible(self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class Lookback:
     def __str__(self) -> str:
         of = f" of {self.symbol}" if self.symbol is not None else ""
         needs = "all of these, or more" if self.bars is None else f"{self.bars:,} bar{'s' if self.bars != 1 else ''}"
-        return f"{self.indicator}{of}: {needs}"
+        return visible(f"{self.indicator}{of}: {needs}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +131,7 @@ class CheckReport:
     def verdict(self) -> str:
         """One sentence, or one for each finding."""
         if self.findings:
-            return "\n".join(f"{_WORD[finding.kind]}: {finding.text}" for finding in self.findings)
+            return "\n".join(visible(f"{_WORD[finding.kind]}: {finding.text}") for finding in self.findings)
         if not self.judged:
             return "nothing to judge: the strategy gave no order and created no indicator on these bars"
         if self.proved:
@@ -158,7 +159,7 @@ class CheckReport:
         on = f"{self.bars:,} bars of {self.timeframe}, {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
         gave = f"{self.orders:,} order commands and {self.fills:,} fills"
         lines = [
-            f"{self.strategy}({params}) on {', '.join(self.symbols)}: {on}",
+            visible(f"{self.strategy}({params}) on {', '.join(self.symbols)}: {on}"),
             f"look-ahead: {self._tried()}; at each, later bars were removed, then scrambled",
             f"runs: {self.runs:,}, {self.restarts} of them restarts; the first gave {gave}",
         ]
@@ -168,8 +169,9 @@ class CheckReport:
             short = list(dict.fromkeys(lookback.indicator for lookback in self.lookbacks if lookback.short))
             if short:
                 limit = f"the {self.lookback:,} bars of --lookback" if self.lookback else "these bars"
-                lines.append(f"  more than {limit}: {', '.join(short)}; a run that starts later gets other values")
-        lines += [f"note: {note}" for note in self.notes]
+                names = visible(", ".join(short))
+                lines.append(f"  more than {limit}: {names}; a run that starts later gets other values")
+        lines += [visible(f"note: {note}") for note in self.notes]
         return "\n".join([*lines, self.verdict])
 
     def __str__(self) -> str:

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from weaver.core.errors import DatabaseError, DatabaseInUse, DatabaseStartError, StoreUnavailable
 from weaver.core.files import write_whole
+from weaver.core.text import visible
 from weaver.home import data_folder
 from weaver.walle.embedded.paths import DatabasePaths
 from weaver.walle.embedded.startup import disk_full_errors, read_server_facts, start_server
@@ -299,4 +300,4 @@ def report_if_slow(activity: str, say: Callable[[str], None] | None) -> Iterator
 
 def _print_to_terminal(line: str) -> None:
     if sys.stderr.isatty():  # progress is for a person who waits, never for a pipe
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - a wait without a reason looks like a hang
+        print(visible(line), file=sys.stderr, flush=True)  # noqa: T201 - a wait without a reason looks like a hang
