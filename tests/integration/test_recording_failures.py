@@ -146,8 +146,11 @@ def test_a_server_that_dies_in_the_final_write_leaves_the_result_and_the_files_a
 
 def test_a_server_that_is_back_in_time_gets_the_run_at_once(server: Server, at_the_end: Any) -> None:
     async def restart(connection: Any) -> None:
-        await asyncio.to_thread(server.kill)
-        await asyncio.to_thread(server.start)
+        def in_its_thread() -> None:  # it goes on where the recording's own step is cancelled
+            server.kill()
+            server.start()
+
+        await asyncio.to_thread(in_its_thread)
 
     at_the_end(restart)
     result = run()
@@ -346,3 +349,20 @@ def test_a_run_that_was_deleted_while_it_was_recorded_stays_deleted_and_the_reco
     assert isinstance(result.recording.error, run_ending.RunDeleted)
     assert str(result.recording.error) == f"run {result.run_id} was deleted while it was being recorded"
     assert not has_pending_runs(), "no later command records it again"
+
+
+def test_a_large_recording_that_breaks_between_its_parts_goes_on_where_it_was(
+    server: Server, at_the_end: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_ending, "_ROWS_OF_A_COPY", 50)
+
+    async def break_the_fifth(connection: Any) -> None:
+        if len(calls) == 5:
+            connection.terminate()
+
+    calls = at_the_end(break_the_fifth, times=5)
+    result = run()
+    assert result.recording.error is None
+    parts = 2 * -(-len(result.record.fills) // 50)
+    assert parts + 1 <= len(calls) <= parts + 2, "at most the two parts under way are written again"
+    stored_once(result)

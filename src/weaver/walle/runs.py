@@ -144,19 +144,31 @@ class RunStore:
     ) -> None:
         """Add rows to `orders` or `fills` from CSV text whose first column is the run's id.
 
-        The caller has locked the run with `stored_part`.
+        The caller has locked the run with `stored_part` or `keep_from_deletion`.
         """
         await copy_csv(transaction.connection, table, columns, parts)
 
     async def stored_part(self, run_id: str, transaction: DatabaseTransaction) -> StoredPart | None:
         """Return what is stored of a run so far, and lock it until the transaction ends; None if there is no such run."""
-        connection = transaction.connection
-        status = await connection.fetchval("SELECT status FROM runs WHERE id = $1 FOR UPDATE", run_id)
+        status = await self.locked_status(run_id, transaction)
         if status is None:
             return None
+        connection = transaction.connection
         fills = await connection.fetchval("SELECT coalesce(max(seq), 0) FROM fills WHERE run_id = $1", run_id)
         orders = await connection.fetch("SELECT number FROM orders WHERE run_id = $1", run_id)
         return StoredPart(status=status, fills=fills, orders=[row[0] for row in orders])
+
+    async def locked_status(self, run_id: str, transaction: DatabaseTransaction) -> str | None:
+        """Return the stored status of a run, and lock it until the transaction ends; None if there is no such run."""
+        status: str | None = await transaction.connection.fetchval(
+            "SELECT status FROM runs WHERE id = $1 FOR UPDATE", run_id
+        )
+        return status
+
+    async def keep_from_deletion(self, run_id: str, transaction: DatabaseTransaction) -> bool:
+        """Return whether there is such a run; it cannot be deleted until the transaction ends."""
+        found = await transaction.connection.fetchval("SELECT 1 FROM runs WHERE id = $1 FOR KEY SHARE", run_id)
+        return found is not None
 
     async def end(
         self,

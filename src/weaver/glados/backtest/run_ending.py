@@ -2,11 +2,12 @@
 
 The ending is kept in a file of the run's folder, `pending.json`, from the end of the run until it is stored. So a store that
 fails at the end loses nothing: the ending is stored by the next recording or command that reaches the same database
-(`store_pending`). Storing is one transaction and adds only what is missing, so it may be repeated.
+(`store_pending`). Storing adds only what is missing, so it may be repeated, and its last transaction ends the run.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -142,22 +143,29 @@ async def store_ending(
     create: bool,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Store what the database does not have of the run, all or nothing, and remove the pending file.
+    """Store what the database does not have of the run, and remove the pending file.
+
+    Few rows are stored with the end of the run, all or nothing. Many are stored before it in parts, each with its event; if
+    that is cut short, the next call stores the parts that are missing.
 
     The caller holds the run's lock. `create` allows a run that the database does not have; else it was deleted meanwhile
     (RunDeleted). `progress` is called after every step.
     """
+    missing: _MissingRows | None = None
     async with store.database.transaction() as transaction:
-        stored = await store.runs.stored_part(ending.run_id, transaction)
-        if stored is None:
-            if not create:
-                raise RunDeleted(f"run {ending.run_id} was deleted while it was being recorded")
-            await _create(store, ending, transaction)
-            stored = StoredPart(status="running", fills=0, orders=[])
-        progress()
-        if not stored.is_complete:
-            if ending.with_rows:
-                await _store_rows(store, ending, folders, stored, transaction, progress)
+        stored = await _stored_part(store, ending, transaction, create=create)
+    progress()
+    if ending.with_rows and not stored.is_complete:
+        missing = await asyncio.to_thread(_MissingRows, folders, ending.run_id, stored)
+        if missing.count > ROWS_IN_BULK:
+            await _store_in_bulk(store, ending, missing, progress)
+            missing = None
+    if not stored.is_complete:
+        async with store.database.transaction() as transaction:
+            if await store.runs.locked_status(ending.run_id, transaction) is None:
+                raise _deleted(ending)
+            if missing is not None:
+                await _store_rows(store, ending, missing, transaction)
             await store.runs.end(
                 ending.run_id,
                 ending.status,
@@ -196,7 +204,13 @@ async def store_pending(
     return problems
 
 
-async def _create(store: OpenStore, ending: RunEnding, transaction: Any) -> None:
+async def _stored_part(store: OpenStore, ending: RunEnding, transaction: Any, *, create: bool) -> StoredPart:
+    """Return what the database has of the run, and lock the run; make it first if there is none and `create`."""
+    stored = await store.runs.stored_part(ending.run_id, transaction)
+    if stored is not None:
+        return stored
+    if not create:
+        raise _deleted(ending)
     await store.runs.create(
         ending.run_id,
         mode=ending.mode,
@@ -208,74 +222,113 @@ async def _create(store: OpenStore, ending: RunEnding, transaction: Any) -> None
     )
     started = ending.event(RunStarted(bars=ending.bars_total), ending.began_ns)
     await store.log.append([ending.created_event(), started], transaction=transaction)
+    return StoredPart(status="running", fills=0, orders=[])
 
 
-async def _store_rows(
-    store: OpenStore,
-    ending: RunEnding,
-    folders: RunFolders,
-    stored: StoredPart,
-    transaction: Any,
-    progress: Callable[[], None],
-) -> None:
-    """Store the orders and fills that are missing, in the tables and in the log."""
-    import polars as pl
+def _deleted(ending: RunEnding) -> RunDeleted:
+    return RunDeleted(f"run {ending.run_id} was deleted while it was being recorded")
 
-    orders = pl.scan_parquet(folders.file(ending.run_id, "orders.parquet")).select(ORDER_COLUMNS[1:])
-    fills = (
-        pl.scan_parquet(folders.file(ending.run_id, "fills.parquet"))
-        .with_row_index("seq", offset=1)
-        .with_columns(pl.col("seq").cast(pl.Int64))
-        .select(FILL_COLUMNS[1:])
-        .slice(stored.fills)
-    )
-    known = pl.Series("number", stored.orders, dtype=pl.Int64)
-    count = pl.len().alias("count")
-    missing = (orders.select(count).collect().item() - len(known), fills.select(count).collect().item())
-    if max(missing) <= ROWS_IN_BULK:
-        order_rows = _clean(orders.filter(~pl.col("number").is_in(known.implode()))).collect().rows()
-        fill_rows = _clean(fills).collect().rows()
-        await store.runs.add(
-            ending.run_id, orders=order_rows, fills=fill_rows, bars_done=ending.bars_done, transaction=transaction
+
+class _MissingRows:
+    """The orders and fills in the run's files that the database does not have. `count` is the larger of their numbers."""
+
+    def __init__(self, folders: RunFolders, run_id: str, stored: StoredPart) -> None:
+        import polars as pl
+
+        self._stored_orders = pl.Series("number", stored.orders, dtype=pl.Int64)
+        self._orders = pl.scan_parquet(folders.file(run_id, "orders.parquet")).select(ORDER_COLUMNS[1:])
+        self._fills = (
+            pl.scan_parquet(folders.file(run_id, "fills.parquet"))
+            .with_row_index("seq", offset=1)
+            .with_columns(pl.col("seq").cast(pl.Int64))
+            .select(FILL_COLUMNS[1:])
+            .slice(stored.fills)
         )
-        events = [
-            ending.event(
-                OrdersRecorded(
-                    orders=order_rows[at : at + ROWS_OF_AN_EVENT],
-                    fills=[row[1:] for row in fill_rows[at : at + ROWS_OF_AN_EVENT]],
-                ),
-                ending.ended_ns,
-            )
-            for at in range(0, max(missing), ROWS_OF_AN_EVENT)
-        ]
-        if events:
-            await store.log.append(events, transaction=transaction)
-        return
-    await _store_in_bulk(store, ending, "orders", ORDER_COLUMNS, _slices(orders, known), transaction, progress)
-    await _store_in_bulk(store, ending, "fills", FILL_COLUMNS, _slices(fills), transaction, progress)
+        orders, fills = (frame.select(pl.len()).collect().item() for frame in (self._orders, self._fills))
+        self.count: int = max(orders - len(stored.orders), fills)
+
+    def orders(self) -> Iterator[pl.DataFrame]:
+        """Yield the missing orders in parts of at most _ROWS_OF_A_COPY."""
+        return _slices(self._orders, without=self._stored_orders)
+
+    def fills(self) -> Iterator[pl.DataFrame]:
+        """Yield the missing fills in parts of at most _ROWS_OF_A_COPY, in the order of `seq`."""
+        return _slices(self._fills)
+
+
+async def _store_rows(store: OpenStore, ending: RunEnding, missing: _MissingRows, transaction: Any) -> None:
+    """Store the missing rows, in the tables and in the log, within the transaction."""
+    orders = [row for part in missing.orders() for row in part.rows()]
+    fills = [row for part in missing.fills() for row in part.rows()]
+    await store.runs.add(ending.run_id, orders=orders, fills=fills, bars_done=ending.bars_done, transaction=transaction)
+    events = [
+        ending.event(
+            OrdersRecorded(
+                orders=orders[at : at + ROWS_OF_AN_EVENT],
+                fills=[row[1:] for row in fills[at : at + ROWS_OF_AN_EVENT]],
+            ),
+            ending.ended_ns,
+        )
+        for at in range(0, max(len(orders), len(fills)), ROWS_OF_AN_EVENT)
+    ]
+    if events:
+        await store.log.append(events, transaction=transaction)
 
 
 async def _store_in_bulk(
+    store: OpenStore, ending: RunEnding, missing: _MissingRows, progress: Callable[[], None]
+) -> None:
+    """Store the missing orders and, at the same time over another connection, the missing fills."""
+    tasks = [
+        asyncio.create_task(_store_parts(store, ending, table, columns, parts, progress), name=f"recording {table}")
+        for table, columns, parts in (
+            ("orders", ORDER_COLUMNS, missing.orders()),
+            ("fills", FILL_COLUMNS, missing.fills()),
+        )
+    ]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _store_parts(
     store: OpenStore,
     ending: RunEnding,
     table: str,
     columns: Sequence[str],
-    slices: Iterator[pl.DataFrame],
-    transaction: Any,
+    parts: Iterator[pl.DataFrame],
     progress: Callable[[], None],
 ) -> None:
+    """Store rows of one table part by part; each part is one transaction with its events."""
+    while (part := await asyncio.to_thread(_next_part, parts, ending, table)) is not None:
+        rows, events = part
+        async with store.database.transaction() as transaction:
+            if not await store.runs.keep_from_deletion(ending.run_id, transaction):
+                raise _deleted(ending)
+            await store.runs.add_csv(table, columns, [rows], transaction)
+            progress()
+            await store.log.append(events, transaction=transaction)
+        progress()
+
+
+def _next_part(
+    parts: Iterator[pl.DataFrame], ending: RunEnding, table: str
+) -> tuple[bytes, list[Envelope[Any]]] | None:
+    """Return the next rows as CSV with the run's id, and the events that hold the same rows; None at the end."""
     import polars as pl
 
-    for frame in slices:
-        with_id = frame.select(pl.lit(ending.run_id).alias("run_id"), pl.all())
-        await store.runs.add_csv(table, columns, [_csv(with_id, header=False).encode()], transaction)
-        progress()
-        events = [
-            ending.event(OrdersRecordedInBulk(**{table: _csv(part)}), ending.ended_ns)
-            for part in frame.iter_slices(ROWS_OF_AN_EVENT)
-        ]
-        await store.log.append(events, transaction=transaction)
-        progress()
+    frame = next(parts, None)
+    if frame is None:
+        return None
+    with_id = frame.select(pl.lit(ending.run_id).alias("run_id"), pl.all())
+    events = [
+        ending.event(OrdersRecordedInBulk(**{table: _csv(part)}), ending.ended_ns)
+        for part in frame.iter_slices(ROWS_OF_AN_EVENT)
+    ]
+    return _csv(with_id, header=False).encode(), events
 
 
 def _slices(frame: pl.LazyFrame, without: pl.Series | None = None) -> Iterator[pl.DataFrame]:
