@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ import msgspec
 
 from weaver.core.errors import ConfigError, StoreError
 from weaver.core.instants import from_ns
+from weaver.walle.connection import BROKEN
 from weaver.walle.copy_rows import copy_csv, copy_records
 from weaver.walle.database import Database, DatabaseTransaction
 
@@ -38,6 +39,7 @@ VALUES ($1, $2, $3, 'running', $4::jsonb, $5, $6, $7)
 """
 ORDER_COLUMNS = ("run_id", "number", "symbol", "side", "kind", "quantity", "status", "reason", "tag", "submitted_ns",
                   "done_ns", "filled_quantity", "average_price")  # fmt: skip
+_GOODBYE_S = 0.25  # how long a server may take to answer the end of a connection
 FILL_COLUMNS = ("run_id", "seq", "number", "symbol", "side", "ts_ns", "quantity", "price", "commission", "tag")
 
 
@@ -97,7 +99,9 @@ class RunStore:
                 raise ConfigError(f"run {run_id} is being written by another process")
             yield
         finally:
-            connection.terminate()
+            # The server lets go of the lock before it answers the goodbye, so the run is not shown as running afterwards.
+            with suppress(*BROKEN, TimeoutError):
+                await connection.close(timeout=_GOODBYE_S)
 
     async def create(
         self,
