@@ -24,7 +24,7 @@ import polars as pl
 
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import DataError, OffGridError, TimeframeError
-from weaver.core.files import replacing
+from weaver.core.files import make_private_folder, replacing
 from weaver.core.fork_safety import check_fork
 from weaver.core.suggest import unknown_symbol
 from weaver.core.timeframe import Timeframe
@@ -32,6 +32,7 @@ from weaver.data.bar_checks import explain_bar, impossible_bars, unordered_rows
 from weaver.data.merge import Conflict, Merge, merge_bars
 from weaver.data.selection import METADATA_KEY, Selection, Stored, about
 from weaver.home import data_folder
+from weaver.private_home import is_in_home, secure_home
 
 __all__ = [
     "Catalog",
@@ -99,13 +100,18 @@ class Entry:
 
 
 class Catalog:
-    """The bars under one folder. Reading takes no lock; nothing is cached."""
+    """The bars under one folder. Reading takes no lock; nothing is cached.
+
+    In WEAVER_HOME, folders and files are private to their owner. Elsewhere they have the modes of the umask, so that several
+    users may share a catalog.
+    """
 
     def __init__(self, root: Path | str | None = None, *, at_step: Callable[[str], None] = lambda _: None) -> None:
         """`root` defaults to `default_root()` and need not exist. `at_step` is called with the name of each step of a write
         (locked, merged, written, flushed, replaced), so that a test can stop there."""
         self.root = default_root() if root is None else Path(root).expanduser()
         self._at_step = at_step
+        self._is_private = is_in_home(self.root)
 
     def path(self, symbol: str, timeframe: str | Timeframe) -> Path:
         """Return the path of the bars, whether or not there is a file."""
@@ -129,9 +135,14 @@ class Catalog:
         return sorted(entries, key=lambda entry: (entry.symbol, entry.timeframe.ns)), broken
 
     def _files(self) -> Sequence[Path]:
+        self._secure()
         if self.root.is_dir() and not os.access(self.root, os.R_OK | os.X_OK):  # which globbing takes for an empty one
             raise DataError(f"the catalog {self.root} cannot be read: no permission")
         return sorted(self.root.glob(f"*/*/{_FILE}"))
+
+    def _secure(self) -> None:
+        if self._is_private:
+            secure_home(data_folder())
 
     def read(self, symbol: str, timeframe: str | Timeframe) -> pl.DataFrame:
         """Return the bars of one symbol. Raises UnknownSymbol."""
@@ -218,8 +229,11 @@ class Catalog:
         path = self.path(symbol, frame)
         _check(symbol, bars)
         try:
+            self._secure()
+            if self._is_private:
+                make_private_folder(path.parent)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(path.parent / ".lock"):
+            with _locked(path.parent / ".lock", 0o600 if self._is_private else 0o666):
                 self._at_step("locked")
                 merged, merge = self._merged(symbol, path, bars, on_conflict, origin)
                 self._at_step("merged")
@@ -234,7 +248,7 @@ class Catalog:
                         "calendar": calendar or known.get("calendar"),
                         "version": 1,
                     }
-                    _replace(path, merged, about, self._at_step)
+                    _replace(path, merged, about, self._at_step, 0o600 if self._is_private else None)
         except OSError as error:
             raise _unwritable(path, error) from None
         return merge
@@ -369,10 +383,16 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"{path}: the bars cannot be read: {error}; remove this file, and import its bars again")
 
 
-def _replace(path: Path, bars: pl.DataFrame, about: Mapping[str, object], at_step: Callable[[str], None]) -> None:
+def _replace(
+    path: Path,
+    bars: pl.DataFrame,
+    about: Mapping[str, object],
+    at_step: Callable[[str], None],
+    mode: int | None = None,
+) -> None:
     """Replace the bars in `path`, on the disk when it returns. The catalog's lock admits one writer."""
     try:
-        with replacing(path, durable=True, locked=True, at_step=at_step) as temporary:
+        with replacing(path, mode=mode, durable=True, locked=True, at_step=at_step) as temporary:
             bars.write_parquet(temporary, compression="zstd", metadata={METADATA_KEY: json.dumps(about)})
     except pl.exceptions.PolarsError as error:
         raise OSError(str(error)) from None  # Polars wraps the system's error, such as a full disk
@@ -391,7 +411,7 @@ def _unwritable(path: Path, error: OSError) -> DataError:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, mode: int) -> Iterator[None]:
     try:
         import fcntl
     except (
@@ -399,7 +419,7 @@ def _locked(path: Path) -> Iterator[None]:
     ):  # Windows: os.replace refuses while another process holds the file, which is safe if less polite
         yield
         return
-    with path.open("w") as file:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, mode), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # the system drops it when the process dies
         yield
 

@@ -12,6 +12,7 @@ from weaver.config import Settings
 from weaver.core.ports import Clock
 from weaver.core.run_folders import RunFolders
 from weaver.glados.clock.system import SystemClock
+from weaver.private_home import secure_home
 from weaver.walle.consumer_store import PostgresConsumerStore
 from weaver.walle.database import Database
 from weaver.walle.log.event_log import PostgresEventLog
@@ -70,6 +71,7 @@ async def open_store(
     With `resume`, for a program that goes on with earlier work, a `weaver db stop` stays in force (StoreUnavailable).
     """
     settings = settings or Settings.load()
+    secure_home(settings.home)
     wanted = settings.database
     async with AsyncExitStack() as stack:
         url, restart = wanted.url, None

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from weaver.core.errors import BackupError
+from weaver.core.files import make_private_folder
 from weaver.core.run_folders import RunFolders, is_digest
 from weaver.core.run_id import is_run_id
 
@@ -128,7 +129,8 @@ def read(file: Path, staging: Path) -> Iterator[Path]:
         return
     home_is_new = not staging.parent.exists()
     try:
-        staging.mkdir(parents=True, mode=0o700)
+        make_private_folder(staging.parent)
+        staging.mkdir(mode=0o700)
         try:
             _extract(file, staging)
         except (tarfile.TarError, EOFError, ValueError) as error:
@@ -161,7 +163,7 @@ def _extract(file: Path, staging: Path) -> None:
             if source is None or not (member.name == _DUMP or _MEMBER.fullmatch(member.name)):
                 raise ValueError(f"it has an unexpected member {member.name[:200]!r}")
             target = staging / member.name
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(target.parent)
             with open(target, "xb", opener=_private) as copy:
                 shutil.copyfileobj(source, copy)
             if target.stat().st_size != member.size:
@@ -182,7 +184,7 @@ def install_runs(staging: Path, runs_folder: Path) -> int:
     source = staging / "runs"
     if not source.is_dir():
         return 0
-    (runs_folder / "bars").mkdir(parents=True, exist_ok=True)
+    make_private_folder(runs_folder / "bars")
     for bars in sorted((source / "bars").glob("*.parquet")):
         bars.replace(runs_folder / "bars" / bars.name)
     runs = [folder for folder in sorted(source.iterdir()) if folder.name != "bars"]

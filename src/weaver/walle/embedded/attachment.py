@@ -206,7 +206,7 @@ def _answers(server: dict[str, Any]) -> bool:
 def _extend_linger(place: DatabasePaths, linger: float) -> None:
     with contextlib.suppress(OSError, ValueError):
         linger = max(linger, float(place.linger.read_text(encoding="ascii")))
-    write_whole(place.linger, f"{linger}\n", locked=True)
+    write_whole(place.linger, f"{linger}\n", mode=0o600, locked=True)
 
 
 # --- keeping and stopping --------------------------------------------------------------------------------------------

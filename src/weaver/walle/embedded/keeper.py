@@ -203,6 +203,7 @@ def main(at_step: Callable[[str], None] = lambda _: None) -> None:
     spec = json.loads(sys.stdin.buffer.read())
     os.set_inheritable(spec["keeper_lock"], False)
     os.chdir("/")
+    os.umask(0o077)  # everything that it writes is in WEAVER_HOME
     try:
         Keeper(spec, at_step).run()
     finally:

@@ -22,6 +22,8 @@ import tempfile
 from pathlib import Path
 
 from weaver.core.errors import DatabaseStartError, DatabaseVersionError
+from weaver.core.files import make_private_folder
+from weaver.private_home import secure_home
 
 __all__ = ["DatabasePaths"]
 
@@ -52,7 +54,7 @@ class DatabasePaths:
     def make(self) -> None:
         """Make the folder if it does not exist. Raises DatabaseStartError if it belongs to another user."""
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self.home)
             self.folder.mkdir(mode=0o700, exist_ok=True)
             owner = self.folder.stat().st_uid
         except PermissionError as error:
@@ -64,6 +66,7 @@ class DatabasePaths:
                 f"{self.folder} belongs to user {_user_name(owner)}, and you are {_user_name(os.geteuid())}; run the "
                 f"command as {_user_name(owner)}, or name a folder of your own with WEAVER_HOME=DIR"
             )
+        secure_home(self.home)
 
     def check_major(self, major: int, programs: Path) -> None:
         """Raise DatabaseVersionError if the data were made by another major version than that of the programs."""

@@ -65,7 +65,7 @@ def start_server(place: DatabasePaths, keeper_lock: int, tcp: int | None) -> dic
     }
     source = str(Path(__file__).resolve().parents[3])
     code = f"import sys; sys.path.append({source!r})\n{_KEEPER}"
-    with place.keeper_log.open("wb") as log:
+    with open(os.open(place.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", code, str(place.folder)],
             stdin=subprocess.PIPE,
