@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from weaver.core.errors import DataError
 from weaver.core.instants import from_ns
 from weaver.core.instrument import Instrument
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["PRICE_COLUMNS", "Bar", "BarSeries", "Floats", "Instants"]
@@ -84,10 +85,10 @@ class BarSeries:
     def __post_init__(self) -> None:
         for name, column in (("start", self.start), ("end", self.end)):
             if column.dtype != np.int64 or column.shape != self.start.shape:
-                raise DataError(f"{self.symbol}: column {name!r} must be int64 nanoseconds, one per bar")
+                raise DataError(f"{self.symbol}: column {brief(name)} must be int64 nanoseconds, one per bar")
         for name, values in self.columns().items():
             if values.dtype != np.float64 or values.shape != self.start.shape:
-                raise DataError(f"{self.symbol}: column {name!r} must be float64, one value per bar")
+                raise DataError(f"{self.symbol}: column {brief(name)} must be float64, one value per bar")
             values.flags.writeable = False
         self.start.flags.writeable = False
         self.end.flags.writeable = False

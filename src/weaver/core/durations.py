@@ -6,6 +6,7 @@ import re
 
 from weaver.core.errors import ConfigError
 from weaver.core.instants import NS_PER_DAY, NS_PER_SECOND
+from weaver.core.text import brief
 
 __all__ = ["duration_text", "parse_duration"]
 
@@ -40,5 +41,5 @@ def duration_text(ns: int, *, units: int | None = None) -> str:
 def parse_duration(text: str) -> int:
     """Return the nanoseconds of "90d", "4w" or "1h 30m". Raises ConfigError for any other text."""
     if not _TEXT.fullmatch(text):
-        raise ConfigError(f"{text!r} is not a duration; write a number and s, m, h, d or w, such as 90d or 1h 30m")
+        raise ConfigError(f"{brief(text)} is not a duration; write a number and s, m, h, d or w, such as 90d or 1h 30m")
     return sum(int(count) * _SIZES[unit] for count, unit in re.findall(_PART, text))

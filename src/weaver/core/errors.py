@@ -43,14 +43,15 @@
             ├── DatabaseInUse        others use it, or it is not empty
             └── BackupError          a backup cannot be written, read or restored
 
-A docstring's first line is the default message. Messages name the thing, the value and the way out.
+A docstring's first line is the default message. Messages name the thing, the value and the way out. A message of more than
+10,000 characters is cut in its middle.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from weaver.core.text import visible
+from weaver.core.text import brief, cut_middle, visible
 
 __all__ = [
     "BackupError",
@@ -103,7 +104,8 @@ class WeaverError(Exception):
 
     def __init__(self, message: str | None = None) -> None:
         message = message or (type(self).__doc__ or "").strip().splitlines()[0]
-        super().__init__(visible(message, multiline=True))  # values in it come from files, venues and databases
+        # Values in it come from files, venues and databases. Cut twice: an escape is longer than its character.
+        super().__init__(cut_middle(visible(cut_middle(message), multiline=True)))
 
 
 class ConfigError(WeaverError):
@@ -132,7 +134,7 @@ class MissingExtra(ConfigError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         self._given = (package, extra, purpose)
         super().__init__(
-            f"{purpose} needs {package!r}, which is not installed; "
+            f"{purpose} needs {brief(package)}, which is not installed; "
             f"install it with: pip install 'weaver-trading[{extra}]' (or: pip install {package})"
         )
 

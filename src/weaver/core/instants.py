@@ -11,6 +11,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 
 from weaver.core.errors import ConfigError, NaiveDatetimeError
+from weaver.core.text import brief
 
 __all__ = ["NS_PER_DAY", "NS_PER_SECOND", "format_ns", "from_ns", "to_ns"]
 
@@ -41,7 +42,7 @@ def to_ns(value: datetime | date | str | int) -> int:
         except TypeError:
             pass
     raise ConfigError(
-        f"{value!r} is not an instant; give an aware datetime, a date, an ISO string with an offset or 'Z', "
+        f"{brief(value)} is not an instant; give an aware datetime, a date, an ISO string with an offset or 'Z', "
         "or an int of nanoseconds since 1970-01-01 UTC"
     )
 
@@ -91,7 +92,7 @@ def _from_text(text: str) -> int:
     if found := _BEYOND_MICROSECONDS.fullmatch(stripped):
         head, digits, tail = found.groups()
         if digits[3:].strip("0"):
-            raise ConfigError(f"{text!r} is finer than a nanosecond; use at most nine digits after the point")
+            raise ConfigError(f"{brief(text)} is finer than a nanosecond; use at most nine digits after the point")
         finer = int(digits[:3].ljust(3, "0"))
     try:
         if _DATE_ONLY.fullmatch(stripped):
@@ -99,10 +100,12 @@ def _from_text(text: str) -> int:
         parsed = datetime.fromisoformat(head + tail)
     except ValueError:
         raise ConfigError(
-            f"{text!r} is not an instant; write a date like '2024-03-01' (00:00 UTC) or a time like '2024-03-01T09:30:00Z'"
+            f"{brief(text)} is not an instant; write a date like '2024-03-01' (00:00 UTC) or a time like "
+            "'2024-03-01T09:30:00Z'"
         ) from None
     if parsed.utcoffset() is None:
         raise NaiveDatetimeError(
-            f"{text!r} has no time zone; if it is UTC write '{stripped}Z', otherwise its offset, like '{stripped}-05:00'"
+            f"{brief(text)} has no time zone; if it is UTC write '{stripped}Z', otherwise its offset, like "
+            f"'{stripped}-05:00'"
         )
     return _from_datetime(parsed) + finer

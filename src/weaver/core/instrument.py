@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 from weaver.core.errors import ConfigError
+from weaver.core.text import brief
 
 __all__ = ["Instrument"]
 
@@ -35,18 +36,20 @@ class Instrument:
     def __post_init__(self) -> None:
         lot = _decimal(self.lot)
         if lot is None:
-            raise ConfigError(f"lot={self.lot!r}: the smallest quantity must be greater than zero")
+            raise ConfigError(f"lot={brief(self.lot)}: the smallest quantity must be greater than zero")
         object.__setattr__(self, "lot", lot)
         if self.price_step is not None:
             step = _decimal(self.price_step)
             if step is None:
-                raise ConfigError(f"price_step={self.price_step!r}: must be greater than zero, or None for any price")
+                raise ConfigError(
+                    f"price_step={brief(self.price_step)}: must be greater than zero, or None for any price"
+                )
             object.__setattr__(self, "price_step", step)
         if not math.isfinite(self.multiplier) or self.multiplier <= 0:
-            raise ConfigError(f"multiplier={self.multiplier!r}: must be greater than zero")
+            raise ConfigError(f"multiplier={brief(self.multiplier)}: must be greater than zero")
         if self.quote is not None:
             if not isinstance(self.quote, str) or not self.quote.strip().isalnum():
-                raise ConfigError(f'quote={self.quote!r}: give the code of a currency, such as "USD", or None')
+                raise ConfigError(f'quote={brief(self.quote)}: give the code of a currency, such as "USD", or None')
             code = self.quote.strip()
             object.__setattr__(self, "quote", "GBX" if code == "GBp" else code.upper())  # pence are not pounds
         ratio = Fraction(lot)

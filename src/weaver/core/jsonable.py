@@ -14,6 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from weaver.core.errors import ConfigError
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["check_json", "jsonable"]
@@ -59,8 +60,8 @@ def check_json(name: str, value: object) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise ConfigError(f"{name} has the key {key!r}; keys must be text")
-        return {key: check_json(f"{name}[{key!r}]", item) for key, item in value.items()}
+                raise ConfigError(f"{name} has the key {brief(key)}; keys must be text")
+        return {key: check_json(f"{name}[{brief(key)}]", item) for key, item in value.items()}
     if isinstance(value, Timeframe | StrEnum):
         return str(value)
     if value is None or isinstance(value, bool | str):
@@ -69,12 +70,12 @@ def check_json(name: str, value: object) -> Any:
         return [check_json(f"{name}[{index}]", item) for index, item in enumerate(value)]
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ConfigError(f"{name}={value!r}: must be finite; JSON has no such number")
+            raise ConfigError(f"{name}={brief(value)}: must be finite; JSON has no such number")
         return value
     if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
-            raise ConfigError(f"{name}={value!r}: whole numbers must fit into 64 bits")
+            raise ConfigError(f"{name}={brief(value)}: whole numbers must fit into 64 bits")
         return value
     raise ConfigError(
-        f"{name}={value!r}: {type(value).__name__} cannot be stored as JSON; use number, text, true/false, list or map"
+        f"{name}={brief(value)}: {type(value).__name__} cannot be stored as JSON; use number, text, true/false, list or map"
     )

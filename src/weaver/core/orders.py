@@ -12,6 +12,7 @@ import msgspec
 
 from weaver.core.errors import OrderError
 from weaver.core.instants import from_ns
+from weaver.core.text import brief
 
 __all__ = [
     "ALLOWED",
@@ -94,7 +95,7 @@ class Trail(msgspec.Struct, frozen=True):
         is_one_number = len(given) == 1 and isinstance(given[0], Real) and not isinstance(given[0], bool)
         if not is_one_number or not 0 < given[0] < float("inf") or (self.percent is not None and self.percent >= 100):
             raise OrderError(
-                f"Trail(percent={self.percent!r}, amount={self.amount!r}): give exactly one, greater than zero "
+                f"Trail(percent={brief(self.percent)}, amount={brief(self.amount)}): give exactly one, greater than zero "
                 "(and percent below 100); for example Trail(percent=5)"
             )
 

@@ -18,6 +18,7 @@ import msgspec
 from weaver.core.errors import ConfigError
 from weaver.core.instants import format_ns, from_ns, to_ns
 from weaver.core.jsonable import check_json
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["RunConfig", "RunMode"]
@@ -88,11 +89,14 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
         try:
             self._set("mode", RunMode(self.mode))
         except ValueError:
-            raise ConfigError(f"mode={self.mode!r}: choose one of {', '.join(map(repr, map(str, RunMode)))}") from None
+            raise ConfigError(
+                f"mode={brief(self.mode)}: choose one of {', '.join(map(repr, map(str, RunMode)))}"
+            ) from None
         _check_name("strategy", self.strategy)
         if _PATHLIKE.search(self.strategy):
             raise ConfigError(
-                f"strategy={self.strategy!r} looks like a file; a RunConfig holds no path, so give 'module:Class' or a name"
+                f"strategy={brief(self.strategy)} looks like a file; a RunConfig holds no path, so give "
+                "'module:Class' or a name"
             )
         self._set("symbols", _symbols(self.symbols))
         self._set("timeframe", Timeframe.of(self.timeframe))
@@ -108,10 +112,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
                 "at the start or before it"
             )
         if not _is_number(self.cash) or not math.isfinite(self.cash) or self.cash <= 0:
-            raise ConfigError(f"cash={self.cash!r}: must be a number greater than zero")
+            raise ConfigError(f"cash={brief(self.cash)}: must be a number greater than zero")
         self._set("cash", float(self.cash))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ConfigError(f"seed={self.seed!r}: must be a whole number, zero or greater")
+            raise ConfigError(f"seed={brief(self.seed)}: must be a whole number, zero or greater")
         if self.calendar is not None:
             _check_name("calendar", self.calendar)
         self._set("params", _mapping("params", self.params))
@@ -174,17 +178,19 @@ def _text(ns: int | None) -> str | None:
 
 def _check_name(field: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip() or value != value.strip():
-        raise ConfigError(f"{field}={value!r}: must be a name, without spaces around it")
+        raise ConfigError(f"{field}={brief(value)}: must be a name, without spaces around it")
 
 
 def _symbols(value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise ConfigError(f"symbols={value!r}: give at least one symbol in a list or tuple, in the order of the run")
+        raise ConfigError(
+            f"symbols={brief(value)}: give at least one symbol in a list or tuple, in the order of the run"
+        )
     for symbol in value:
         _check_name("symbols", symbol)
     twice = sorted({symbol for symbol in value if value.count(symbol) > 1})
     if twice:
-        raise ConfigError(f"symbols={value!r}: {', '.join(map(repr, twice))} is named more than once")
+        raise ConfigError(f"symbols={brief(value)}: {', '.join(map(repr, twice))} is named more than once")
     return tuple(value)
 
 
@@ -195,5 +201,5 @@ def _is_number(value: object) -> bool:
 def _mapping(name: str, value: object) -> Any:
     """Return a deep copy, so that the config does not change with the mapping that it was created from."""
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{name}={value!r}: must be a mapping of names to plain values")
+        raise ConfigError(f"{name}={brief(value)}: must be a mapping of names to plain values")
     return check_json(name, value)

@@ -1,10 +1,10 @@
-"""Text that PostgreSQL, Parquet and UTF-8 files can store, and text that a terminal shows as it is.
+"""Text that files can store, that a terminal shows as it is, and that fits into a message.
 
-A Python string may hold characters that files refuse: NUL (U+0000) and lone surrogates (U+D800 to U+DFFF), which come from
-undecodable file names and error messages. It may also hold characters that change what a terminal shows: escape sequences
-move the cursor or set the clipboard, bidirectional marks reorder a line, invisible characters make two names look the same.
-The functions here write such characters as escapes and do not change other text. A result is not changed again by the same
-function.
+PostgreSQL, Parquet and UTF-8 files refuse NUL (U+0000) and lone surrogates (U+D800 to U+DFFF), which come from undecodable
+file names and error messages. Other characters change what a terminal shows: escape sequences move the cursor or set the
+clipboard, bidirectional marks reorder a line, invisible characters make two names look the same. `storable` and `visible`
+write such characters as escapes. `cut`, `cut_middle` and `brief` bound the length of a text that comes from a file, a
+strategy or a caller; cut before you escape. No function changes other text, or its own result.
 """
 
 from __future__ import annotations
@@ -12,7 +12,28 @@ from __future__ import annotations
 import re
 from typing import Any, overload
 
-__all__ = ["describe_error", "has_nul", "is_storable", "storable", "storable_values", "visible", "visible_json"]
+__all__ = [
+    "LONGEST_MESSAGE",
+    "LONGEST_VALUE",
+    "brief",
+    "cut",
+    "cut_middle",
+    "describe_error",
+    "has_nul",
+    "is_storable",
+    "storable",
+    "storable_values",
+    "visible",
+    "visible_json",
+]
+
+LONGEST_VALUE = 80
+"""Characters of one value in a message. A cell of a file may have megabytes, and its first characters identify it."""
+
+LONGEST_MESSAGE = 10_000
+"""Characters of a whole message, of an error or a warning. Terminals, logs and the database hold messages in memory."""
+
+_TAIL = 1_500  # characters of a cut message that are kept from its end, where the way out is
 
 _FORBIDDEN = re.compile("[\0\ud800-\udfff]")
 _BREAKS = "\t\n"
@@ -24,6 +45,33 @@ _DECEPTIVE = (
 )
 _IN_TEXT = re.compile(f"[{_DECEPTIVE}]")
 _IN_LINE = re.compile(f"[{_BREAKS}{_DECEPTIVE}]")
+
+
+def cut(text: str, limit: int = LONGEST_VALUE) -> str:
+    """Return `text`, cut to `limit` characters with an ellipsis at its end."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def cut_middle(text: str, limit: int = LONGEST_MESSAGE) -> str:
+    """Return `text`, cut to `limit` characters (at least 200) in its middle, where it states how many are left out."""
+    if len(text) <= limit:
+        return text
+    tail = min(_TAIL, limit // 4)
+    note = f" … ({len(text):,} characters, cut) … "
+    return text[: limit - tail - len(note)] + note + text[-tail:]
+
+
+def brief(value: object, limit: int = LONGEST_VALUE) -> str:
+    """Return `repr(value)`, cut to `limit` characters. A value whose `repr` fails is named by its class."""
+    if isinstance(value, str | bytes) and len(value) > limit:
+        value = value[:limit]  # a repr of the whole may be four times as long as a value of megabytes
+        text = repr(value)
+        return text[: limit - 2] + "…" + text[-1]
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - the code of a user's class; an int of more than 4,300 digits raises ValueError
+        text = f"<{type(value).__name__}>"
+    return cut(text, limit)
 
 
 def is_storable(text: str) -> bool:
@@ -70,9 +118,7 @@ def storable(text: str | None, limit: int | None = None) -> str | None:
         return None
     if not is_storable(text):
         text = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 1] + "…"
-    return text
+    return text if limit is None else cut(text, limit)
 
 
 def storable_values(value: Any, limit: int | None = None, *, key_limit: int | None = None) -> Any:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from weaver.core.errors import TimeframeError
 from weaver.core.instants import NS_PER_DAY, NS_PER_SECOND
+from weaver.core.text import brief
 
 __all__ = ["Timeframe"]
 
@@ -106,10 +107,10 @@ class Timeframe:
         return np.asarray((ts - self._origin) % self.ns, dtype=np.int64)
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a Timeframe is frozen; {name!r} cannot be set")
+        raise AttributeError(f"a Timeframe is frozen; {brief(name)} cannot be set")
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a Timeframe is frozen; {name!r} cannot be deleted")
+        raise AttributeError(f"a Timeframe is frozen; {brief(name)} cannot be deleted")
 
     def __eq__(self, other: object) -> bool:
         return self.ns == other.ns if isinstance(other, Timeframe) else NotImplemented
@@ -133,20 +134,22 @@ class Timeframe:
 def _parse(text: object) -> tuple[int, str]:
     found = _TEXT.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None:
-        raise TimeframeError(f"{text!r} is not a timeframe; {_hint(text)}")
+        raise TimeframeError(f"{brief(text)} is not a timeframe; {_hint(text)}")
     count, unit = int(found[1]), found[2]
     parent, size = _PARENTS[unit]
     if size % count == 0:
         return count, unit
     length = count * _NS[unit]
     if length in _ALLOWED:
-        raise TimeframeError(f"timeframe {text!r} is refused: write it as '{_ALLOWED[length]}'")
+        raise TimeframeError(f"timeframe {brief(text)} is refused: write it as '{_ALLOWED[length]}'")
     near = [max(ns for ns in _ALLOWED if ns < length), *sorted(ns for ns in _ALLOWED if ns > length)[:1]]
     ways = " or ".join(f"'{_ALLOWED[ns]}'" for ns in near)
     if unit == "w":
-        raise TimeframeError(f"timeframe {text!r} is refused: weeks have no larger unit to divide evenly; use {ways}")
+        raise TimeframeError(
+            f"timeframe {brief(text)} is refused: weeks have no larger unit to divide evenly; use {ways}"
+        )
     raise TimeframeError(
-        f"timeframe {text!r} is refused: {count} {_WORDS[unit]} do not divide {parent} ({size} {_WORDS[unit]}) evenly, "
+        f"timeframe {brief(text)} is refused: {count} {_WORDS[unit]} do not divide {parent} ({size} {_WORDS[unit]}) evenly, "
         f"so its bars would start elsewhere in every {parent.split()[1]}; use {ways}"
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from weaver.core.errors import DataError
+from weaver.core.text import brief
 
 __all__ = ["adjust", "split_steps"]
 
@@ -52,7 +53,7 @@ def adjust(bars: pl.DataFrame, *, what: str = "bars") -> tuple[pl.DataFrame, tup
     bad = np.flatnonzero(~(np.isfinite(adjusted) & (adjusted > 0)))
     if len(bad):
         raise DataError(
-            f"{what}: adj_close is {adjusted[bad[0]]!r} in row {bad[0]} (and in {len(bad) - 1} further rows); "
+            f"{what}: adj_close is {brief(adjusted[bad[0]])} in row {bad[0]} (and in {len(bad) - 1} further rows); "
             "it must be above zero, or ask for the prices as they are: adjusted=False, or no --adjusted"
         )
     ratio = adjusted / close

@@ -20,6 +20,8 @@ from weaver.core.durations import duration_text
 from weaver.core.errors import DataError, NaiveDatetimeError, NoBars, OffGridError, TimeframeError
 from weaver.core.instants import NS_PER_DAY, format_ns
 from weaver.core.instrument import Instrument
+from weaver.core.suggest import listed
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.data.bar_checks import (
     FLOAT32_ROUNDING,
@@ -95,7 +97,8 @@ def with_instants(table: Table, *, tz: str | None, intraday: bool | None, time_u
         _check_readable(where, name, column, times)
     if time_unit is None and in_january_1970(times):
         raise DataError(
-            f"{where}: the times in {name!r} begin at {format_ns(int(times.ns[0]))} and all are in January 1970, so they "
+            f"{where}: the times in {brief(name)} begin at {format_ns(int(times.ns[0]))} and all are in "
+            "January 1970, so they "
             "were converted from numbers with the wrong unit; convert them with theirs (pandas: pd.to_datetime(values, "
             'unit="s")), or pass the numbers and say it: time_unit="s", on the command line --time-unit s'
         )
@@ -110,14 +113,15 @@ def _check_readable(where: str, name: str, column: Column, times: Times) -> None
     if len(unclear):
         row = int(unclear[0])
         raise DataError(
-            f"{where}: {name!r} in row {row} is {column[row]}, a number: {explain_number(float(column[row]))}"
+            f"{where}: {brief(name)} in row {row} is {column[row]}, a number: {explain_number(float(column[row]))}"
         )
     bad = np.flatnonzero(times.kind == Kind.BAD)
     if len(bad):
         way = "write them as 2024-03-01" if times.undecided else "remove or correct these rows"
         reason = "day and month cannot be told apart" if times.undecided else "is not a time"
         raise DataError(
-            f"{where}: {name!r} in row {bad[0]} is {_value(column, int(bad[0]))}: {reason} ({len(bad)} such rows); {way}"
+            f"{where}: {brief(name)} in row {bad[0]} is {_value(column, int(bad[0]))}: {reason} ({len(bad)} "
+            f"such rows); {way}"
         )
 
 
@@ -209,7 +213,7 @@ def to_series(
     for name, index in column_map.extra.items():
         values = _optional_floats(table.columns[names[index]], low, high)
         if values is None:
-            notes.append(f"{table.symbol}: column {names[index]!r} holds no numbers and is left out")
+            notes.append(f"{table.symbol}: column {brief(names[index])} holds no numbers and is left out")
         else:
             extra[name] = values
     if not is_checked:
@@ -297,9 +301,9 @@ def _check_order(symbol: str, name: str, starts: Instants, spacing: Spacing) -> 
     row = int(bad[0])
     here, before = int(starts[row]), int(starts[row - 1])
     if here == before:
-        fault, way = "is the same time as that of the row before", f"keep one row for each {name!r}"
+        fault, way = "is the same time as that of the row before", f"keep one row for each {brief(name)}"
     else:
-        fault, way = f"is before {format_ns(before)} of the row before", f"sort the rows by {name!r}"
+        fault, way = f"is before {format_ns(before)} of the row before", f"sort the rows by {brief(name)}"
     raise DataError(f"{symbol}: row {row}: {format_ns(here)} {fault}{_further(len(bad))}; {way}")
 
 
@@ -335,7 +339,8 @@ def _floats(table: Table, name: str, low: int, high: int) -> Floats:
     values = _optional_floats(table.columns[name], low, high)
     if values is None:
         raise DataError(
-            f"{table.symbol}: column {name!r} holds {_value(table.columns[name], low)}, not numbers; convert it, or import "
+            f"{table.symbol}: column {brief(name)} holds {_value(table.columns[name], low)}, not numbers; "
+            "convert it, or import "
             "the file with: weaver data import"
         )
     return values
@@ -356,8 +361,8 @@ def _optional_floats(column: Column, low: int, high: int) -> Floats | None:
 
 
 def _value(column: Column, row: int) -> str:
-    return repr(column[row]) if len(column) > row else "nothing"
+    return brief(column[row]) if len(column) > row else "nothing"
 
 
 def _listed(names: Mapping[str, Column]) -> str:
-    return ", ".join(repr(name) for name in names) or "no columns"
+    return listed(map(brief, names)) if names else "no columns"

@@ -27,9 +27,12 @@ from weaver.core.errors import DataError, OffGridError, TimeframeError
 from weaver.core.files import make_private_folder, replacing
 from weaver.core.fork_safety import check_fork
 from weaver.core.suggest import unknown_symbol
+from weaver.core.text import brief, cut_middle
 from weaver.core.timeframe import Timeframe
 from weaver.data.bar_checks import explain_bar, impossible_bars, unordered_rows
 from weaver.data.merge import Conflict, Merge, merge_bars
+from weaver.data.parquet_file import LONGEST_CAUSE, check_footer
+from weaver.data.parquet_footer import FooterError, read_footer
 from weaver.data.selection import METADATA_KEY, Selection, Stored, about
 from weaver.home import data_folder
 from weaver.private_home import is_in_home, secure_home
@@ -59,7 +62,7 @@ def default_root() -> Path:
 def folder_name(symbol: str) -> str:
     """Return a folder name for any symbol that every file system accepts: BTC/USD is BTC%2FUSD. `symbol_of` reverses it."""
     if not symbol or len(symbol.encode()) > 80:
-        raise DataError(f"symbol {symbol!r}: a symbol has 1 to 80 bytes")
+        raise DataError(f"symbol {brief(symbol)}: a symbol has 1 to 80 bytes")
     name = quote(symbol, safe="")
     for char in "~":
         name = name.replace(char, f"%{ord(char):02X}")
@@ -286,7 +289,8 @@ class Catalog:
             clash = _other_case(path.parent.parent)
             if clash:
                 raise DataError(
-                    f"symbol {symbol!r}: the catalog has {symbol_of(clash)!r} in the same folder on this file system"
+                    f"symbol {brief(symbol)}: the catalog has {brief(symbol_of(clash))} in the same folder on "
+                    "this file system"
                 )
             return bars, Merge(before=0, added=bars.height, identical=0, replaced=0, kept=0)
         known = _metadata(path).get("origin", origin)
@@ -314,18 +318,19 @@ class Catalog:
             return common.pop()
         listed = "; ".join(f"{symbol}: {', '.join(map(str, self.timeframes(symbol)))}" for symbol in list(symbols)[:5])
         raise DataError(
-            f"which timeframe? There are {listed}; say it: timeframe={str(min(common)) if common else '1d'!r}"
+            f"which timeframe? There are {listed}; say it: timeframe={brief(str(min(common)) if common else '1d')}"
         )
 
     def _entry(self, path: Path) -> Entry:
         check_fork("reading the catalog")
         about = _metadata(path)
+        _check_limits(path)
         try:
             lazy = pl.scan_parquet(path, glob=False)
             names = lazy.collect_schema().names()
             stamp = pl.col("timestamp")
             row = lazy.select(pl.len().alias("n"), stamp.min().alias("first"), stamp.max().alias("last")).collect()
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise _unreadable(path, error) from None
         first, last = (int(row[name].to_physical()[0] or 0) * 1_000 for name in ("first", "last"))
         return Entry(
@@ -344,14 +349,16 @@ class Catalog:
 
 def _check(symbol: str, bars: pl.DataFrame) -> None:
     if symbol != symbol.strip() or not symbol.isprintable():
-        raise DataError(f"symbol {symbol!r}: a symbol is a name, without spaces around it, tabs or line ends in it")
+        raise DataError(
+            f"symbol {brief(symbol)}: a symbol is a name, without spaces around it, tabs or line ends in it"
+        )
     if not bars.height:
         raise DataError(f"{symbol}: there are no bars")
     if bars.schema.get("timestamp") != pl.Datetime("us", "UTC"):
         raise DataError(f"{symbol}: column 'timestamp' must be Datetime in microseconds UTC")
     for name, dtype in bars.schema.items():
         if name != "timestamp" and dtype != pl.Float64:
-            raise DataError(f"{symbol}: column {name!r} must be Float64, not {dtype}")
+            raise DataError(f"{symbol}: column {brief(name)} must be Float64, not {dtype}")
     columns = {name: bars[name].to_numpy() for name in ("open", "high", "low", "close", "volume")}
     stamps = bars["timestamp"].to_physical().to_numpy()
     back = unordered_rows(stamps)
@@ -366,10 +373,19 @@ def _check(symbol: str, bars: pl.DataFrame) -> None:
 
 def _read(path: Path) -> pl.DataFrame:
     check_fork("reading the catalog")
+    _check_limits(path)
     try:
         return pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise _unreadable(path, error) from None
+
+
+def _check_limits(path: Path) -> None:
+    try:
+        footer = read_footer(path)
+    except (FooterError, OSError) as error:
+        raise _unreadable(path, error) from None
+    check_footer(footer, path)
 
 
 def _metadata(path: Path) -> Mapping[str, list[str] | str]:
@@ -379,8 +395,9 @@ def _metadata(path: Path) -> Mapping[str, list[str] | str]:
         raise _unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: the bars cannot be read: {error}; remove this file, and import its bars again")
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    cause = cut_middle(str(error), LONGEST_CAUSE)
+    return DataError(f"{path}: the bars cannot be read: {cause}; remove this file, and import its bars again")
 
 
 def _replace(

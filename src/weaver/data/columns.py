@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from weaver.core.errors import DataError
+from weaver.core.text import brief
+from weaver.data.limits import check_columns
 
 __all__ = ["PRICES", "ColumnMap", "map_columns", "meaning_of", "simplify"]
 
@@ -76,10 +78,11 @@ def meaning_of(name: str) -> str | None:
 def map_columns(names: Iterable[str], *, where: str) -> ColumnMap:
     """Return the meaning of the columns called `names`. Unknown names are `extra`, in lower case.
 
-    Raises DataError where two columns mean the same and neither has the plain name, and where two further columns have
-    the same name in lower case; `where` names the frame or file.
+    Raises DataError for more than MOST_COLUMNS columns, where two columns mean the same and neither has the plain name, and
+    where two further columns have the same name in lower case; `where` names the frame or file.
     """
     originals = [str(name) for name in names]
+    check_columns(len(originals), where)
     simple = [simplify(name) for name in originals]
     taken: dict[str, int] = {}
     for meaning, aliases in _ALIASES.items():
@@ -87,8 +90,8 @@ def map_columns(names: Iterable[str], *, where: str) -> ColumnMap:
         exact = [index for index in matches if simple[index] == meaning]
         best = exact or matches
         if len(best) > 1:
-            listed = " and ".join(repr(originals[index]) for index in best)
-            raise DataError(f"{where}: the columns {listed} could both be {meaning!r}; rename or remove all but one")
+            shown = " and ".join(brief(originals[index]) for index in best[:5])
+            raise DataError(f"{where}: the columns {shown} could both be {meaning!r}; rename or remove all but one")
         if best:
             taken[meaning] = best[0]
     by_rank = [
@@ -108,8 +111,8 @@ def map_columns(names: Iterable[str], *, where: str) -> ColumnMap:
         if index not in used:
             key = name or f"column_{index + 1}"
             if key in extra:
-                listed = f"{originals[extra[key]]!r} and {originals[index]!r}"
-                raise DataError(f"{where}: the columns {listed} would both be {key!r}; rename or remove one")
+                shown = f"{brief(originals[extra[key]])} and {brief(originals[index])}"
+                raise DataError(f"{where}: the columns {shown} would both be {brief(key)}; rename or remove one")
             extra[key] = index
     if "adj_close" in taken:
         extra["adj_close"] = taken["adj_close"]

@@ -23,13 +23,17 @@ from weaver.core.currencies import quote_of
 from weaver.core.errors import ConfigError, DataError, NoBars, UnknownSymbol
 from weaver.core.instants import format_ns, to_ns
 from weaver.core.instrument import Instrument
-from weaver.core.suggest import unknown_symbol
+from weaver.core.suggest import listed, unknown_symbol
+from weaver.core.text import brief, cut_middle
 from weaver.core.timeframe import Timeframe
 from weaver.data.build_series import Column, Table, check_series, timeframe_of_tables, to_series, with_instants
 from weaver.data.columns import map_columns
+from weaver.data.limits import check_columns, check_symbols
 from weaver.data.loader_process import load_in_new_process, needs_new_process
 from weaver.data.numeric_times import TimeUnit, time_unit_of
+from weaver.data.parquet_file import LONGEST_CAUSE, read_parquet
 from weaver.data.selection import Selection, about
+from weaver.data.symbol_groups import check_labels, rows_by_symbol
 from weaver.data.timestamps import check_zone
 
 __all__ = ["DEFAULT_SYMBOL", "load_bars"]
@@ -74,6 +78,7 @@ def load_bars(
     tables = _tables(bars, wanted, _TextOptions(tz, explicit, calendar, unit))
     if wanted is not None:
         tables = [_pick(tables, symbol) for symbol in wanted]
+    check_symbols([table.symbol for table in tables], "bars")
     if not tables:
         raise NoBars("there are no bars: the mapping or frame is empty")
     instruments = _instruments(instrument, [table.symbol for table in tables])
@@ -85,7 +90,7 @@ def load_bars(
     }
     empty = [symbol for symbol, rows in timed.items() if not len(rows.starts)]
     if empty and len(empty) == len(tables):
-        raise NoBars(f"{', '.join(empty)}: there are no bars")
+        raise NoBars(f"{listed(empty)}: there are no bars")
     frame = explicit or _known_timeframe(tables) or timeframe_of_tables(timed.values())
     inferred = explicit is None and all(table.timeframe is None for table in tables)
     terms = {table.symbol: _with_quote(table, instruments) for table in tables}
@@ -117,10 +122,10 @@ def load_bars(
             )
         result[table.symbol] = series if begin == low else _replace(series, history=low - begin)
     if outside and (wanted is not None or not result):
-        raise NoBars(f"no bars in the time asked for: {'; '.join(outside)}")
+        raise NoBars(f"no bars in the time asked for: {listed(outside)}")
     if outside:
         first = next(iter(result))
-        note = f"left out, having no bars in the time asked for: {'; '.join(outside)}"
+        note = f"left out, having no bars in the time asked for: {listed(outside)}"
         result[first] = _replace(result[first], notes=(*result[first].notes, note))
     return result
 
@@ -139,11 +144,11 @@ def _wanted(symbols: Sequence[str] | None) -> list[str] | None:
     if symbols is None:
         return None
     if not isinstance(symbols, Iterable) or isinstance(symbols, Set):  # a set has no order, and the run's needs one
-        raise ConfigError(f"symbols={symbols!r}: give a list, whose order is the run's, such as ['AAPL', 'IBM']")
+        raise ConfigError(f"symbols={brief(symbols)}: give a list, whose order is the run's, such as ['AAPL', 'IBM']")
     wanted = [symbols] if isinstance(symbols, str) else list(symbols)
     for symbol in wanted:
         if not isinstance(symbol, str):
-            raise ConfigError(f"symbols={wanted!r}: {symbol!r} is not a string")
+            raise ConfigError(f"symbols={brief(wanted)}: {brief(symbol)} is not a string")
     if not wanted:
         raise ConfigError("symbols is empty; leave it out to take all symbols")
     twice = {symbol for symbol in wanted if wanted.count(symbol) > 1}
@@ -185,11 +190,11 @@ def _history(
     if history is None:
         return 0, None
     if start_ns is None:
-        raise ConfigError(f"history={history!r} is the bars before start=, which is missing; give start= as well")
+        raise ConfigError(f"history={brief(history)} is the bars before start=, which is missing; give start= as well")
     if isinstance(history, int | np.integer):
         if isinstance(history, bool) or history < 0:
             raise ConfigError(
-                f"history={history!r}: give a number of bars (zero or more) or the instant of the first one"
+                f"history={brief(history)}: give a number of bars (zero or more) or the instant of the first one"
             )
         return int(history), None
     history_ns = _bound(history, tz, "history")
@@ -222,13 +227,16 @@ def _tables(bars: object, wanted: list[str] | None, how: _TextOptions) -> list[T
         tables = []
         for symbol, value in bars.items():
             if not isinstance(symbol, str):
-                raise DataError(f"bars: the key {symbol!r} is not a symbol; give a mapping such as {{'AAPL': frame}}")
+                raise DataError(
+                    f"bars: the key {brief(symbol)} is not a symbol; give a mapping such as {{'AAPL': frame}}"
+                )
             tables.append(_named(_tables(value, None, how), symbol))
         return tables
     if isinstance(bars, str | os.PathLike):
         return _of_path(Path(bars), wanted, how)
     only = wanted[0] if wanted and len(wanted) == 1 else DEFAULT_SYMBOL
     if isinstance(bars, pl.LazyFrame):
+        check_columns(len(bars.collect_schema()), "the Polars frame")
         bars = bars.collect()
     if isinstance(bars, pl.DataFrame):
         return _split(_of_polars(bars), "Polars frame", only)
@@ -248,11 +256,11 @@ def _of_path(path: Path, wanted: list[str] | None, how: _TextOptions) -> list[Ta
     check_file(path)
     only = wanted[0] if wanted and len(wanted) == 1 else path.name.split(".")[0]
     if is_parquet(path):
+        frame = read_parquet(path)
         try:
-            frame = pl.read_parquet(path, glob=False)
             origin = str(about(path).get("origin", ""))
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read as Parquet: {error}") from None
+            raise DataError(f"{path}: cannot be read as Parquet: {cut_middle(str(error), LONGEST_CAUSE)}") from None
         tables = _split(_of_polars(frame), str(path), only)
         if origin.startswith("synthetic"):
             source = f"{path}, {origin}"
@@ -280,6 +288,7 @@ def _of_path(path: Path, wanted: list[str] | None, how: _TextOptions) -> list[Ta
 
 
 def _of_polars(frame: pl.DataFrame) -> dict[str, Column]:
+    check_columns(frame.width, "the Polars frame")
     return {name: frame[name] for name in frame.columns}
 
 
@@ -295,20 +304,19 @@ def _split(columns: Mapping[str, Column], source: str, only: str) -> list[Table 
     )
     if labels.null_count():
         row = int(np.flatnonzero(labels.is_null().to_numpy())[0])
-        raise DataError(f"{source}: column {name!r} is empty in row {row}; every bar needs its symbol")
+        raise DataError(f"{source}: column {brief(name)} is empty in row {row}; every bar needs its symbol")
     others = {key: value for key, value in columns.items() if key != name}
+    check_labels(labels, source)
     runs = labels.rle().struct.unnest()
-    names, lengths = runs["value"].to_list(), runs["len"].to_numpy().astype(np.int64)
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
     tables: list[Table | BarSeries] = []
-    if len(set(names)) == len(names):  # sorted by symbol: slices share the frame's memory
-        for number, symbol in enumerate(names):
+    if len(runs) == labels.n_unique():  # sorted by symbol: slices share the frame's memory
+        offsets = np.concatenate(([0], np.cumsum(runs["len"].to_numpy().astype(np.int64))))
+        for number, symbol in enumerate(runs["value"].to_list()):
             low, high = int(offsets[number]), int(offsets[number + 1])
             part = {key: value[low:high] for key, value in others.items()}
             tables.append(Table(symbol=symbol, columns=part, source=source))
         return tables
-    for symbol in dict.fromkeys(names):
-        rows = np.flatnonzero((labels == symbol).to_numpy())
+    for symbol, rows in rows_by_symbol(labels).items():
         part = {
             key: value.gather(rows) if isinstance(value, pl.Series) else value[rows] for key, value in others.items()
         }
@@ -339,13 +347,13 @@ def _instruments(
         return dict.fromkeys(symbols, instruments)
     if not isinstance(instruments, Mapping):
         raise ConfigError(
-            f"instrument={instruments!r}: give an Instrument for all symbols, or a mapping of symbols to theirs"
+            f"instrument={brief(instruments)}: give an Instrument for all symbols, or a mapping of symbols to theirs"
         )
     for symbol, instrument in instruments.items():
         if symbol not in symbols:
             raise UnknownSymbol(f"instrument: {unknown_symbol(symbol, symbols, 'the data')}")
         if not isinstance(instrument, Instrument):
-            raise ConfigError(f"instrument: the value for {symbol!r} is not an Instrument: {instrument!r}")
+            raise ConfigError(f"instrument: the value for {brief(symbol)} is not an Instrument: {brief(instrument)}")
     return dict(instruments)
 
 
@@ -368,7 +376,7 @@ def _check_quotes(instruments: Mapping[str, Instrument]) -> None:
         raise DataError(
             f"{symbol} is quoted in {ours} and {other} in {theirs}: one account has one currency, and amounts are not "
             f"converted; run them apart, or, where the prices of {other} are in {ours} in truth, say so: "
-            f"instrument={{{other!r}: Instrument(quote={ours!r})}} (on the command line --quote {ours})"
+            f"instrument={{{brief(other)}: Instrument(quote={brief(ours)})}} (on the command line --quote {ours})"
         )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from weaver.core.errors import ConfigError
 from weaver.core.instants import NS_PER_DAY, NS_PER_SECOND, format_ns, to_ns
+from weaver.core.text import brief
 
 __all__ = [
     "NumericTimes",
@@ -100,7 +101,9 @@ def time_unit_of(value: object) -> TimeUnit | None:
         return TimeUnit(value)  # type: ignore[arg-type]
     except ValueError:
         names = ", ".join(repr(unit.value) for unit in TimeUnit)
-        raise ConfigError(f"time_unit={value!r}: must be one of {names} (on the command line --time-unit)") from None
+        raise ConfigError(
+            f"time_unit={brief(value)}: must be one of {names} (on the command line --time-unit)"
+        ) from None
 
 
 def epoch_ns(values: Instants) -> Instants:

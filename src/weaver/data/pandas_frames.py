@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 
 from weaver.core.errors import ConfigError, DataError
+from weaver.core.text import brief
 from weaver.data.build_series import Column
 from weaver.data.columns import meaning_of
+from weaver.data.limits import check_columns
 from weaver.data.timestamps import check_zone
 
 __all__ = ["columns_of"]
@@ -25,6 +27,7 @@ def columns_of(frame: Any) -> dict[str, Column]:
         raise DataError(f"bars is a pandas {type(frame).__name__}; give a DataFrame with open, high, low, close")
     if isinstance(frame.columns, pd.MultiIndex):
         raise DataError(_several_levels(frame.columns))
+    check_columns(len(frame.columns), "the pandas frame")
     columns: dict[str, Column] = {}
     if not isinstance(frame.index, pd.RangeIndex):
         for level in range(frame.index.nlevels):
@@ -35,7 +38,7 @@ def columns_of(frame: Any) -> dict[str, Column]:
             columns["timestamp" if is_time else str(values.name or "timestamp")] = _column(pd, values)
     for position, name in enumerate(frame.columns):
         if str(name) in columns:
-            raise DataError(f"the frame has {str(name)!r} both as its index and as a column; drop one of them")
+            raise DataError(f"the frame has {brief(str(name))} both as its index and as a column; drop one of them")
         columns[str(name)] = _column(pd, frame.iloc[:, position])
     return columns
 
@@ -47,8 +50,8 @@ def _several_levels(columns: Any) -> str:
     level = next((level for level, label in enumerate(example) if meaning_of(str(label)) is None), 1)
     symbol = example[level]
     return (
-        f"the frame has columns of several levels, such as {example!r}; give one level, for example "
-        f"{{{symbol!r}: bars.xs({symbol!r}, axis=1, level={level})}}, or a column 'symbol'"
+        f"the frame has columns of several levels, such as {brief(example)}; give one level, for example "
+        f"{{{brief(symbol)}: bars.xs({brief(symbol)}, axis=1, level={level})}}, or a column 'symbol'"
     )
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import polars as pl
 
 from weaver.core.errors import DataError
+from weaver.core.text import cut_middle
 from weaver.core.timeframe import Timeframe
 from weaver.data.adjust import adjust
+from weaver.data.parquet_file import LONGEST_CAUSE, check_parquet
 
 __all__ = ["METADATA_KEY", "Part", "Selection", "Stored", "about"]
 
@@ -68,13 +70,15 @@ class Selection:
         return pl.concat(frames, how="diagonal_relaxed", rechunk=True)
 
     def _read(self, item: Stored) -> Part:
+        check_parquet(item.path)
         try:
             lazy = pl.scan_parquet(item.path, glob=False)
             if item.column:
                 lazy = lazy.filter(pl.col("symbol") == item.symbol).drop("symbol")
             frame = lazy.collect().rechunk()
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(f"{item.path}: the bars of {item.symbol} cannot be read: {error}") from None
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            cause = cut_middle(str(error), LONGEST_CAUSE)
+            raise DataError(f"{item.path}: the bars of {item.symbol} cannot be read: {cause}") from None
         notes = item.notes
         source = item.source
         if self.adjusted:

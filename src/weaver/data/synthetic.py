@@ -11,6 +11,7 @@ import polars as pl
 from weaver.core.errors import ConfigError
 from weaver.core.fork_safety import check_fork
 from weaver.core.instants import format_ns, to_ns
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["SYNTHETIC_ORIGIN", "synthetic_bars"]
@@ -50,10 +51,11 @@ def synthetic_bars(
         raise ConfigError(f"n={n}: a synthetic series needs at least one bar")
     if not 0 < price < math.inf or not 0 <= volatility < math.inf:
         raise ConfigError(
-            f"price={price!r}, volatility={volatility!r}: the price must be above zero, the volatility not below it"
+            f"price={brief(price)}, volatility={brief(volatility)}: the price must be above zero, the "
+            "volatility not below it"
         )
     if seed < 0:
-        raise ConfigError(f"seed={seed!r}: must be a whole number, zero or greater")
+        raise ConfigError(f"seed={brief(seed)}: must be a whole number, zero or greater")
     frame = Timeframe.of(timeframe)
     first_ns = 1_577_836_800 * 10**9 if start is None else start if isinstance(start, int) else to_ns(start)
     first_ns = frame.bar_start(first_ns - 1) + frame.ns if frame.bar_start(first_ns) != first_ns else first_ns
@@ -91,7 +93,7 @@ def synthetic_bars(
         np.round(np.maximum(columns[name], step), decimals=decimals, out=columns[name])
     if not all(np.isfinite(column).all() for column in columns.values()):
         raise ConfigError(
-            f"volatility={volatility!r}, price={price!r}: the walk leaves what a number can hold; take less"
+            f"volatility={brief(volatility)}, price={brief(price)}: the walk leaves what a number can hold; take less"
         )
     np.maximum.reduce([columns["high"], columns["open"], columns["close"]], out=columns["high"])
     np.minimum.reduce([columns["low"], columns["open"], columns["close"]], out=columns["low"])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from weaver.core.errors import ConfigError
 from weaver.core.fork_safety import polars_is_lost
 from weaver.core.instants import NS_PER_DAY
+from weaver.core.text import brief
 from weaver.data.numeric_times import TimeUnit, read_numbers
 from weaver.data.time_kinds import Ambiguous, Instants, Kind, Times
 from weaver.data.written_times import NUMBER, parse_iso, parse_written, within_years
@@ -28,17 +29,22 @@ __all__ = ["Ambiguous", "Kind", "Times", "check_zone", "from_series", "from_text
 # would be in 1970, 1976 or beyond 2262.
 _COMPACT_RANGES = ((19000101, 21001231), (190001010000, 210012312359), (19000101000000, 21001231235959))
 _JANUARY = 31 * NS_PER_DAY
+_LONGEST_ZONE = 100  # characters: Polars needs a minute to refuse a name of a megabyte
 
 
 def check_zone(zone: str) -> str:
     """Return `zone` if it names a time zone such as "America/New_York"; raise ConfigError otherwise."""
     try:
+        if isinstance(zone, str) and len(zone) > _LONGEST_ZONE:
+            raise ValueError(zone)
         if polars_is_lost():
             ZoneInfo(zone)
         else:  # Polars has its own database of zones, which is what the times are read with
             pl.Series([0]).cast(pl.Datetime("us")).dt.replace_time_zone(zone)
     except (pl.exceptions.PolarsError, TypeError, ValueError, OSError, ZoneInfoNotFoundError):
-        raise ConfigError(f'tz={zone!r} is not a time zone; write it like tz="America/New_York" or tz="UTC"') from None
+        raise ConfigError(
+            f'tz={brief(zone)} is not a time zone; write it like tz="America/New_York" or tz="UTC"'
+        ) from None
     return zone
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 from weaver.core.errors import ConfigError
+from weaver.core.text import brief
 from weaver.greta.costs import Commission, CommissionBps, Slippage, SlippageBps
 
 __all__ = ["INTRABAR_RULES", "LIMIT_RULES", "BrokerSettings"]
@@ -45,27 +46,33 @@ class BrokerSettings:
         ):
             may_be_none = name in ("maintenance", "volume_cap")
             if not (value is None and may_be_none) and (isinstance(value, bool) or not isinstance(value, Real)):
-                raise ConfigError(f"{name}={value!r}: must be a number{', or None' if may_be_none else ''}")
+                raise ConfigError(f"{name}={brief(value)}: must be a number{', or None' if may_be_none else ''}")
         if not isinstance(self.cash_only, bool):
-            raise ConfigError(f"cash_only={self.cash_only!r}: must be True or False")
+            raise ConfigError(f"cash_only={brief(self.cash_only)}: must be True or False")
         if self.intrabar not in INTRABAR_RULES:
-            raise ConfigError(f"intrabar={self.intrabar!r}: must be one of {', '.join(INTRABAR_RULES)}")
+            raise ConfigError(f"intrabar={brief(self.intrabar)}: must be one of {', '.join(INTRABAR_RULES)}")
         if self.limit_fill not in LIMIT_RULES:
-            raise ConfigError(f"limit_fill={self.limit_fill!r}: must be one of {', '.join(LIMIT_RULES)}")
+            raise ConfigError(f"limit_fill={brief(self.limit_fill)}: must be one of {', '.join(LIMIT_RULES)}")
         if not (math.isfinite(self.leverage) and self.leverage > 0):
-            raise ConfigError(f"leverage={self.leverage!r}: must be greater than zero; 2.0 allows twice the equity")
+            raise ConfigError(
+                f"leverage={brief(self.leverage)}: must be greater than zero; 2.0 allows twice the equity"
+            )
         if not 0 <= self.spread < 1:
-            raise ConfigError(f"spread={self.spread!r}: a fraction of the price, so 0.0002 is 2 bps from bid to ask")
+            raise ConfigError(
+                f"spread={brief(self.spread)}: a fraction of the price, so 0.0002 is 2 bps from bid to ask"
+            )
         if self.volume_cap is not None and not 0 < self.volume_cap <= 1:
-            raise ConfigError(f"volume_cap={self.volume_cap!r}: a share of a bar's volume, greater than 0, at most 1")
+            raise ConfigError(
+                f"volume_cap={brief(self.volume_cap)}: a share of a bar's volume, greater than 0, at most 1"
+            )
         if self.maintenance is not None and not 0 <= self.maintenance < 1 / self.leverage:
             raise ConfigError(
-                f"maintenance={self.maintenance!r}: a share of the gross position, 0 or more and below "
+                f"maintenance={brief(self.maintenance)}: a share of the gross position, 0 or more and below "
                 f"1 / leverage = {1 / self.leverage:g}"
             )
         for name, rate in (("borrow", self.borrow_rate), ("financing", self.financing_rate)):
             if not (math.isfinite(rate) and rate >= 0):
-                raise ConfigError(f"{name}={rate!r}: a yearly rate, zero or greater; 0.03 is 3 % a year")
+                raise ConfigError(f"{name}={brief(rate)}: a yearly rate, zero or greater; 0.03 is 3 % a year")
 
     @property
     def maintenance_margin(self) -> float:

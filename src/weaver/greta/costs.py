@@ -17,6 +17,7 @@ from typing import Any, Protocol, overload
 
 from weaver.core.errors import ConfigError
 from weaver.core.orders import Fill
+from weaver.core.text import brief
 
 __all__ = [
     "Borrow",
@@ -121,7 +122,8 @@ class _Checked:
             signed = item.name in self._allows_negative
             if not is_number or (value < 0 and not signed):
                 raise ConfigError(
-                    f"{type(self).__name__}({item.name}={value!r}): must be a number{'' if signed else ', zero or greater'}"
+                    f"{type(self).__name__}({item.name}={brief(value)}): must be a "
+                    f"number{'' if signed else ', zero or greater'}"
                 )
 
 
@@ -387,7 +389,7 @@ def commission_of(value: float | Commission | Callable[..., float] | None) -> Co
     if isinstance(value, int | float):
         if not 0 <= value < 1:
             raise ConfigError(
-                f"commission={value!r}: a number is a fraction of the notional, so 0.001 is 0.1 %; "
+                f"commission={brief(value)}: a number is a fraction of the notional, so 0.001 is 0.1 %; "
                 "for money per share or per fill use weaver.costs.CommissionPerShare or CommissionFixed"
             )
         return CommissionBps(value * 10_000.0) if value else None
@@ -395,7 +397,7 @@ def commission_of(value: float | Commission | Callable[..., float] | None) -> Co
         return by_order(_described(value, "commission"))  # type: ignore[arg-type]
     if callable(value):
         return CommissionFunction(value)
-    raise ConfigError(f"commission={value!r}: give a fraction of the notional or an object of weaver.costs")
+    raise ConfigError(f"commission={brief(value)}: give a fraction of the notional or an object of weaver.costs")
 
 
 def slippage_of(value: float | Slippage | None) -> Slippage | None:
@@ -404,17 +406,18 @@ def slippage_of(value: float | Slippage | None) -> Slippage | None:
         return None
     if isinstance(value, int | float):
         if not 0 <= value < 1:
-            raise ConfigError(f"slippage={value!r}: a number is a fraction of the price, so 0.0005 is 5 bps")
+            raise ConfigError(f"slippage={brief(value)}: a number is a fraction of the price, so 0.0005 is 5 bps")
         return SlippageBps(value * 10_000.0) if value else None
     if callable(getattr(value, "distance", None)):
         return _described(value, "slippage")  # type: ignore[return-value]
-    raise ConfigError(f"slippage={value!r}: give a fraction of the price or an object of weaver.costs")
+    raise ConfigError(f"slippage={brief(value)}: give a fraction of the price or an object of weaver.costs")
 
 
 def _described(value: object, name: str) -> object:
     if isinstance(value, type) or not callable(getattr(value, "describe", None)):
         raise ConfigError(
-            f"{name}={value!r}: give an object, not a class, with a method describe() that says in one line what it charges"
+            f"{name}={brief(value)}: give an object, not a class, with a method describe() that says in one "
+            "line what it charges"
         )
     return value
 
@@ -426,7 +429,7 @@ def cost_of(
     cost = commission.cost(price, quantity, notional, maker, earlier)
     if not _is_finite(cost):
         raise ConfigError(
-            f"commission ({commission.describe()}) of {quantity:g} at {price:g} is {cost!r}: it must be a finite number"
+            f"commission ({commission.describe()}) of {quantity:g} at {price:g} is {brief(cost)}: it must be a finite number"
         )
     return float(cost)
 
@@ -436,7 +439,7 @@ def distance_of(slippage: Slippage, price: float, quantity: float, volume: float
     distance = slippage.distance(price, quantity, volume, price_step)
     if not _is_finite(distance) or distance < 0:
         raise ConfigError(
-            f"slippage ({slippage.describe()}) of {quantity:g} at {price:g} is {distance!r}: it must be a finite "
+            f"slippage ({slippage.describe()}) of {quantity:g} at {price:g} is {brief(distance)}: it must be a finite "
             "distance in price, zero or greater"
         )
     return float(distance)

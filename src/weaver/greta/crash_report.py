@@ -10,6 +10,7 @@ from pathlib import Path
 
 from weaver.core.errors import StrategyCrashed
 from weaver.core.instants import format_ns
+from weaver.core.text import brief
 from weaver.marvin.context import Context
 from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
@@ -59,7 +60,7 @@ def strategy_crashed(
         callback, line = "timer", f"{Path(summary.filename).name}:{summary.lineno}: {summary.line}"
     state, row = _bar_of(error, context)
     bar = f"bar {row} of {state.symbol} at {format_ns(int(state.series.start[row]))}" if row >= 0 else "before any bar"
-    values = ", ".join(f"{name}={value!r}" for name, value in params.items()) or "none"
+    values = ", ".join(f"{name}={brief(value)}" for name, value in params.items()) or "none"
     return StrategyCrashed(
         f"{type(strategy).__name__}.{callback} raised {type(error).__name__}: {error}{_call_hint(error)} "
         f"[{bar}; tick {format_ns(context.now_ns)}; {line}; parameters: {values}]"

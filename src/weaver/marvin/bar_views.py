@@ -12,6 +12,7 @@ from weaver.core.bars import BarSeries, Instants
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import DataError, StrategyError, SymbolRequired
 from weaver.core.suggest import listed, suggest, unknown_symbol
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.marvin.resample import resample
 from weaver.marvin.views import Cursor, TimeView, View
@@ -71,7 +72,7 @@ class SymbolBars:
         self.ts = TimeView(track.start, track.cursor)
         for name in series.extra:
             if name in self.__dict__ or hasattr(type(self), name):
-                raise DataError(f"{series.symbol}: self.bars.{name} is something else; rename the column {name!r}")
+                raise DataError(f"{series.symbol}: self.bars.{name} is something else; rename the column {brief(name)}")
 
     def __setattr__(self, name: str, value: object) -> None:
         if "ts" in self.__dict__:  # the last attribute that __init__ sets
@@ -85,7 +86,7 @@ class SymbolBars:
         columns = self._series.columns()
         if name not in columns:
             hint = suggest(name, columns, f"they have: {listed(columns)}")
-            raise AttributeError(f"the bars of {self.symbol} have no column {name!r}; {hint}")
+            raise AttributeError(f"the bars of {self.symbol} have no column {brief(name)}; {hint}")
         view = self._track.view(columns[name], f"{self._track.label}.{name}")
         self.__dict__[name] = view
         return view
@@ -103,7 +104,7 @@ class SymbolBars:
     def join(self, *symbols: str) -> JoinedBars:
         """Raise StrategyError: only a run with several symbols has bars to join."""
         raise StrategyError(
-            f"bars.join{symbols!r}: there is nothing to join, these are the bars of {self.symbol!r} alone"
+            f"bars.join{brief(symbols)}: there is nothing to join, these are the bars of {brief(self.symbol)} alone"
         )
 
     def resample(self, timeframe: str | Timeframe) -> SymbolBars:
@@ -165,7 +166,7 @@ class RunBars:
             raise AttributeError(name)
         names = list(self._parts)
         raise SymbolRequired(
-            f"bars.{name}: this run has {len(names)} symbols; say which one, for example self.bars[{names[0]!r}].{name}"
+            f"bars.{name}: this run has {len(names)} symbols; say which one, for example self.bars[{brief(names[0])}].{name}"
         )
 
     def __iter__(self) -> Iterator[str]:
@@ -177,7 +178,7 @@ class RunBars:
     def join(self, *symbols: str) -> JoinedBars:
         """Return the bars that all of `symbols` have at the same instants, from `on_start` only."""
         if len(symbols) < 2 or len(set(symbols)) < len(symbols):
-            raise StrategyError(f"bars.join{symbols!r}: give at least two different symbols")
+            raise StrategyError(f"bars.join{brief(symbols)}: give at least two different symbols")
         series = [self[symbol]._series for symbol in symbols]
         common = series[0].start
         for other in series[1:]:

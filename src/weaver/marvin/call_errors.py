@@ -7,6 +7,7 @@ from typing import Any
 
 from weaver.core.errors import OrderError
 from weaver.core.suggest import nearest
+from weaver.core.text import brief
 
 __all__ = ["MISSING", "wrong_call"]
 
@@ -40,7 +41,7 @@ def wrong_call(method: str, positional: tuple[Any, ...], keywords: Mapping[str, 
             meant = _ELSEWHERE.get(name) or next(iter(nearest(name, _KEYWORDS[method])), None)
             hint = f"did you mean {meant}=?" if meant in _KEYWORDS[method] else ""
             known = f"its arguments are {', '.join(_KEYWORDS[method])}"
-            return OrderError(f"{call}: {method} has no argument {name!r}; {hint or known}")
+            return OrderError(f"{call}: {method} has no argument {brief(name)}; {hint or known}")
     return OrderError(f"{call}: {_hint(method, positional)}")
 
 
@@ -49,14 +50,14 @@ def _hint(method: str, positional: tuple[Any, ...]) -> str:
     numbers = [value for value in positional if isinstance(value, int | float) and not isinstance(value, bool)]
     if method == "target_weights":
         example = {symbol or "AAPL": numbers[0] if numbers else 0.5}
-        return f"weights are one mapping: self.target_weights({example!r})"
+        return f"weights are one mapping: self.target_weights({brief(example)})"
     if method == "target":
         value = _text(numbers[0]) if numbers else "0.5"
-        of = "" if symbol is None else f", symbol={symbol!r}"
+        of = "" if symbol is None else f", symbol={brief(symbol)}"
         return f"name the argument: self.target(weight={value}{of}) or self.target(quantity={value}{of})"
     if symbol is not None:
         quantity = [_text(numbers[0])] if numbers else ["10"] if method != "close" else []
-        return f"the symbol is a keyword: self.{method}({', '.join([*quantity, f'symbol={symbol!r}'])})"
+        return f"the symbol is a keyword: self.{method}({', '.join([*quantity, f'symbol={brief(symbol)}'])})"
     if len(numbers) > 1:
         first, second = _text(numbers[0]), _text(numbers[1])
         return f"prices are keywords: self.{method}({first}, limit={second}) or self.{method}({first}, stop={second})"

@@ -15,6 +15,7 @@ from typing import Any
 
 from weaver.core.errors import ParameterError, StrategyError
 from weaver.core.suggest import nearest
+from weaver.core.text import brief
 
 __all__ = ["CALLBACKS", "check_class", "check_runnable"]
 
@@ -81,7 +82,7 @@ def check_runnable(cls: type, reserved: frozenset[str]) -> tuple[str, ...]:
         if name not in CALLBACKS and (name.startswith("on_") or _plain(name) in map(_plain, CALLBACKS)):
             raise StrategyError(
                 f"{cls.__name__}.{name} is not a callback, so it would never be called; did you mean "
-                f"{_nearest_callback(name)!r}? The callbacks are {', '.join(CALLBACKS)}; name a method of your own "
+                f"{brief(_nearest_callback(name))}? The callbacks are {', '.join(CALLBACKS)}; name a method of your own "
                 "without on_"
             )
     for base in _own_classes(cls):
@@ -92,8 +93,9 @@ def check_runnable(cls: type, reserved: frozenset[str]) -> tuple[str, ...]:
         if methods:
             name = next((name for name in methods if name in _ELSEWHERE), next(iter(methods)))
             raise StrategyError(
-                f"{cls.__name__} overrides no callback, so nothing of it would be called; rename its method {name!r} to "
-                f"{_nearest_callback(name)!r} (the callbacks are {', '.join(CALLBACKS)})"
+                f"{cls.__name__} overrides no callback, so nothing of it would be called; rename its method "
+                f"{brief(name)} to "
+                f"{brief(_nearest_callback(name))} (the callbacks are {', '.join(CALLBACKS)})"
             )
         return (f"{cls.__name__} has no callback such as on_bar, so it gives no orders",)
     if not {"on_bar", "on_bars"} & methods.keys():

@@ -15,6 +15,7 @@ from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import StrategyError
 from weaver.core.orders import Fill, OrderStatus, OrderUpdate, Side
+from weaver.core.text import brief
 from weaver.marvin.bar_views import RunBars, SymbolBars, Track
 from weaver.marvin.indicator import IndicatorInfo, compute_indicator
 from weaver.marvin.order import Order
@@ -169,7 +170,7 @@ class Context:
             present = getattr(self.strategy, name, None)
             if present is not value:
                 raise StrategyError(
-                    f"self.{name} was set to {present!r} by the strategy; Weaver sets it itself, and positions "
+                    f"self.{name} was set to {brief(present)} by the strategy; Weaver sets it itself, and positions "
                     "change by orders only (self.buy, self.sell, self.close, self.target)"
                 )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from weaver.core.bars import Floats
 from weaver.core.errors import StrategyError
+from weaver.core.text import brief
 from weaver.marvin.bar_views import JoinedBars, RunBars, SymbolBars, Track
 from weaver.marvin.timers import NEVER
 from weaver.marvin.views import TimeView, View
@@ -55,7 +56,7 @@ def compute_indicator(
     """Call `function` with the columns behind its views. Raises StrategyError that names what does not fit."""
     label = name or _label(function, inputs, kwargs)
     if not (plot is None or isinstance(plot, bool) or plot in ("overlay", "panel")):
-        raise StrategyError(f"indicator {label}: plot={plot!r}; give True or 'overlay', 'panel', or False")
+        raise StrategyError(f"indicator {label}: plot={brief(plot)}; give True or 'overlay', 'panel', or False")
     if not callable(function):
         raise StrategyError(
             f"indicator {label}: the first argument is the function, for example self.indicator(sma, self.bars.close, 20)"
@@ -158,5 +159,5 @@ def _ready(track: Track, output: Floats) -> int:
 def _label(function: Callable[..., Any], inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     name = getattr(function, "__name__", None) or type(function).__name__
     shown = [repr(value) for value in inputs if isinstance(value, int | float | str)]
-    shown += [f"{key}={value!r}" for key, value in kwargs.items() if isinstance(value, int | float | str)]
+    shown += [f"{key}={brief(value)}" for key, value in kwargs.items() if isinstance(value, int | float | str)]
     return f"{name}({', '.join(shown)})" if shown else name

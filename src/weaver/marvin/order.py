@@ -18,7 +18,7 @@ from weaver.core.orders import (
     TimeInForce,
     Trail,
 )
-from weaver.core.text import visible
+from weaver.core.text import brief, visible
 from weaver.marvin.order_arguments import check_distance, positive_lots, price_of
 
 __all__ = ["Order"]
@@ -225,7 +225,7 @@ _HINTS = {
 def _refuse_assignments(name: str, getter: property) -> None:
     def refuse(order: Order, value: object) -> None:
         hint = _HINTS.get(name, "place a new order instead")
-        raise OrderError(f"order {order.id}: order.{name} = {value!r} has no effect on the order; {hint}")
+        raise OrderError(f"order {order.id}: order.{name} = {brief(value)} has no effect on the order; {hint}")
 
     setattr(Order, name, getter.setter(refuse))
 

@@ -9,6 +9,7 @@ from weaver.core.errors import OrderError
 from weaver.core.instants import to_ns
 from weaver.core.instrument import Instrument
 from weaver.core.orders import TimeInForce, Trail
+from weaver.core.text import brief
 
 __all__ = [
     "check_distance",
@@ -28,13 +29,13 @@ def time_in_force(tif: str | TimeInForce | None, good_till: datetime | str | Non
     """Return the time in force of the two arguments together, and its instant in ns if it has one."""
     if good_till is not None:
         if tif not in (None, "gtd", TimeInForce.GTD):
-            raise OrderError(f"tif={tif!r} and good_till={good_till!r} contradict each other; leave tif out")
+            raise OrderError(f"tif={brief(tif)} and good_till={brief(good_till)} contradict each other; leave tif out")
         return TimeInForce.GTD, to_ns(good_till)
     if tif is None:
         return TimeInForce.GTC, None
     force = _TIFS.get(str(tif).lower().replace("-", "_"))
     if force is None:
-        raise OrderError(f"tif={tif!r}: must be one of {', '.join(_TIFS)}")
+        raise OrderError(f"tif={brief(tif)}: must be one of {', '.join(_TIFS)}")
     if force is TimeInForce.GTD:
         raise OrderError("tif='gtd' needs good_till=, an aware datetime or an ISO string")
     return force, None
@@ -47,9 +48,9 @@ def number_of(value: object, name: str) -> float:
             raise TypeError
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
-        raise OrderError(f"{name}={value!r} is not a number") from None
+        raise OrderError(f"{name}={brief(value)} is not a number") from None
     if not math.isfinite(number):
-        raise OrderError(f"{name}={value!r} is not a number")
+        raise OrderError(f"{name}={brief(value)} is not a number")
     return number
 
 
@@ -58,7 +59,7 @@ def lots_of(instrument: Instrument, quantity: float, what: str) -> int:
     try:
         return instrument.to_lots(quantity)
     except OverflowError:
-        raise OrderError(f"{what}: quantity={quantity!r} is beyond all numbers of lots") from None
+        raise OrderError(f"{what}: quantity={brief(quantity)} is beyond all numbers of lots") from None
 
 
 def positive_lots(instrument: Instrument, quantity: float, what: str) -> int:
@@ -66,11 +67,12 @@ def positive_lots(instrument: Instrument, quantity: float, what: str) -> int:
     if isinstance(quantity, str) and what != "modify":  # most often the symbol, which other backtesters take first
         call = "" if what == "close" else "10, "
         raise OrderError(
-            f"{what}: quantity={quantity!r} is not a number; a symbol is a keyword: self.{what}({call}symbol={quantity!r})"
+            f"{what}: quantity={brief(quantity)} is not a number; a symbol is a keyword: "
+            f"self.{what}({call}symbol={brief(quantity)})"
         )
     value = number_of(quantity, f"{what}: quantity")
     if value <= 0:
-        raise OrderError(f"{what}: quantity={quantity!r} must be greater than zero")
+        raise OrderError(f"{what}: quantity={brief(quantity)} must be greater than zero")
     return lots_of(instrument, value, what)
 
 
@@ -111,7 +113,7 @@ def price_of(instrument: Instrument, price: float | None, name: str, *, up: bool
     rounded = instrument.round_price(value, up=up)
     if value <= 0 or rounded <= 0:
         step = f"; its price step is {instrument.price_step}" if value > 0 else ""
-        raise OrderError(f"{name}={price!r}: must be a price greater than zero, or None{step}")
+        raise OrderError(f"{name}={brief(price)}: must be a price greater than zero, or None{step}")
     return rounded
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from weaver.core.errors import OrderError
 from weaver.core.orders import Cancel, Command, Link, OrderRequest, Side, TimeInForce, Trail
+from weaver.core.text import brief
 from weaver.marvin.order import Order
 from weaver.marvin.order_arguments import (
     check_distance,
@@ -217,7 +218,7 @@ class OrderEntry:
         if asked is None or asked <= request.lots:
             return self._keep(state, request, quantity)
         order = self._keep(state, request)
-        order._note = f"quantity {quantity!r} cut to {order.quantity:g}: the position"
+        order._note = f"quantity {brief(quantity)} cut to {order.quantity:g}: the position"
         return order
 
     def _cancel_exits(self, symbol: str, side: Side) -> None:
@@ -288,7 +289,9 @@ class OrderEntry:
         """See `Strategy.target_weights`."""
         if not isinstance(weights, Mapping):
             example = {self._run.states[0].symbol: 0.5}
-            raise OrderError(f"target_weights: {weights!r} is no mapping of symbols to weights, such as {example!r}")
+            raise OrderError(
+                f"target_weights: {brief(weights)} is no mapping of symbols to weights, such as {brief(example)}"
+            )
         for symbol in weights:
             self._run.state(symbol, "target_weights")
         # Every weight is computed before the first order is placed: one that is refused leaves nothing half done.
@@ -307,7 +310,7 @@ class OrderEntry:
         """See `Strategy.oco`."""
         for order in orders:
             if not isinstance(order, Order):
-                raise OrderError(f"oco: {order!r} is not an order; give what buy, sell or close returned")
+                raise OrderError(f"oco: {brief(order)} is not an order; give what buy, sell or close returned")
         if len(orders) < 2 or len({order.id for order in orders}) != len(orders):
             raise OrderError("oco: give at least two different orders")
         self.commands.append(Link(tuple(order.id for order in orders)))
@@ -334,14 +337,14 @@ class OrderEntry:
             raise OrderError(f"{request.side.value}: orders from on_stop are refused; the run is over")
         if request.tag is not None and not isinstance(request.tag, str):
             raise OrderError(
-                f"{request.side.value}: tag={request.tag!r} is not a string; give tag={str(request.tag)!r}"
+                f"{request.side.value}: tag={brief(request.tag)} is not a string; give tag={brief(str(request.tag))}"
             )
         if units is None:
             units = state.instrument.to_quantity(request.lots)
         now = self._run.now_ns
         order = Order(self.commands, state.instrument, request, units, now, now)
         if asked is not None and float(asked) != units:
-            order._note = f"quantity {asked!r} cut to {units:g}: whole lots of {state.instrument.lot}"
+            order._note = f"quantity {brief(asked)} cut to {units:g}: whole lots of {state.instrument.lot}"
         self.orders.append(order)
         self.open[request.number] = order
         self.commands.append(request)

@@ -16,6 +16,7 @@ from typing import Any
 
 from weaver.core.errors import ParameterError, TimeframeError
 from weaver.core.suggest import listed, suggest
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["parameters_of", "parse_values", "resolve_values"]
@@ -76,7 +77,7 @@ def _evaluated(cls: type, base: type, name: str, hint: str) -> Any:
         kind = type(_default(base, name))
         if kind.__name__ == hint.rpartition(".")[2]:
             return kind  # an Enum that was defined inside a function is found nowhere else
-        raise ParameterError(f"{cls.__name__}.{name}: cannot read its annotation {hint!r} ({error})") from error
+        raise ParameterError(f"{cls.__name__}.{name}: cannot read its annotation {brief(hint)} ({error})") from error
 
 
 def resolve_values(cls: type, given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _unknown(cls: type, name: object, names: list[str]) -> str:
     hint = f"; {suggest(name, names, f'it has: {listed(names)}')}"
     if any(name in inspect.get_annotations(base) for base in cls.__mro__):
         hint = f"; it is annotated, but a parameter has a default: {name}: int = 10"
-    return f"{cls.__name__} has no parameter {name!r}{hint}"
+    return f"{cls.__name__} has no parameter {brief(name)}{hint}"
 
 
 def _checked(cls: type, name: str, kind: Any, value: Any) -> Any:
@@ -113,16 +114,16 @@ def _checked(cls: type, name: str, kind: Any, value: Any) -> Any:
         try:
             return Timeframe.of(value)
         except TimeframeError as error:
-            raise ParameterError(f"{cls.__name__}.{name}={value!r}: {error}") from error
+            raise ParameterError(f"{cls.__name__}.{name}={brief(value)}: {error}") from error
     if kind is float and type(value) in (int, float):
         if not math.isfinite(value):
-            raise ParameterError(f"{cls.__name__}.{name}={value!r}: must be a finite number")
+            raise ParameterError(f"{cls.__name__}.{name}={brief(value)}: must be a finite number")
         return float(value)
     if type(value) is kind:
         return value
     if kind in (int, float, str, bool) and getattr(value, "shape", None) == () and hasattr(value, "item"):
         return _checked(cls, name, kind, value.item())  # a NumPy scalar, as sweeps pass them
-    raise ParameterError(f"{cls.__name__}.{name}={value!r} is {type(value).__name__}; it must be {_wanted(kind)}")
+    raise ParameterError(f"{cls.__name__}.{name}={brief(value)} is {type(value).__name__}; it must be {_wanted(kind)}")
 
 
 def _wanted(kind: Any) -> str:
@@ -143,4 +144,4 @@ def _parsed(cls: type, name: str, kind: Any, text: str) -> Any:
             return _checked(cls, name, kind, kind(text))
         return _checked(cls, name, kind, text)
     except (ValueError, KeyError) as error:
-        raise ParameterError(f"{cls.__name__}.{name}={text!r}: must be {_wanted(kind)}") from error
+        raise ParameterError(f"{cls.__name__}.{name}={brief(text)}: must be {_wanted(kind)}") from error

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from weaver.core.account import Account
 from weaver.core.errors import SymbolRequired
 from weaver.core.suggest import unknown_symbol
+from weaver.core.text import brief
 from weaver.marvin.symbol_state import SymbolState
 
 __all__ = ["RunState"]
@@ -46,7 +47,7 @@ class RunState:
             if self.only is None:
                 raise SymbolRequired(
                     f"{caller}: this run has {len(self.symbols)} symbols; say which one, for example "
-                    f"symbol={self.symbols[0]!r}"
+                    f"symbol={brief(self.symbols[0])}"
                 )
             return self.only
         try:

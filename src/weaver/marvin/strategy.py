@@ -14,6 +14,7 @@ from weaver.core.bars import Bar
 from weaver.core.errors import StrategyError, SymbolRequired
 from weaver.core.instants import from_ns
 from weaver.core.orders import Fill, Side, TimeInForce, Trail
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.marvin.call_errors import MISSING, wrong_call
 from weaver.marvin.class_checks import check_class
@@ -55,7 +56,7 @@ class _PositionOfOneSymbol:
         symbols = strategy._context.run.symbols
         raise SymbolRequired(
             f"self.position: this run has {len(symbols)} symbols; say which one, for example "
-            f"self.positions[{symbols[0]!r}]"
+            f"self.positions[{brief(symbols[0])}]"
         )
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from weaver.core.errors import StrategyError, TimeframeError
 from weaver.core.instants import from_ns, to_ns
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["NEVER", "Timers"]
@@ -40,7 +41,7 @@ class Timers:
 
     def at(self, when: datetime | str | int, callback: Callable[[], object]) -> None:
         """Call `callback` once, at the first tick at or after `when` (an aware datetime or an ISO string)."""
-        _check(callback, f"at({when!r}, {callback!r})")
+        _check(callback, f"at({brief(when)}, {brief(callback)})")
         self._add(to_ns(when), callback, None)
 
     def every(self, period: str | Timeframe, callback: Callable[[], object], now_ns: int) -> None:
@@ -48,7 +49,7 @@ class Timers:
 
         `period` is a timeframe ("1h") or one of minute, hour, day, week, month, quarter, year, all in UTC.
         """
-        _check(callback, f"every({period!r}, {callback!r})")
+        _check(callback, f"every({brief(period)}, {brief(callback)})")
         following = _following(period)
         self._add(following(now_ns), callback, following)
 
@@ -98,7 +99,7 @@ def _following(period: str | Timeframe) -> Callable[[int], int]:
         return Timeframe.of(_WORDS.get(period, period) if isinstance(period, str) else period).next_bar_start
     except TimeframeError as error:
         words = ", ".join([*_WORDS, *_MONTHS])
-        raise StrategyError(f"every({period!r}): {error}; or one of: {words}") from error
+        raise StrategyError(f"every({brief(period)}): {error}; or one of: {words}") from error
 
 
 def _next_month(now_ns: int, months: int) -> int:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from weaver.core.errors import StrategyError
 from weaver.core.instants import from_ns
-from weaver.core.text import visible
+from weaver.core.text import brief, visible
 
 if TYPE_CHECKING:
     from weaver.core.bars import Floats, Instants
@@ -121,7 +121,7 @@ class View:
     __hash__ = object.__hash__
 
     def _refuse_operator(self, operator: str, other: object, *, reflected: bool = False) -> NoReturn:
-        own, theirs = f"{self.name}[-1]", f"{other.name}[-1]" if isinstance(other, View) else f"{other!r}"
+        own, theirs = f"{self.name}[-1]", f"{other.name}[-1]" if isinstance(other, View) else f"{brief(other)}"
         left, right = (theirs, own) if reflected else (own, theirs)
         raise StrategyError(
             f"{self.name} is a series of values, so {operator!r} does not apply to it; compare or compute with single "

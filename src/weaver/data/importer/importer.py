@@ -16,6 +16,7 @@ import polars as pl
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import BarsRefused, DataError, NaiveDatetimeError
 from weaver.core.fork_safety import check_fork
+from weaver.core.text import brief, cut
 from weaver.core.timeframe import Timeframe
 from weaver.data.catalog import Catalog, Conflict, Merge, merge_bars
 from weaver.data.gap_notes import notes_about, split_warnings
@@ -209,9 +210,9 @@ def _for_symbol(
         return named, []
     chosen = [(name, part) for name, part in named if name == symbol]
     if not chosen:
-        listed = ", ".join(name for name, _ in named[:8])
+        listed = ", ".join(cut(name) for name, _ in named[:8])
         raise DataError(
-            f"{path}: its column of symbols has {listed}, but not {symbol!r}; leave --symbol out to import them all"
+            f"{path}: its column of symbols has {listed}, but not {brief(symbol)}; leave --symbol out to import them all"
         )
     left = sum(part.frame.height for name, part in named if name != symbol)
     return chosen, [

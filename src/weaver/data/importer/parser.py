@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from weaver.core.bars import Floats, Instants
 from weaver.core.errors import DataError
 from weaver.core.instants import NS_PER_DAY, format_ns
+from weaver.core.suggest import listed
+from weaver.core.text import brief, cut
 from weaver.core.timeframe import Timeframe
 from weaver.data.columns import PRICES, ColumnMap, map_columns
 from weaver.data.importer.findings import FileFinding, FindingCode
@@ -70,9 +72,9 @@ def parse(raw: RawTable, how: ParseOptions) -> ParsedRows:
     """Return the rows of a file. Raises DataError where a column that a bar needs is missing."""
     column_map = map_columns(raw.names, where=raw.file)
     if column_map.missing:
-        listed = ", ".join(repr(name) for name in raw.names)
         raise DataError(
-            f"{raw.file}: no column for {' and '.join(column_map.missing)} among {listed}; name the columns in order: "
+            f"{raw.file}: no column for {' and '.join(column_map.missing)} among "
+            f"{listed(map(brief, raw.names))}; name the columns in order: "
             f"{columns_option(raw.names)}"
         )
     count = len(raw.lines)
@@ -104,26 +106,29 @@ def _times(rows: ParsedRows, raw: RawTable, column_map: ColumnMap, how: ParseOpt
     if column_map.clock is not None:
         clock = raw.columns[column_map.clock].cast(pl.String)
         column = (column.cast(pl.String) + " " + clock).alias(column.name)
-    name = raw.names[column_map.time]
+    name = cut(raw.names[column_map.time])
     times = from_series(column, day_first=how.day_first, unit=how.time_unit)
     unclear = np.flatnonzero(times.kind == Kind.NUMBER)
     rows.find(
         FindingCode.UNIT,
         unclear,
-        lambda row: f"{name} {column[row]!r} is a number: {explain_number(float(column[row]))}",
+        lambda row: f"{name} {brief(column[row])} is a number: {explain_number(float(column[row]))}",
     )
     rows.timeless[unclear] = True
     unread = np.flatnonzero(times.kind == Kind.BAD)
     if times.undecided:
         rows.find(
-            FindingCode.UNDECIDED, unread, lambda row: f"{name} {column[row]!r}: day and month cannot be told apart"
+            FindingCode.UNDECIDED,
+            unread,
+            lambda row: f"{name} {brief(column[row])}: day and month cannot be told apart",
         )
     else:
-        rows.find(FindingCode.TIME, unread, lambda row: f"{name} {column[row]!r} is not a time")
+        rows.find(FindingCode.TIME, unread, lambda row: f"{name} {brief(column[row])} is not a time")
     rows.timeless[unread] = True
     if how.time_unit is None and in_january_1970(times):
         raise DataError(
-            f"{rows.file}: the times in {name!r} begin at {format_ns(int(times.ns[0]))} and all are in January 1970, so "
+            f"{rows.file}: the times in {brief(name)} begin at {format_ns(int(times.ns[0]))} and all are in "
+            "January 1970, so "
             "they were converted from numbers with the wrong unit; write the numbers and name it: --time-unit s"
         )
     _say_kinds(rows, times)
@@ -136,7 +141,7 @@ def _times(rows: ParsedRows, raw: RawTable, column_map: ColumnMap, how: ParseOpt
         rows.notes.append("dates name the sessions: 00:00 UTC")
         return
     if how.tz is None:
-        rows.find(FindingCode.NAIVE, wall, lambda row: f"{name} {column[row]!r} has no time zone")
+        rows.find(FindingCode.NAIVE, wall, lambda row: f"{name} {brief(column[row])} has no time zone")
         rows.timeless[wall] = True
         return
     rows.starts[wall], twice, never = localise(times.ns[wall], how.tz, how.ambiguous)
@@ -144,12 +149,12 @@ def _times(rows: ParsedRows, raw: RawTable, column_map: ColumnMap, how: ParseOpt
     rows.find(
         FindingCode.AMBIGUOUS,
         wall[twice],
-        lambda row: f"{name} {column[row]!r} occurs twice in {how.tz}, when the clocks go back",
+        lambda row: f"{name} {brief(column[row])} occurs twice in {how.tz}, when the clocks go back",
     )
     rows.find(
         FindingCode.TIME,
         wall[never],
-        lambda row: f"{name} {column[row]!r} does not exist in {how.tz}, the clocks go forward over it",
+        lambda row: f"{name} {brief(column[row])} does not exist in {how.tz}, the clocks go forward over it",
     )
     rows.timeless[wall[twice]] = rows.timeless[wall[never]] = True
 
@@ -193,7 +198,7 @@ def _numbers(rows: ParsedRows, raw: RawTable, column_map: ColumnMap, how: ParseO
             continue
         _find(
             rows,
-            raw.names[places[name]],
+            cut(raw.names[places[name]]),
             column,
             numbers,
             missing=FindingCode.VOLUME if name == "volume" else FindingCode.VALUE,
@@ -204,7 +209,9 @@ def _numbers(rows: ParsedRows, raw: RawTable, column_map: ColumnMap, how: ParseO
         numbers = parse_numbers(raw.columns[index], decimal, strip_thousands=strip)
         if len(numbers.unreadable) or len(numbers.missing) == len(rows.lines):
             if index != column_map.time:
-                rows.notes.append(f"column {raw.names[index]!r} holds no numbers (or text among them) and is left out")
+                rows.notes.append(
+                    f"column {brief(raw.names[index])} holds no numbers (or text among them) and is left out"
+                )
         else:
             rows.extra[name] = numbers.values
 
@@ -226,10 +233,10 @@ def _doubtful(raw: RawTable, names: list[tuple[str, int]], row: int) -> str:
     for name, index in names:
         value = raw.columns[index][row]
         if isinstance(value, str) and ("," in value or "." in value):
-            return f"{name} {value!r}: the comma may be decimal or group thousands"
+            return f"{name} {brief(value)}: the comma may be decimal or group thousands"
     return "the decimal sign is not clear"
 
 
 def _shown(column: pl.Series, row: int) -> str:
     value = column[row]
-    return "''" if value is None else repr(value)
+    return "''" if value is None else brief(value)

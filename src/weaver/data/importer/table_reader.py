@@ -5,7 +5,6 @@ Guarantees that every line of the file is a row, part of the header, a note or a
 
 from __future__ import annotations
 
-import csv
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,19 +15,25 @@ import polars as pl
 
 from weaver.core.bars import Instants
 from weaver.core.errors import DataError
+from weaver.core.suggest import listed
+from weaver.core.text import brief, cut, cut_middle
 from weaver.data.columns import PRICES, meaning_of
+from weaver.data.importer.file_content import read_bytes
 from weaver.data.importer.findings import FileFinding, FindingCode
 from weaver.data.importer.text_format import (
     decode,
     detect_format,
     guess_names,
     known_header,
-    read_bytes,
+    split_line,
     stacked_header,
 )
+from weaver.data.limits import check_columns
+from weaver.data.parquet_file import read_parquet
 
 __all__ = ["RawTable", "check_file", "columns_option", "is_parquet", "read_table"]
 
+_LONGEST_OPTION = 2_000  # characters of the option --columns in a message
 _SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
@@ -80,12 +85,9 @@ def read_table(path: Path, *, columns: Sequence[str] | None = None) -> RawTable:
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> RawTable:
-    try:
-        frame = pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {error}") from None
+    frame = read_parquet(path)
     if not frame.height:
-        raise DataError(f"{path}: holds no bars, only the columns {', '.join(frame.columns)}")
+        raise DataError(f"{path}: holds no bars, only the columns {listed(map(cut, frame.columns))}")
     return RawTable(
         file=str(path),
         unit="row",
@@ -112,18 +114,19 @@ def _text(path: Path, columns: Sequence[str] | None) -> RawTable:
         blank = sum(not line.strip() for line in head[: dialect.comments])
         counts = {"comment": dialect.comments - blank, "empty": blank}
         notes += [f"{n} {what} line{'s' if n > 1 else ''} before the first bar" for what, n in counts.items() if n]
-    first = _split(head[dialect.comments], dialect.separator)
+    first = split_line(head[dialect.comments], dialect.separator)
     skip = dialect.comments + dialect.header
     header = known_header(first) if dialect.header else None
-    stacked = stacked_header([_split(line, dialect.separator) for line in head[dialect.comments : skip + 2]], path)
+    stacked = stacked_header([split_line(line, dialect.separator) for line in head[dialect.comments : skip + 2]], path)
     if stacked is not None:
         header, skip = stacked.names, dialect.comments + 3
         notes.append(f"three header lines, as yfinance writes them; the symbol is {stacked.symbol}")
     names = _names(columns, header, path, first)
+    check_columns(len(names), path)
     if not dialect.header:
         notes.append("no header: the columns are taken for " + ", ".join(names))
     if all_lines.len() <= skip:
-        raise DataError(f"{path}: line {skip} {head[skip - 1]!r} is the header, and no bars follow it")
+        raise DataError(f"{path}: line {skip} {brief(head[skip - 1])} is the header, and no bars follow it")
     body = all_lines.slice(skip)
     numbers = np.arange(skip + 1, skip + 1 + body.len(), dtype=np.int64)
     if cut:
@@ -153,7 +156,7 @@ def _rows(
     ragged = np.flatnonzero(~plain & ~blank & ~comment)
     if quoted.any():
         for row in np.flatnonzero(quoted & ~blank & ~comment):
-            fields = _split(body[int(row)], separator)
+            fields = split_line(body[int(row)], separator)
             field_counts[row] = len(fields)
             if len(fields) == count:
                 rescued[int(row)] = fields
@@ -165,7 +168,7 @@ def _rows(
     def describe_ragged(k: int) -> str:
         row = int(ragged[k])
         hint = ", and the file ends there: a download that was cut off?" if row == last and ends_cut else ""
-        return f"{body[row][:80]!r} has {field_counts[row]} fields instead of {count}{hint}"
+        return f"{brief(body[row])} has {field_counts[row]} fields instead of {count}{hint}"
 
     blanks, comments = np.flatnonzero(blank), np.flatnonzero(comment)
     findings = (
@@ -174,7 +177,7 @@ def _rows(
         FileFinding(
             FindingCode.LINE,
             numbers[comments],
-            lambda k: f"{body[int(comments[k])][:80]!r} is a comment in place of a bar",
+            lambda k: f"{brief(body[int(comments[k])])} is a comment in place of a bar",
         ),
     )
     return RawTable(
@@ -209,15 +212,13 @@ def _names(names: Sequence[str] | None, header: list[str] | None, path: Path, fi
     if names is not None:
         count = len(header) if header is not None else len(first)
         if len(names) != count:
-            raise DataError(f"{path}: --columns names {len(names)} columns ({', '.join(names)}), the file has {count}")
+            raise DataError(
+                f"{path}: --columns names {len(names)} columns ({listed(map(cut, names))}), the file has {count}"
+            )
         if header is not None:
             _check_names(names, header, path)
         return list(names)
     return header if header is not None else guess_names(first, path)
-
-
-def _split(line: str, separator: str) -> list[str]:
-    return next(csv.reader([line], delimiter=separator), [])
 
 
 def _check_names(names: Sequence[str], header: list[str], path: Path) -> None:
@@ -226,8 +227,8 @@ def _check_names(names: Sequence[str], header: list[str], path: Path) -> None:
         wanted, meant = meaning_of(name), meaning_of(written)
         if wanted != meant and wanted in PRICES and meant in PRICES:
             raise DataError(
-                f"{path}: --columns calls column {index + 1} {name!r}, but the header calls it {written!r}; name the "
-                f"columns in the order of the file: {columns_option(header)}"
+                f"{path}: --columns calls column {index + 1} {brief(name)}, but the header calls it {brief(written)}; "
+                f"name the columns in the order of the file: {columns_option(header)}"
             )
 
 
@@ -237,8 +238,8 @@ def columns_option(names: Sequence[str]) -> str:
     unknown = [index for index, meaning in enumerate(meanings) if meaning is None]
     if "timestamp" not in meanings and len(unknown) == 1:
         meanings[unknown[0]] = "timestamp"
-    listed = ",".join(meaning or name.replace(",", " ") for meaning, name in zip(meanings, names, strict=True))
-    option = f"--columns {shlex.quote(listed)}"
+    names_text = ",".join(meaning or name.replace(",", " ") for meaning, name in zip(meanings, names, strict=True))
+    option = f"--columns {cut_middle(shlex.quote(names_text), _LONGEST_OPTION)}"
     missing = [meaning for meaning in ("timestamp", *PRICES) if meaning not in meanings]
     if not missing:
         return option

@@ -6,7 +6,7 @@ It decides only where the file leaves no doubt; the caller reports the decision.
 from __future__ import annotations
 
 import codecs
-import gzip
+import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,19 @@ from pathlib import Path
 import polars as pl
 
 from weaver.core.errors import DataError
+from weaver.core.text import brief, cut
 from weaver.data.columns import simplify
 from weaver.data.timestamps import Kind, from_text
 
 __all__ = [
     "TextFormat",
+    "check_is_text",
     "decode",
     "detect_format",
     "guess_names",
     "known_header",
     "looks_like_header",
-    "read_bytes",
+    "split_line",
     "stacked_header",
 ]
 
@@ -37,6 +39,13 @@ _BINANCE = (
     "taker_buy_quote_volume", "ignore",
 )  # fmt: skip
 _PLAIN = ("timestamp", "open", "high", "low", "close", "volume")
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is its beginning
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +57,15 @@ class TextFormat:
     comments: int
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a file, decompressed where it is gzip. Raises DataError where it cannot be read or is empty."""
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    if not data:
-        raise DataError(f"{path}: the file is empty (0 bytes), line 1 is missing: there are no bars in it")
-    return data
+def check_is_text(data: bytes, path: Path) -> None:
+    """Raise DataError for a file whose beginning, `data`, is not text: it has NULs and no byte order mark."""
+    if b"\0" in data[:4096] and not any(data.startswith(mark) for mark, _ in _MARKS):
+        raise DataError(f"{path}: is a binary file, neither Parquet nor text; give a CSV or Parquet file")
 
 
 def decode(data: bytes, path: Path) -> tuple[str, str]:
     """Return the text without its byte order mark, and the encoding: its mark's, UTF-8, else Windows-1252 or Latin-1."""
-    for mark, encoding in (
-        (codecs.BOM_UTF8, "utf-8"),
-        (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is its beginning
-        (codecs.BOM_UTF32_BE, "utf-32-be"),
-        (codecs.BOM_UTF16_LE, "utf-16-le"),
-        (codecs.BOM_UTF16_BE, "utf-16-be"),
-    ):
+    for mark, encoding in _MARKS:
         if data.startswith(mark):
             try:
                 return data[len(mark) :].decode(encoding), encoding + " with a byte order mark"
@@ -77,8 +73,7 @@ def decode(data: bytes, path: Path) -> tuple[str, str]:
                 raise DataError(
                     f"{path}: begins with a byte order mark of {encoding}, but is not valid {encoding} at byte {error.start}"
                 ) from None
-    if b"\0" in data[:4096]:
-        raise DataError(f"{path}: is a binary file, neither Parquet nor text; give a CSV or Parquet file")
+    check_is_text(data, path)
     for encoding in ("utf-8", "cp1252"):
         try:
             return data.decode(encoding), encoding
@@ -106,10 +101,10 @@ def detect_format(lines: Sequence[str], path: Path) -> TextFormat:
             best = (counts.count(usual) / len(counts), separator)
     if best is None:
         raise DataError(
-            f"{path}: line {comments + 1}: {sample[0][:60]!r} has no five columns, whether by comma, semicolon, tab or bar; "
+            f"{path}: line {comments + 1}: {brief(sample[0])} has no five columns, whether by comma, semicolon, tab or bar; "
             "a bar needs a time, open, high, low and close"
         )
-    first = _fields(sample[0], best[1])
+    first = split_line(sample[0], best[1])
     return TextFormat(separator=best[1], header=looks_like_header(first), comments=comments)
 
 
@@ -164,16 +159,19 @@ def stacked_header(lines: Sequence[Sequence[str]], path: Path) -> StackedHeader 
     symbols = list(dict.fromkeys(field.strip() for field in rows["ticker"][1:] if field.strip()))
     if len(symbols) != 1:
         raise DataError(
-            f"{path}: lines 1 to 3 are a header of several symbols ({', '.join(symbols[:5])}), as yfinance writes it; save "
-            f"one file for each: frame.xs({symbols[0]!r}, axis=1, level='Ticker').to_csv({symbols[0] + '.csv'!r})"
+            f"{path}: lines 1 to 3 are a header of several symbols ({', '.join(map(cut, symbols[:5]))}), as "
+            "yfinance writes it; save "
+            f"one file for each: frame.xs({brief(symbols[0])}, axis=1, level='Ticker').to_csv({brief(symbols[0] + '.csv')})"
         )
     return StackedHeader([lines[2][0].strip() or "Date", *(field.strip() for field in rows["price"][1:])], symbols[0])
 
 
-def _fields(line: str, separator: str) -> list[str]:
-    import csv
-
-    return next(csv.reader([line], delimiter=separator), [])
+def split_line(line: str, separator: str) -> list[str]:
+    """Return the fields of one line, quoted or not; the whole line as one field where Python's csv refuses it."""
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:  # a field of more than 131,072 characters
+        return [line]
 
 
 def _outside_quotes(line: str) -> str:

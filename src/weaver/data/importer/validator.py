@@ -35,6 +35,7 @@ from weaver.data.importer.finding_code import HOW_TO_READ, FindingCode
 from weaver.data.importer.findings import FileFinding, refuse
 from weaver.data.importer.parser import ParsedRows
 from weaver.data.importer.repairs import FIXES, Repair
+from weaver.data.symbol_groups import check_labels, rows_by_symbol
 
 __all__ = ["ValidatedBars", "validate"]
 
@@ -65,14 +66,14 @@ def validate(
     _repair_volume(rows, findings, fixed, fixes)
     _clip_rounding(rows)
     keep = _bars(rows, findings, fixed, fixes)
-    frame = timeframe or _infer(rows, findings)
     groups = _groups(rows)
+    frame = timeframe or _infer(rows, groups, findings)
     if frame is not None:
         keep &= _on_grid(rows, keep, findings, frame, calendar)
     first = min(findings, key=lambda finding: int(finding.lines[0]), default=None)
     if "drop-invalid" in fixes:
         findings = _drop_invalid(rows, findings, fixed)
-    ordered = {symbol: _ordered(rows, np.flatnonzero(keep & mask), findings, fixed, fixes) for symbol, mask in groups}
+    ordered = {symbol: _ordered(rows, group[keep[group]], findings, fixed, fixes) for symbol, group in groups}
     lines = sum(len(finding.lines) for finding in rows.findings if finding.code is FindingCode.LINE)
     refuse(rows.file, rows.unit, findings, rows.total, headers=rows.total - len(rows.lines) - lines)
     if not any(len(index) for index in ordered.values()):
@@ -116,11 +117,13 @@ def _clip_rounding(rows: ParsedRows) -> None:
     rows.notes.append(f"{rounding_note(len(rounded))} ({rows.unit} {lines})")
 
 
-def _groups(rows: ParsedRows) -> list[tuple[str | None, NDArray[np.bool_]]]:
+def _groups(rows: ParsedRows) -> list[tuple[str | None, Instants]]:
+    """Return the rows of each symbol, in order of first appearance."""
     if rows.symbols is None:
-        return [(None, np.ones(len(rows.lines), dtype=np.bool_))]
+        return [(None, np.arange(len(rows.lines), dtype=np.int64))]
     names = rows.symbols.fill_null("")
-    return [(name, (names == name).to_numpy()) for name in names.unique(maintain_order=True).to_list()]
+    check_labels(names, rows.file)
+    return list(rows_by_symbol(names).items())
 
 
 def _repair_volume(
@@ -173,11 +176,13 @@ def _bars(
     return good
 
 
-def _infer(rows: ParsedRows, findings: list[FileFinding]) -> Timeframe | None:
+def _infer(
+    rows: ParsedRows, groups: list[tuple[str | None, Instants]], findings: list[FileFinding]
+) -> Timeframe | None:
     """Return the commonest spacing of all rows whose times are known; None where there are findings and too few times."""
     if any(finding.code in HOW_TO_READ for finding in findings):
         return None
-    starts = [rows.starts[mask & ~rows.timeless] for _, mask in _groups(rows)]
+    starts = [rows.starts[group[~rows.timeless[group]]] for _, group in groups]
     starts = [np.unique(times) if len(unordered_rows(times)) else times for times in starts]
     if findings and not any(len(times) > 1 for times in starts):
         return None

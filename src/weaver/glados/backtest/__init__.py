@@ -13,6 +13,7 @@ from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ConfigError, StrategyCrashed, StrategyError
 from weaver.core.instrument import Instrument
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.glados.backtest.build_result import result_of
 from weaver.glados.backtest.options import Instant, RunOptions
@@ -133,12 +134,12 @@ def backtest(
     )
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
         raise ConfigError(
-            f"progress={progress!r}: give True for a progress bar, or a function of (bars done, bars in all)"
+            f"progress={brief(progress)}: give True for a progress bar, or a function of (bars done, bars in all)"
         )
     if not (should_stop is None or callable(should_stop)):
-        raise ConfigError(f"should_stop={should_stop!r}: give a function that returns True to stop the run")
+        raise ConfigError(f"should_stop={brief(should_stop)}: give a function that returns True to stop the run")
     if not isinstance(record, bool):
-        raise ConfigError(f"record={record!r}: must be True or False")
+        raise ConfigError(f"record={brief(record)}: must be True or False")
     plan = plan_run(strategy, bars, options)
     if progress is True:
         with Progress(draw=True) as show:

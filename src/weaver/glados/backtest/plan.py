@@ -14,6 +14,7 @@ from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ConfigError, NoBars, StrategyError
 from weaver.core.instants import format_ns
 from weaver.core.instrument import Instrument
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.data.load_bars import load_bars
 from weaver.glados.backtest.options import RunOptions
@@ -110,16 +111,18 @@ def plan_run(strategy: type[Strategy], bars: Any, options: RunOptions) -> RunPla
     if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
         instance = isinstance(strategy, Strategy)
         hint = "pass the class itself, not an instance" if instance else "derive it from weaver.Strategy"
-        raise StrategyError(f"{strategy!r} is not a strategy class; {hint}")
+        raise StrategyError(f"{brief(strategy)} is not a strategy class; {hint}")
     if not (options.params is None or isinstance(options.params, Mapping)):
-        raise ConfigError(f'params={options.params!r}: give a mapping of names to values, such as {{"fast": 10}}')
+        raise ConfigError(f'params={brief(options.params)}: give a mapping of names to values, such as {{"fast": 10}}')
     warnings = check_runnable(strategy, Strategy._reserved)
     params = resolve_values(strategy, options.params)
     _check_account(options)
     settings = _broker_settings(options)
     calendar = get_calendar(options.calendar) if isinstance(options.calendar, str) else options.calendar
     if not (calendar is None or isinstance(calendar, SessionCalendar)):
-        raise ConfigError(f'calendar={calendar!r}: give the name of an exchange, such as "XNYS", or a SessionCalendar')
+        raise ConfigError(
+            f'calendar={brief(calendar)}: give the name of an exchange, such as "XNYS", or a SessionCalendar'
+        )
     series = load_bars(
         bars,
         symbols=[options.symbols] if isinstance(options.symbols, str) else options.symbols,
@@ -155,14 +158,14 @@ def plan_run(strategy: type[Strategy], bars: Any, options: RunOptions) -> RunPla
 def _check_account(options: RunOptions) -> None:
     cash, seed, finalize = options.cash, options.seed, options.finalize
     if not (_is_number(cash) and math.isfinite(cash) and cash > 0):
-        raise ConfigError(f"cash={cash!r}: must be a number greater than zero")
+        raise ConfigError(f"cash={brief(cash)}: must be a number greater than zero")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ConfigError(f"seed={seed!r}: must be a whole number, zero or greater")
+        raise ConfigError(f"seed={brief(seed)}: must be a whole number, zero or greater")
     periods = options.periods_per_year
     if periods is not None and not (_is_number(periods) and math.isfinite(periods) and periods > 0):
-        raise ConfigError(f"periods_per_year={periods!r}: must be a number greater than zero, such as 252 or 365")
+        raise ConfigError(f"periods_per_year={brief(periods)}: must be a number greater than zero, such as 252 or 365")
     if not isinstance(finalize, bool):
-        raise ConfigError(f"finalize={finalize!r}: must be True or False")
+        raise ConfigError(f"finalize={brief(finalize)}: must be True or False")
     if options.intrabar == "drill" and options.finer is None:
         raise ConfigError('intrabar="drill" needs the smaller bars: backtest(..., finer=bars_of_a_smaller_timeframe)')
     if options.finer is not None and options.intrabar == "best":

@@ -15,6 +15,7 @@ from datetime import date, datetime
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ClockRunning, ConfigError
 from weaver.core.instants import format_ns, from_ns, to_ns
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.base import BaseClock, ClockTick
 
@@ -129,7 +130,7 @@ class BacktestClock(BaseClock):
 
     def _iterate(self, run_id: str) -> Generator[ClockTick, None, None]:
         if self._running:
-            raise ClockRunning(f"this clock is already running (run {self._run_id!r}); finish or stop that first")
+            raise ClockRunning(f"this clock is already running (run {brief(self._run_id)}); finish or stop that first")
         self._enter(run_id)
         text = self._timeframe.text
         try:

@@ -21,6 +21,7 @@ from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ClockError, ClockRunning, ConfigError
 from weaver.core.instants import format_ns, from_ns
 from weaver.core.ports import Unsubscribe
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.grid import make_grid
 
@@ -96,7 +97,7 @@ GapCallback = Callable[[ClockGap], Awaitable[None] | None]
 def check_callback(method: str, callback: object) -> None:
     """Raise `ConfigError` unless `callback` can be called; the error comes at the subscription, not at the first tick."""
     if not callable(callback):
-        raise ConfigError(f"{method}({callback!r}): give a function or a coroutine function (without calling it)")
+        raise ConfigError(f"{method}({brief(callback)}): give a function or a coroutine function (without calling it)")
 
 
 class Subscription:
@@ -125,7 +126,7 @@ class BaseClock(ABC):
             calendar = get_calendar(calendar)
         if not (calendar is None or isinstance(calendar, SessionCalendar)):
             raise ConfigError(
-                f"calendar={calendar!r}: give the name of an exchange, such as 'XNYS', or a SessionCalendar"
+                f"calendar={brief(calendar)}: give the name of an exchange, such as 'XNYS', or a SessionCalendar"
             )
         self._calendar = calendar
         self._grid = make_grid(self._timeframe, calendar)
@@ -195,7 +196,7 @@ class BaseClock(ABC):
     async def start(self, run_id: str) -> None:
         """Start ticking, from the beginning and with fresh state. Raises `ClockRunning` when it is running already."""
         if self._running:
-            raise ClockRunning(f"this clock is already running (run {self._run_id!r}); await stop() first")
+            raise ClockRunning(f"this clock is already running (run {brief(self._run_id)}); await stop() first")
         ended = asyncio.get_running_loop().create_future()
         self._enter(run_id)
         self._ended = ended

@@ -19,6 +19,7 @@ from weaver.core.durations import duration_text
 from weaver.core.errors import CalendarError, MissingExtra, OffGridError
 from weaver.core.instants import NS_PER_DAY, format_ns, from_ns, to_ns
 from weaver.core.suggest import nearest
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["ExchangeCalendar", "get_calendar"]
@@ -49,7 +50,7 @@ def get_calendar(name: str) -> ExchangeCalendar:
         hint = (
             f"did you mean {', '.join(repr(names[each]) for each in near)}?" if near else "for example 'XNYS' or 'XLON'"
         )
-        raise CalendarError(f"calendar {name!r} does not exist; {hint}")
+        raise CalendarError(f"calendar {brief(name)} does not exist; {hint}")
     return _calendar(library.resolve_alias(known))
 
 
@@ -61,7 +62,7 @@ def _fabricated(name: str, **span: Any) -> Any:
             return _library().get_calendar(name, **span)
         except Exception as error:
             reason = str(error) if len(str(error)) < _LONGEST_REASON else f"{str(error)[:_LONGEST_REASON]} ..."
-            raise CalendarError(f"exchange-calendars cannot create calendar {name!r}: {reason}") from error
+            raise CalendarError(f"exchange-calendars cannot create calendar {brief(name)}: {reason}") from error
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ConfigError, NoBars, OffGridError
 from weaver.core.instants import format_ns, to_ns
 from weaver.core.run_config import RunConfig, RunMode
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.backtest import BacktestClock
 from weaver.glados.clock.base import BaseClock
@@ -44,7 +45,9 @@ class ClockConfig(msgspec.Struct, frozen=True, kw_only=True):
         try:
             mode = RunMode(self.mode)
         except ValueError:
-            raise ConfigError(f"mode={self.mode!r}: choose one of {', '.join(map(repr, map(str, RunMode)))}") from None
+            raise ConfigError(
+                f"mode={brief(self.mode)}: choose one of {', '.join(map(repr, map(str, RunMode)))}"
+            ) from None
         msgspec.structs.force_setattr(self, "mode", mode)
         msgspec.structs.force_setattr(self, "timeframe", Timeframe.of(self.timeframe))
         for name in ("start_time", "end_time"):
@@ -52,7 +55,9 @@ class ClockConfig(msgspec.Struct, frozen=True, kw_only=True):
             if mode is RunMode.BACKTEST and value is None:
                 raise ConfigError(f"{name} is missing: a backtest's clock needs start_time and end_time")
             if mode is not RunMode.BACKTEST and value is not None:
-                raise ConfigError(f"{name}={value!r} does not apply to a {mode} clock, which starts now; leave it out")
+                raise ConfigError(
+                    f"{name}={brief(value)} does not apply to a {mode} clock, which starts now; leave it out"
+                )
             if value is not None:
                 msgspec.structs.force_setattr(self, name, to_ns(value))
         if self.start_time is not None and self.end_time is not None:
@@ -60,11 +65,13 @@ class ClockConfig(msgspec.Struct, frozen=True, kw_only=True):
             if first > last:
                 raise ConfigError(f"start_time={format_ns(first)} is after end_time={format_ns(last)}; swap them")
         if not isinstance(self.backpressure, bool):
-            raise ConfigError(f"backpressure={self.backpressure!r}: must be True or False")
+            raise ConfigError(f"backpressure={brief(self.backpressure)}: must be True or False")
         if self.calendar is not None and not (isinstance(self.calendar, str) and self.calendar.strip()):
-            raise ConfigError(f"calendar={self.calendar!r}: must be the name of an exchange, such as 'XNYS', or None")
+            raise ConfigError(
+                f"calendar={brief(self.calendar)}: must be the name of an exchange, such as 'XNYS', or None"
+            )
         if mode is RunMode.BACKTEST and self.spin:
-            raise ConfigError(f"spin={self.spin!r} does not apply to a backtest's clock; leave it out")
+            raise ConfigError(f"spin={brief(self.spin)} does not apply to a backtest's clock; leave it out")
         check_spin(self.spin)
         if mode is not RunMode.BACKTEST and self.backpressure:
             raise ConfigError(

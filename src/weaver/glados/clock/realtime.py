@@ -13,6 +13,7 @@ from datetime import datetime
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ClockRunning, ConfigError, WeaverError
 from weaver.core.instants import NS_PER_SECOND, format_ns, from_ns
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.alarm import Alarm, AlarmFactory, default_alarm
 from weaver.glados.clock.base import logger
@@ -35,7 +36,7 @@ _LONGEST_SPIN = 0.005
 def check_spin(spin: float) -> None:
     """Raise `ConfigError` unless `spin` (seconds) is a length of time that a clock may spend in a busy loop."""
     if isinstance(spin, bool) or not isinstance(spin, int | float) or not 0.0 <= spin <= _LONGEST_SPIN:
-        raise ConfigError(f"spin={spin!r}: must be between 0 and {_LONGEST_SPIN} seconds; 0.0003 is a good value")
+        raise ConfigError(f"spin={brief(spin)}: must be between 0 and {_LONGEST_SPIN} seconds; 0.0003 is a good value")
 
 
 class RealtimeClock(DeliveringClock):
@@ -95,7 +96,7 @@ class RealtimeClock(DeliveringClock):
         in `gaps` and the log. The clock is running meanwhile.
         """
         if self._running:
-            raise ClockRunning(f"this clock is already running (run {self._run_id!r}); await stop() first")
+            raise ClockRunning(f"this clock is already running (run {brief(self._run_id)}); await stop() first")
         self._enter("")
         try:
             tracker = self._track()

@@ -13,6 +13,7 @@ from typing import Any
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ConfigError
 from weaver.core.instrument import Instrument
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.glados.backtest.options import Instant, RunOptions
 from weaver.glados.backtest.plan import plan_run
@@ -113,9 +114,9 @@ def check(
     )
     for name, value, least in (("cuts", cuts, 1), ("lookback", lookback, 1), ("sample_seed", sample_seed, 0)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise ConfigError(f"{name}={value!r}: must be a whole number")
+            raise ConfigError(f"{name}={brief(value)}: must be a whole number")
         if value is not None and value < least:
-            raise ConfigError(f"{name}={value!r}: must be at least {least}")
+            raise ConfigError(f"{name}={brief(value)}: must be at least {least}")
     runner = TracedRunner(plan_run(strategy, bars, options))
     checker = LookaheadChecker(
         runner, OutsideState(strategy), limit=cuts, lookback=lookback, sample_seed=sample_seed, progress=progress

@@ -9,6 +9,7 @@ import numpy as np
 from weaver.core.bars import BarSeries, Instants
 from weaver.core.instants import format_ns
 from weaver.core.orders import Cancel, Command, Link, Modify, OrderRequest
+from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.glados.lookahead.differences import DecisionDifference, IndicatorDifference
 
@@ -91,7 +92,7 @@ class Wording:
                 if command.tif != "gtc":
                     terms.append(command.tif.value)
                 if command.tag is not None and command.parent is None:
-                    terms.append(f"tag {command.tag!r}")
+                    terms.append(f"tag {brief(command.tag)}")
                 return " ".join(terms)
             case Cancel():
                 return f"cancel order {command.number}"

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from weaver.core.bars import Floats
 from weaver.core.errors import IndicatorError
+from weaver.core.text import brief
 
 __all__ = ["Floats", "blank", "columns", "complete_runs", "ratio", "whole"]
 
@@ -42,7 +43,9 @@ def whole(indicator: str, name: str, value: int) -> int:
     except TypeError:
         number = 0
     if number < 1 or isinstance(value, bool | np.bool_):
-        raise IndicatorError(f"{indicator}: {name}={value!r} must be a whole number of at least 1, such as {name}=14")
+        raise IndicatorError(
+            f"{indicator}: {name}={brief(value)} must be a whole number of at least 1, such as {name}=14"
+        )
     return number
 
 

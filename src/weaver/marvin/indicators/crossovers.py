@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from weaver.core.errors import IndicatorError
+from weaver.core.text import brief
 
 __all__ = ["Series", "crossover", "crossunder"]
 
@@ -47,7 +48,7 @@ def _last_two(a: Any, b: Any, name: str) -> tuple[float, float, float, float]:
     if isinstance(a, _NUMBERS):
         if isinstance(b, _NUMBERS):
             raise IndicatorError(
-                f"{name}({a!r}, {b!r}): two numbers never cross; pass the series itself, "
+                f"{name}({brief(a)}, {brief(b)}): two numbers never cross; pass the series itself, "
                 f"as in {name}(self.fast_ma, self.slow_ma), not its last value"
             )
         return (a, a, b[-2], b[-1]) if len(b) >= 2 else _NOTHING
