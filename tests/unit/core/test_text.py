@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weaver.core.errors import DataError
 from weaver.core.text import (
+    brief,
+    cut_middle,
     describe_error,
     has_nul,
     is_storable,
@@ -65,6 +68,8 @@ class Unprintable(Exception):
     def __str__(self) -> str:
         raise KeyError("x")
 
+    __repr__ = __str__
+
 
 def test_any_error_can_be_described() -> None:
     assert describe_error(ValueError("a\0\ud800")) == "ValueError: a\\0\\ud800"
@@ -114,3 +119,27 @@ def test_json_keeps_its_value_and_is_visible(text: str) -> None:
         shown = visible_json(json.dumps({text: [text]}, ensure_ascii=ensure_ascii, indent=2))
         assert json.loads(shown) == {text: [text]}
         assert visible(shown, multiline=True) == shown
+
+
+def test_a_value_in_a_message_is_cut_to_80_characters() -> None:
+    for value in ("Z" * 10**6, b"Z" * 10**6, "\x1b" * 10**6, list(range(10**5)), "'" * 81, "é" * 81):
+        assert len(brief(value)) == 80
+    assert brief("Z" * 81) == "'" + "Z" * 77 + "…'"
+    assert brief("Z" * 78) == repr("Z" * 78)
+    assert brief(1.5) == "1.5"
+
+
+def test_a_value_without_a_readable_repr_is_named_by_its_class() -> None:
+    assert brief(Unprintable()) == "<Unprintable>"
+    assert brief(10**5000) == "<int>"
+
+
+def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
+    message = "file.csv: " + "Z" * 10**6 + "; rename it"
+    text = str(DataError(message))
+    assert len(text) == 10_000
+    assert text.startswith("file.csv: ZZZ")
+    assert "(1,000,021 characters, cut)" in text
+    assert text.endswith("ZZZ; rename it")
+    assert cut_middle(text) == text
+    assert len(str(DataError("\x1b" * 10**6))) == 10_000
