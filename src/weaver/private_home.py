@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from weaver.core.errors import ConfigError
+from weaver.core.text import visible
 from weaver.home import data_folder
 
 __all__ = ["is_in_home", "secure_home"]
@@ -135,4 +136,4 @@ def _is_only_ours(home: Path) -> bool:
 
 def _print(line: str) -> None:
     if sys.stderr is not None:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - a change of modes is reported, from Python too
+        print(visible(line), file=sys.stderr, flush=True)  # noqa: T201 - a change of modes is reported, from Python too
