@@ -4,8 +4,6 @@ The public names below are imported when they are first used, so that `import we
 Indicators are in `weaver.indicators`, cost models in `weaver.costs`, test tools in `weaver.testing`.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from importlib import import_module

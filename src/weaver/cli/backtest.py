@@ -15,7 +15,7 @@ import click
 from weaver.cli.interrupt import Interrupt
 from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.options import RunArguments, run_options
-from weaver.cli.output import echo, echo_text
+from weaver.cli.output import echo, echo_text, note
 from weaver.cli.sources import FILE
 from weaver.core.errors import StrategyCrashed
 from weaver.core.files import write_whole
@@ -65,7 +65,7 @@ def backtest(
     check_targets(json_path, report_path)
     arguments = RunArguments.of(options)
     with aside(json_path):
-        cls = load_strategy(strategy)
+        cls = load_strategy(strategy, warn=note)
         outcome = run(cls, arguments.bars, arguments.params, record=records(record), **arguments.settings)
     show(outcome, json_path, report_path)
 

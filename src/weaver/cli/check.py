@@ -9,7 +9,7 @@ import click
 
 from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.options import RunArguments, run_options
-from weaver.cli.output import echo, echo_text
+from weaver.cli.output import echo_text, note
 from weaver.cli.sources import FILE
 
 __all__ = ["check"]
@@ -46,9 +46,9 @@ def check(strategy: str, cuts: int | None, lookback: int | None, sample_seed: in
     context = click.get_current_context()
     for name, sentence in _RENAMED.items():
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            echo(f"note: {sentence}", err=True)
+            note(sentence)
     arguments = RunArguments.of(options)
-    cls = load_strategy(strategy)
+    cls = load_strategy(strategy, warn=note)
     with Progress(unit="cuts") as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # the notes above, for Python callers
         try:

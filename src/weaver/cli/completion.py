@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import ShellComplete, get_completion_class
 
 from weaver.cli.output import echo_text
 
@@ -32,4 +32,5 @@ def completion(shell: str | None) -> None:
         raise click.UsageError(f"$SHELL is {name or 'not set'!s}; name one of {', '.join(_SHELLS)}")
     kind = get_completion_class(name)
     assert kind is not None, name
-    echo_text(kind(cli, {}, "weaver", "_WEAVER_COMPLETE").source())
+    # The base's `source`: that for bash starts the first bash of PATH, which may be one in the current folder.
+    echo_text(ShellComplete.source(kind(cli, {}, "weaver", "_WEAVER_COMPLETE")))

@@ -19,7 +19,7 @@ import click
 
 from weaver.core.text import visible, visible_json
 
-__all__ = ["confirm", "echo", "echo_text", "json_text", "sparkline", "table"]
+__all__ = ["confirm", "echo", "echo_text", "json_text", "note", "sparkline", "table"]
 
 _NUMBER = re.compile(r"[+-]?[\d,.]+( %)?")
 
@@ -32,6 +32,11 @@ def echo(line: object = "", *, err: bool = False) -> None:
 def echo_text(text: str, *, err: bool = False) -> None:
     """Print a text of several lines whose values cannot contain line feeds: a table, a result, a help text."""
     click.echo(visible(text, multiline=True), err=err)  # noqa: TID251 - the only place
+
+
+def note(text: str) -> None:
+    """Print a note as one line on standard error."""
+    echo(f"note: {text}", err=True)
 
 
 def confirm(question: str) -> None:

@@ -7,7 +7,6 @@ cannot be, because writing it already needs the lost threads.
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import subprocess
 import sys
@@ -20,10 +19,15 @@ import polars as pl
 from weaver.core.bars import BarSeries
 from weaver.core.errors import DataError
 from weaver.core.fork_safety import check_fork, polars_is_lost
+from weaver.core.user_folders import is_user_entry
 
 __all__ = ["load_in_new_process", "needs_new_process"]
 
-_CHILD = "from weaver.data.load_bars import load_bars; from weaver.data.loader_process import main; main(load_bars)"
+_CHILD = (
+    "import sys; sys.path[:] = sys.argv[1:]; "
+    "from weaver.data.load_bars import load_bars; from weaver.data.loader_process import main; main(load_bars)"
+)
+"""The order of `sys.path` is that of the parent: in PYTHONPATH all its entries would precede the standard library."""
 
 
 def needs_new_process(bars: object) -> bool:
@@ -40,10 +44,8 @@ def load_in_new_process(bars: object, arguments: Mapping[str, Any]) -> dict[str,
     except Exception:
         check_fork(f"loading bars from a {type(bars).__name__}")
         raise
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    child = subprocess.run(
-        [sys.executable, "-c", _CHILD], input=request, capture_output=True, env=environment, check=False
-    )
+    path = [entry for entry in sys.path if not is_user_entry(entry)]
+    child = subprocess.run([sys.executable, "-P", "-c", _CHILD, *path], input=request, capture_output=True, check=False)
     if child.returncode:
         reason = child.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {child.returncode}"]
         raise DataError(f"loading the bars in a new process failed: {reason[0]}")

@@ -1,18 +1,22 @@
 """Loader: loads a strategy class from `file.py`, `file.py:Class` or `module:Class`. It runs the file, as an import would.
 
-A file is read anew at each load, with the modules in its folder that it imports (`import helpers`, `from . import helpers`).
-Files of the same name in different folders are different modules. No file is written. An import inside a function that runs
-later uses the folder that was loaded last.
+A file is read anew at each load, with the modules in its folder that it imports (`import helpers`, `from . import
+helpers`). Files of the same name in different folders are different modules. An import inside a function that runs later
+uses the folder that was loaded last.
+
+A file in the folder never replaces an installed module: `import html` is Python's own, also where there is an html.py, and
+only the user's code imports from the folder (see `weaver.core.user_folders`). A strategy that imports a hidden name is
+loaded with a warning, or its error names the file.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -20,6 +24,8 @@ from typing import Any
 
 from weaver.core.errors import StrategyError, StrategyLoadError
 from weaver.core.suggest import nearest, suggest
+from weaver.core.user_folders import import_named_module, search_last
+from weaver.marvin.hidden_files import hidden_file, hidden_imports
 from weaver.marvin.parameters import parse_values
 from weaver.marvin.strategy import Strategy
 
@@ -28,8 +34,15 @@ __all__ = ["load_strategy", "parse_params"]
 _PACKAGE = "weaver_strategies_"
 
 
-def load_strategy(text: str | os.PathLike[str]) -> type[Strategy]:
-    """Return the class that `text` names. Raises StrategyLoadError that names the file or module and its classes."""
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)  # the caller of load_strategy
+
+
+def load_strategy(text: str | os.PathLike[str], *, warn: Callable[[str], object] = _warn) -> type[Strategy]:
+    """Return the class that `text` names. Raises StrategyLoadError that names the file or module and its classes.
+
+    `warn` receives a sentence for each file next to the strategy that it imports but that an installed module hides.
+    """
     text = os.fspath(text)
     place, _, name = text.rpartition(":") if ":" in text and not text.endswith(".py") else (text, "", "")
     # On Windows `C:\dir\file.py` has a colon that separates nothing.
@@ -37,7 +50,7 @@ def load_strategy(text: str | os.PathLike[str]) -> type[Strategy]:
         place, name = text, ""
     if not place.strip("./ "):
         raise StrategyLoadError(f"{text!r} names no strategy; give file.py, file.py:Class or module:Class")
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place, text)
+    module = _from_file(Path(place), warn) if place.endswith(".py") else _from_module(place, text, warn)
     found = {
         key: value
         for key, value in vars(module).items()
@@ -73,7 +86,7 @@ class _FreshSource(SourceFileLoader):
         return code
 
 
-def _from_file(path: Path) -> ModuleType:
+def _from_file(path: Path, warn: Callable[[str], object]) -> ModuleType:
     if not path.is_file():
         near = nearest(path.name, (other.name for other in path.parent.glob("*.py")))
         hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
@@ -103,9 +116,14 @@ def _from_file(path: Path) -> ModuleType:
             ) from error
         if isinstance(error, StrategyError) or not isinstance(error, Exception):
             raise
-        raise StrategyLoadError(f"strategy file {path} failed to load: {_told(error, path)}") from error
+        reasons = [_told(error, path)]
+        if isinstance(error, ImportError | AttributeError):
+            reasons += _hidden_from(resolved, before)
+        raise StrategyLoadError(f"strategy file {path} failed to load: {'; '.join(reasons)}") from error
     finally:
         _remember_neighbours(folder, before)
+    for sentence in _hidden_from(resolved, before):
+        warn(sentence)
     return module
 
 
@@ -114,29 +132,38 @@ _neighbours: set[str] = set()
 
 
 def _forget_neighbours(folder: str, package: str) -> None:
-    """Let the next import of a strategy's neighbours read their files, and look in `folder` first."""
+    """Let the next import of a strategy's neighbours read their files, and search `folder` before those loaded earlier."""
     for name in [name for name in sys.modules if name in _neighbours or f"{name}.".startswith(f"{package}.")]:
         del sys.modules[name]
     _neighbours.clear()
-    while folder in sys.path:
-        sys.path.remove(folder)
-    sys.path.insert(0, folder)
-    importlib.invalidate_caches()
+    search_last(folder)
 
 
 def _remember_neighbours(folder: str, before: set[str]) -> None:
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        beside = os.path.join(folder, *name.split("."))
-        if file in (f"{beside}.py", os.path.join(beside, "__init__.py")):
+    for name, file in _new_files(folder, before):
+        stem = os.path.join(folder, *name.split("."))
+        if file in (f"{stem}.py", os.path.join(stem, "__init__.py")):
             _neighbours.add(name)
 
 
-def _from_module(place: str, text: str) -> ModuleType:
-    if "" not in sys.path and "." not in sys.path:
-        sys.path.insert(0, "")  # modules in the current folder, as for `python -m`
+def _new_files(folder: str, before: set[str]) -> list[tuple[str, str]]:
+    """Return name and file of each module below `folder` that is new since the names `before`."""
+    files = [(name, getattr(sys.modules[name], "__file__", None)) for name in sorted(set(sys.modules) - before)]
+    return [(name, file) for name, file in files if file is not None and file.startswith(folder + os.sep)]
+
+
+def _hidden_from(file: Path, before: set[str]) -> list[str]:
+    """Return a sentence for each hidden file that the strategy's file, or a module next to it, imports."""
+    new = [Path(path) for _, path in _new_files(str(file.parent), before)]
+    return hidden_imports([file, *(path for path in new if path.parent == file.parent)], file.parent)
+
+
+def _from_module(place: str, text: str, warn: Callable[[str], object]) -> ModuleType:
+    current = _current_folder()
+    if current is not None and not {"", ".", str(current)}.intersection(sys.path):
+        search_last(str(current))
     try:
-        return importlib.import_module(place)
+        module = import_named_module(place)
     except ModuleNotFoundError as error:
         if error.name is None or not place.startswith(error.name):
             raise StrategyLoadError(f"strategy {text!r} failed to load: {error}") from error
@@ -149,6 +176,17 @@ def _from_module(place: str, text: str) -> ModuleType:
         raise
     except Exception as error:
         raise StrategyLoadError(f"strategy {text!r} failed to load: {type(error).__name__}: {error}") from error
+    hidden = None if current is None else hidden_file(place, current)
+    if hidden is not None:
+        warn(f"{place!r} is an installed module, {getattr(module, '__file__', place)}; to load {hidden}, name the file")
+    return module
+
+
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # it was deleted
+        return None
 
 
 def _told(error: BaseException, path: Path) -> str:

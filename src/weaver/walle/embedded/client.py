@@ -26,6 +26,7 @@ from weaver.core.run_id import RUN_ID_PATTERN
 from weaver.walle import backup_file
 from weaver.walle.connection import addresses, missing_privilege, root_certificate, system_user
 from weaver.walle.embedded.binaries import Programs
+from weaver.walle.embedded.program_places import search_path
 from weaver.walle.embedded.server import DISK_FULL
 from weaver.walle.embedded.tls_tunnel import tunnel
 from weaver.walle.schema import REVISION
@@ -68,7 +69,8 @@ class Client:
         """Return this process's environment with the database in it, and nothing of another PostgreSQL."""
         kept = ("PGPASSWORD", "PGPASSFILE")  # as the driver does: used where the URL has no password
         others = {name: value for name, value in os.environ.items() if not name.startswith("PG") or name in kept}
-        return others | self._variables | ({"PGDATABASE": database} if database else {})
+        variables = self._variables | {"PATH": search_path()}  # psql starts a pager
+        return others | variables | ({"PGDATABASE": database} if database else {})
 
     def ask(self, statement: str, database: str | None = None) -> str:
         """Return psql's answer. Several statements are one transaction.

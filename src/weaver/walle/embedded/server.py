@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from weaver.walle.embedded.child_process import ServerUser, launch
+from weaver.walle.embedded.program_places import search_path
 
 __all__ = ["DISK_FULL", "Server", "StartFailed"]
 
@@ -32,7 +33,7 @@ _PATIENT_ON_FULL_DISK_S = 1.0
 _TAIL = 1500  # characters of the server's messages that an error shows
 _RETRIES = 100
 _KEPT_VARIABLES = (
-    "PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
+    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
     "LD_PRELOAD", "NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP",  # give a user id without an account a name (nss_wrapper)
 )  # fmt: skip
 
@@ -368,7 +369,7 @@ class Server:
 
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return kept | {"TZ": "UTC", "LC_ALL": "C"}
+    return kept | {"PATH": search_path(), "TZ": "UTC", "LC_ALL": "C"}  # initdb asks `locale` for its collations
 
 
 def _serves(pid: int, data: Path) -> bool:
@@ -382,7 +383,7 @@ def _serves(pid: int, data: Path) -> bool:
     import subprocess
 
     said = subprocess.run(
-        ["ps", "-o", "stat=,comm=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ["/bin/ps", "-o", "stat=,comm=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout
     return "postgres" in said and not said.lstrip().startswith("Z")
 

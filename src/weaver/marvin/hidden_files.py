@@ -1,0 +1,58 @@
+"""Hidden files: files next to a strategy that an import statement does not reach, because an installed module has the name.
+
+It looks at the import statements of the file and of the modules in its folder that it has imported, without running them. It
+does not see imports by `importlib`.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+__all__ = ["hidden_file", "hidden_imports"]
+
+
+def hidden_imports(files: Iterable[Path], folder: Path) -> list[str]:
+    """Return a sentence for each file or package of `folder` that `files` import, but cannot, with the way out."""
+    names = {name: file for file in files for name in _imported_names(file)}
+    return [
+        f"{file.name} imports {name!r}, which is {_origin(name)}, not {hidden}; rename {hidden.name}, "
+        f"or write: from . import {name}"
+        for name, file in sorted(names.items())
+        if (hidden := hidden_file(name, folder)) is not None and hidden != file
+    ]
+
+
+def hidden_file(name: str, folder: Path) -> Path | None:
+    """Return the file or package of `folder` whose name a module has that was imported from elsewhere, or None."""
+    module = sys.modules.get(name)
+    if module is None:
+        return None
+    for file, origin in ((folder / f"{name}.py",) * 2, (folder / name, folder / name / "__init__.py")):
+        if origin.is_file():
+            place = getattr(module, "__file__", None)
+            return None if place is not None and os.path.realpath(place) == os.path.realpath(origin) else file
+    return None
+
+
+def _origin(name: str) -> str:
+    if name in sys.stdlib_module_names:
+        return "Python's own module"
+    return f"the installed module {getattr(sys.modules[name], '__file__', None) or name}"
+
+
+def _imported_names(file: Path) -> Iterator[str]:
+    """Yield the top-level names that absolute import statements of the file begin with."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.partition(".")[0]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
