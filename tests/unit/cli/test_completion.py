@@ -17,6 +17,16 @@ def test_each_shell_gets_its_script(weaver, shell: str) -> None:
     assert f"_WEAVER_COMPLETE={shell}_complete" in ended.out
 
 
+def test_no_program_is_started_for_the_script(weaver, monkeypatch, tmp_path) -> None:
+    program = tmp_path / "bash"
+    program.write_text(f"#!/bin/sh\n>{tmp_path}/executed\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", ":/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    assert "_WEAVER_COMPLETE=bash_complete" in weaver("completion", "bash").out
+    assert not (tmp_path / "executed").exists()
+
+
 def test_the_users_shell_is_the_default(weaver, monkeypatch) -> None:
     monkeypatch.setenv("SHELL", "/usr/bin/zsh")
     assert "#compdef weaver" in weaver("completion").out
