@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from weaver.core.errors import StrategyLoadError
-from weaver.core.user_folders import search_last
+from weaver.core.user_folders import is_user_entry, search_last
 from weaver.marvin.loader import load_strategy
 
 STRATEGY = "from weaver import Strategy\n\n\nclass Mine(Strategy):\n    fast: int = 10\n"
@@ -134,7 +134,7 @@ def test_an_import_in_a_function_and_one_of_the_program_that_loaded_the_strategy
 
 
 def test_the_folder_loaded_last_is_searched_before_the_others_and_no_entry_of_the_program_moves(tmp_path: Path) -> None:
-    before = list(sys.path)
+    sys.path[:] = before = [entry for entry in sys.path if not is_user_entry(entry)]
     for folder in ("a", "b", "a"):
         load(write(tmp_path / folder / "mine.py"))
     assert sys.path == [*before, os.path.join(tmp_path, "a", "."), os.path.join(tmp_path, "b", ".")]
