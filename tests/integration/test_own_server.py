@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from debian_server import PROGRAMS, DebianServer, Pooler, free_port, running_debian_server, running_pooler
@@ -161,6 +163,40 @@ def test_the_application_name_of_the_url_is_that_of_every_connection(name: str, 
                 connection.terminate()
 
     assert asyncio.run(names()) == ["mine", "mine listener"]
+
+
+def test_a_recorded_run_leaves_the_password_in_no_output_log_file_or_row(
+    server: DebianServer, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WEAVER_RECORD", "1")
+    monkeypatch.setenv("WEAVER_DATABASE_ECHO", "1")
+    caplog.set_level(logging.DEBUG)
+    name = server.new_database()
+    url = server.tcp(name, "?sslmode=require")
+    arguments: list[str] = []
+    start = subprocess.Popen.__init__
+
+    def noted(self: Any, args: Any, *rest: Any, **options: Any) -> None:
+        arguments.extend(map(str, args))
+        start(self, args, *rest, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", noted)
+    texts = []
+    for command in (("demo",), ("runs", "list"), ("runs", "show", "last", "--json"), ("runs", "compare", "last", "last"),
+                    ("runs", "report", "last"), ("events", "tail", "--json"), ("events", "stats"), ("db", "status"), ("db", "url"),
+                    ("db", "backup", "all.backup")):  # fmt: skip
+        code, output, errors = run(url, *command)
+        assert code == 0, errors
+        texts += [output, errors]
+    dump = subprocess.run(
+        [PROGRAMS / "pg_dump", server.url(name).replace("+asyncpg", "")], capture_output=True, text=True, check=True
+    )
+    assert "SmaCross" in dump.stdout
+    assert any("pg_dump" in argument for argument in arguments)
+    texts += [dump.stdout, caplog.text, *arguments]
+    texts += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
+    for secret in ("s3cret", "cret%20word", "word%2F"):
+        assert [text[:200] for text in texts if secret in text] == []
 
 
 # --- poolers --------------------------------------------------------------------------------------------------------
