@@ -2,6 +2,7 @@
 
     command line > environment > weaver.toml in the current folder > weaver.toml in WEAVER_HOME > the default
 
+A weaver.toml that another user may have written is ignored, and a line on standard error says so (core/trusted_file.py).
 Every value is stored with the place it came from, and errors name that place. Only `DatabaseConfig.url` and `sync_url`
 contain a password; neither `repr` nor `str` nor an error shows it, also where the URL was written to another key. The
 strategy and the bars of a run are not settings but belong to the run (`weaver.core.run_config`).
@@ -21,12 +22,15 @@ from typing import Any
 
 from weaver.core.database_url import ASYNC_SCHEME, DatabaseUrl
 from weaver.core.errors import ConfigError
+from weaver.core.notices import notice
 from weaver.core.suggest import listed, suggest
+from weaver.core.trusted_file import UntrustedFile, read_trusted
 from weaver.home import data_folder
 
 __all__ = ["FILE_NAME", "DatabaseConfig", "Settings"]
 
 FILE_NAME = "weaver.toml"
+_LARGEST_FILE = 1 << 20  # bytes of weaver.toml: a file of settings has hundreds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -224,11 +228,17 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, tuple[object,
 
 def _read_file(path: Path) -> dict[str, tuple[object, str]]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        content = read_trusted(path, limit=_LARGEST_FILE)
+        text = content.decode()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except UntrustedFile as error:
+        notice(f"{path} is ignored: {error}")
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
+    if len(content) > _LARGEST_FILE:
+        raise ConfigError(f"{path}: cannot be read: settings have at most {_LARGEST_FILE:,} bytes")
     tables = _parse_toml(path, text)
     values: dict[str, tuple[object, str]] = {}
     sections = {name.partition(".")[0] for name in _KEYS}

@@ -3,7 +3,8 @@
 Weaver makes folders there with mode 0700 and files with mode 0600 (core/files.py). `secure_home` corrects those that exist,
 once: where it finds some that other users can enter or read, it takes their permissions away and reports that in one line on
 standard error. It never changes a link, a file with several names, or anything that belongs to another user; nor the home
-itself where that holds other files than Weaver's, such as /tmp or a folder of projects.
+itself where that holds other files than Weaver's, such as /tmp or a folder of projects; nor a weaver.toml that every user
+can write to, which is ignored until its owner has looked at it (core/trusted_file.py).
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from weaver.core.errors import ConfigError
+from weaver.core.notices import notice
 from weaver.core.text import visible
 from weaver.home import data_folder
 
 __all__ = ["is_in_home", "secure_home"]
 
 _OTHERS = 0o077
-_OURS = ("catalog", "runs", "postgres", "weaver.toml")
+_SETTINGS = "weaver.toml"
+_OURS = ("catalog", "runs", "postgres", _SETTINGS)
 _MOST_NAMED = 3
 _HARMLESS = "harmless"
 
@@ -42,16 +44,21 @@ def secure_home(home: Path, say: Callable[[str], None] | None = None) -> None:
     """
     if os.name != "posix":
         return
-    open_paths = [path for path in (home, *(home / name for name in _OURS)) if _is_open(path, follow=path == home)]
+    try:
+        home = home.resolve()  # the home itself may be a link, which its owner made
+    except (OSError, RuntimeError):
+        return
+    open_paths = [path for path in (home, *(home / name for name in _OURS)) if _is_open(path)]
     if not open_paths:
         return
     tree = _Tree()
     if home in open_paths and _is_only_ours(home):
-        tree.close(home.resolve(), below=False)
+        tree.close(home, below=False)
     for name in _OURS:
-        tree.close(home / name)
+        if name != _SETTINGS or not _is_open(home / name, by=stat.S_IWOTH):
+            tree.close(home / name)
     if tree.closed and any(os.path.lexists(home / name) for name in _OURS):
-        (say or _print)(tree.report(home))
+        (say or notice)(tree.report(home))
 
 
 class _Tree:
@@ -98,7 +105,7 @@ class _Tree:
             line += f"; not changed: {named}" + (
                 "" if len(self.left) <= _MOST_NAMED else f" and {len(self.left) - _MOST_NAMED} more"
             )
-        return "".join(char if char.isprintable() else "?" for char in line)
+        return visible(line)
 
 
 def _reason_to_leave(status: os.stat_result) -> str:
@@ -115,14 +122,14 @@ def _reason_to_leave(status: os.stat_result) -> str:
     return ""
 
 
-def _is_open(path: Path, *, follow: bool) -> bool:
-    """Return whether other users have a permission on a folder or file of ours."""
+def _is_open(path: Path, *, by: int = _OTHERS) -> bool:
+    """Return whether other users have one of the permissions `by` on a folder or file of ours."""
     try:
-        status = path.stat() if follow else path.lstat()
+        status = path.lstat()
     except OSError:
         return False
     is_plain = stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)
-    return is_plain and status.st_uid == os.geteuid() and bool(status.st_mode & _OTHERS)
+    return is_plain and status.st_uid == os.geteuid() and bool(status.st_mode & by)
 
 
 def _is_only_ours(home: Path) -> bool:
@@ -132,8 +139,3 @@ def _is_only_ours(home: Path) -> bool:
             name in _OURS or name.startswith(".runs.") for name in os.listdir(home)
         )
     return False
-
-
-def _print(line: str) -> None:
-    if sys.stderr is not None:
-        print(visible(line), file=sys.stderr, flush=True)  # noqa: T201 - a change of modes is reported, from Python too

@@ -146,10 +146,21 @@ def _report_recording(recording: RunRecorder) -> None:
         echo("recording the run ...", err=True)
         recording.wait()
     if recording.error is None:
-        echo(f"recorded: weaver runs show {recording.run_id.rpartition('-')[2]}", err=True)
+        echo(
+            f"recorded: weaver runs show {recording.run_id.rpartition('-')[2]}{_unexpected_database(recording)}",
+            err=True,
+        )
     else:
         reason = str(recording.error).strip() or type(recording.error).__name__
         echo(f"not recorded: {reason} (--no-record leaves it out)", err=True)
+
+
+def _unexpected_database(recording: RunRecorder) -> str:
+    """Return where the run was recorded if a weaver.toml in the current folder chose the database, which is easy to miss."""
+    from weaver.config import FILE_NAME, Settings
+
+    source = Settings.load().sources["database.url"]
+    return f", in {recording.database} ({source})" if source.startswith(str(Path.cwd() / FILE_NAME)) else ""
 
 
 def check_targets(json_path: str | None, report_path: str | None) -> None:

@@ -148,6 +148,11 @@ class RunRecorder:
         # Not a daemon: a process that ends waits until the run is stored, or the recording has given up.
         self._thread = threading.Thread(target=self._run, name=f"recording {run_id}", daemon=False)
 
+    @property
+    def database(self) -> str | None:
+        """The database that the run is stored in, without its password; None if none was reached."""
+        return self._database
+
     # Called by the run's own thread.
 
     def start(self, bars_done: Callable[[], int]) -> None:
