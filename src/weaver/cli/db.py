@@ -211,12 +211,19 @@ def backup(file: Path) -> None:
 @click.option(
     "--force", "--yes", is_flag=True, help="Replace existing tables, and cut the connections of other programs."
 )
-def restore(file: Path, force: bool) -> None:
-    """Replace the database by the backup FILE. If it fails, the database is as it was."""
+@click.option("--skip-unknown", is_flag=True, help="Leave out what is not Weaver's, instead of refusing the backup.")
+def restore(file: Path, force: bool, skip_unknown: bool) -> None:
+    """Replace the database by the backup FILE. If it fails, the database is as it was.
+
+    Only data of Weaver's own tables are restored, and nothing in FILE is executed.
+    """
     settings = _settings()
     with _open_client(settings, f"restoring {file}") as client:
-        runs = client.restore(file, settings.home / "runs", force=force)
+        restored = client.restore(file, settings.home / "runs", force=force, skip_unknown=skip_unknown)
+    runs = restored.runs
     echo(f"restored from {file}" + (f", with the files of {runs} run{'s' * (runs != 1)}" if runs else ""))
+    if restored.privileges:
+        echo("privileges of other roles are not restored; grant them again", err=True)
 
 
 def _settings(options: dict[str, object] | None = None) -> Settings:

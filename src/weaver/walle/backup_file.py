@@ -7,7 +7,8 @@
     complete                    empty; a backup without it was cut off
 
 Backups of Weaver 0.1.0 are the dump alone; `read` accepts both. Guarantees that a run is stored with all its files or not
-at all, even while it is being deleted, and that reading writes only below the given folder: other names are refused.
+at all, even while it is being deleted, and that reading writes only below the given folder, and no more than the backup's
+size: other names, links and sparse files are refused.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ _DUMP = "database.dump"
 _END = "complete"
 _FORMAT = 1
 _DUMP_MAGIC = b"PGDMP"
-_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}"
-_MEMBER = re.compile(rf"runs/{_NAME}/{_NAME}")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")
 _LARGEST_FACTS = 1 << 16
 
 
@@ -79,7 +79,7 @@ def _open_files(folder: Path, opened: contextlib.ExitStack) -> dict[str, IO[byte
     files: dict[str, IO[bytes]] = {}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for path in folder.iterdir():
-            if path.is_file() and not path.is_symlink() and _MEMBER.fullmatch(f"runs/{folder.name}/{path.name}"):
+            if path.is_file() and not path.is_symlink() and _FILE.fullmatch(path.name):
                 file = open(path, "rb", opener=_no_link)  # noqa: SIM115 - the stack closes it
                 files[path.name] = opened.enter_context(file)
         return files
@@ -159,17 +159,37 @@ def _extract(file: Path, staging: Path) -> None:
             last = member.name
             if last in (_FACTS, _END):
                 continue
-            source = archive.extractfile(member) if member.isreg() else None
-            if source is None or not (member.name == _DUMP or _MEMBER.fullmatch(member.name)):
+            source = archive.extractfile(member) if _is_plain(member) and _is_expected(member.name) else None
+            if source is None:
                 raise ValueError(f"it has an unexpected member {member.name[:200]!r}")
             target = staging / member.name
             make_private_folder(target.parent)
-            with open(target, "xb", opener=_private) as copy:
-                shutil.copyfileobj(source, copy)
+            try:
+                with open(target, "xb", opener=_private) as copy:
+                    shutil.copyfileobj(source, copy)
+            except FileExistsError:
+                raise ValueError(f"it has the member {member.name} twice") from None
             if target.stat().st_size != member.size:
                 raise ValueError(f"the end of {member.name} is missing")
     if last != _END or not (staging / _DUMP).exists():
         raise ValueError("its end is missing")
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    """Return whether the member is a file whose bytes are all in the backup: a sparse one could fill the disk."""
+    return member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
+
+
+def _is_expected(name: str) -> bool:
+    """Return whether `name` is the dump, a file of a run with an id that Weaver makes, or bars with their digest."""
+    match name.split("/"):
+        case [only]:
+            return only == _DUMP
+        case ["runs", "bars", file]:
+            return file.endswith(".parquet") and is_digest(file.removesuffix(".parquet"))
+        case ["runs", run_id, file]:
+            return is_run_id(run_id) and _FILE.fullmatch(file) is not None
+    return False
 
 
 def _private(path: str, flags: int) -> int:
@@ -179,17 +199,19 @@ def _private(path: str, flags: int) -> int:
 def install_runs(staging: Path, runs_folder: Path) -> int:
     """Move the runs that `read` put below `staging` to `runs_folder`, and return their number. Existing ones are replaced.
 
-    A run is there whole or not at all; its bars come first.
+    A run is there whole or not at all; its bars come first. Existing bars stay: the name is a digest of their content, and
+    other runs use them. Raises DataError where the folder of a run, or of the bars, is a link.
     """
-    source = staging / "runs"
-    if not source.is_dir():
+    source, target = RunFolders(staging / "runs"), RunFolders(runs_folder)
+    if not source.root.is_dir():
         return 0
-    make_private_folder(runs_folder / "bars")
-    for bars in sorted((source / "bars").glob("*.parquet")):
-        bars.replace(runs_folder / "bars" / bars.name)
-    runs = [folder for folder in sorted(source.iterdir()) if folder.name != "bars"]
-    for folder in runs:
-        target = runs_folder / folder.name
-        shutil.rmtree(target, ignore_errors=True)
-        folder.replace(target)
-    return len(runs)
+    make_private_folder(target.bars_folder)
+    for bars in sorted(source.bars_folder.glob("*.parquet")):
+        if not target.bars(bars.stem).exists():
+            bars.replace(target.bars(bars.stem))
+    run_ids = list(source.run_ids())
+    for run_id in run_ids:
+        folder = target.folder(run_id)
+        shutil.rmtree(folder, ignore_errors=True)
+        source.folder(run_id).replace(folder)
+    return len(run_ids)

@@ -15,7 +15,7 @@ from asyncpg import ConnectionDoesNotExistError
 
 from weaver.walle.database import BROKEN
 
-__all__ = ["copy_csv", "copy_records"]
+__all__ = ["copy_csv", "copy_records", "copy_text"]
 
 _T = TypeVar("_T")
 
@@ -28,13 +28,25 @@ async def copy_records(connection: Any, table: str, columns: Sequence[str], reco
 
 async def copy_csv(connection: Any, table: str, columns: Sequence[str], parts: Iterable[bytes]) -> None:
     """Copy rows that are CSV text in UTF-8, without a header. Raises ConnectionDoesNotExistError as above."""
-
-    async def source() -> AsyncIterator[bytes]:
-        for part in parts:
-            yield part
-
-    copying = connection.copy_to_table(table, source=source(), format="csv", columns=columns)
+    copying = connection.copy_to_table(table, source=_source(parts), format="csv", columns=columns)
     await _until_lost(connection, copying)
+
+
+async def copy_text(
+    connection: Any, table: str, columns: Sequence[str], parts: Iterable[bytes], *, encoding: str
+) -> None:
+    """Copy rows in PostgreSQL's own text format. Raises ConnectionDoesNotExistError as above.
+
+    `parts` may begin and end anywhere in a row. `encoding` is PostgreSQL's name, such as UTF8.
+    """
+    source = _source(parts)
+    copying = connection.copy_to_table(table, source=source, format="text", columns=columns, encoding=encoding)
+    await _until_lost(connection, copying)
+
+
+async def _source(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
 
 
 async def _until_lost(connection: Any, copying: Coroutine[Any, Any, _T]) -> _T:

@@ -74,6 +74,20 @@ def test_a_plain_dump_of_an_older_version_is_taken_as_it_is(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "name",
     [
+        "runs/abc/run.json",
+        "runs/Bars/run.json",
+        "runs/bars/run.json",
+        "runs/BARS/" + DIGEST + ".parquet",
+        "runs/bars/" + DIGEST.upper() + ".parquet",
+        "runs/bars/" + DIGEST,
+        f"runs/{FIRST}.part/run.json",
+        f"runs/{FIRST}x/run.json",
+        f"runs/{FIRST}/..",
+        f"runs/{FIRST}/run.json/x",
+        f"runs//{FIRST}/run.json",
+        f"./runs/{FIRST}/run.json",
+        f"runs/{FIRST}\n/run.json",
+        f"run/{FIRST}/run.json",
         "../evil",
         "/tmp/evil",
         "runs/../../evil",
@@ -103,17 +117,63 @@ def test_a_member_with_another_name_is_refused_and_written_nowhere(tmp_path: Pat
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_a_link_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "forged"
+def forged(file: Path, *members: tarfile.TarInfo) -> Path:
+    """A backup with these empty members."""
     with tarfile.open(file, "w") as archive:
         info = tarfile.TarInfo("weaver-backup.json")
         info.size = 13
         archive.addfile(info, io.BytesIO(b'{"format": 1}'))
-        link = tarfile.TarInfo("runs/a/b")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
+        for member in (*members, tarfile.TarInfo("database.dump"), tarfile.TarInfo("complete")):
+            archive.addfile(member)
+    return file
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.CONTTYPE]
+)
+def test_a_link_and_every_other_kind_of_member_is_refused(tmp_path: Path, kind: bytes) -> None:
+    member = tarfile.TarInfo(f"runs/{FIRST}/run.json")
+    member.type, member.linkname = kind, "/etc/passwd"
+    file = forged(tmp_path / "forged", member)
     with pytest.raises(BackupError, match="unexpected member"), backup_file.read(file, tmp_path / ".staging"):
         pass
+
+
+def test_a_sparse_file_that_would_fill_the_disk_is_refused(tmp_path: Path) -> None:
+    member = tarfile.TarInfo(f"runs/{FIRST}/run.json")
+    member.pax_headers = {
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.size": str(1 << 27),
+        "GNU.sparse.map": f"0,0,{1 << 27},0",
+    }
+    file = forged(tmp_path / "forged", member)
+    with pytest.raises(BackupError, match="unexpected member"), backup_file.read(file, tmp_path / ".staging"):
+        pass
+
+
+def test_a_member_that_appears_twice_is_refused(tmp_path: Path) -> None:
+    name = f"runs/{FIRST}/run.json"
+    file = forged(tmp_path / "forged", tarfile.TarInfo(name), tarfile.TarInfo(name))
+    with pytest.raises(BackupError, match="twice"), backup_file.read(file, tmp_path / ".staging"):
+        pass
+
+
+def test_bars_that_are_there_already_stay_as_they_are(tmp_path: Path, runs: Path) -> None:
+    """Other runs use them, so a backup that somebody made must not replace them."""
+    file = write(tmp_path, runs)
+    bars = runs / "bars" / f"{DIGEST}.parquet"
+    bars.write_bytes(b"mine")
+    with backup_file.read(file, tmp_path / ".staging"):
+        backup_file.install_runs(tmp_path / ".staging", runs)
+    assert bars.read_bytes() == b"mine"
+
+
+def test_restored_runs_are_for_their_owner_only(tmp_path: Path, runs: Path) -> None:
+    file, new = write(tmp_path, runs), tmp_path / "new" / "runs"
+    with backup_file.read(file, tmp_path / "new" / ".staging"):
+        backup_file.install_runs(tmp_path / "new" / ".staging", new)
+    assert {path.stat().st_mode & 0o077 for path in (new, *new.rglob("*"))} == {0}
 
 
 @pytest.mark.parametrize("share", [0, 0.2, 0.5, 0.8])

@@ -14,31 +14,25 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weaver.core.database_url import DatabaseUrl
-from weaver.core.errors import BackupError, DatabaseDiskFull, DatabaseError, DatabaseInUse, StoreError
+from weaver.core.errors import BackupError, DatabaseDiskFull, DatabaseError, DatabaseInUse, DataError, StoreError
 from weaver.core.files import replacing
 from weaver.core.run_id import RUN_ID_PATTERN
 from weaver.walle import backup_file
 from weaver.walle.connection import addresses, missing_privilege, root_certificate, system_user
+from weaver.walle.dump.dump import Dump
 from weaver.walle.embedded.binaries import Programs
 from weaver.walle.embedded.program_places import search_path
 from weaver.walle.embedded.server import DISK_FULL
 from weaver.walle.embedded.tls_tunnel import tunnel
-from weaver.walle.schema import REVISION
 
-__all__ = ["Client", "open_client"]
+__all__ = ["Client", "Restored", "open_client"]
 
 _MAINTENANCE = "template1"  # exists in every cluster; an embedded one has no database `postgres`
-_FIRST_WITH_TRANSACTION_TIMEOUT = 17
-_STORAGE_OPTION = "pg_attver"
-_UNKNOWN_STATEMENT = re.compile(
-    rb"SET transaction_timeout = \d+;|ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);"
-)
 _TABLES = """
 SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
@@ -50,6 +44,16 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type 
 """
 _RUN_IDS = f"SELECT id FROM runs WHERE id ~ '^{RUN_ID_PATTERN}$'"
 _HAS_TABLE = "SELECT to_regclass('{}') IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The result of a restore."""
+
+    runs: int
+    """Runs whose files were restored."""
+    privileges: list[str]
+    """Privileges that the backup grants to roles; they are not restored."""
 
 
 class Client:
@@ -126,10 +130,11 @@ class Client:
 
     # --- restore --------------------------------------------------------------------------------------------------------
 
-    def restore(self, file: Path, runs_folder: Path, *, force: bool = False) -> int:
+    def restore(self, file: Path, runs_folder: Path, *, force: bool = False, skip_unknown: bool = False) -> Restored:
         """Replace the database by the content of `file`, and put the files of its runs into `runs_folder`.
 
-        Tables of an older version are brought up to date. Returns the number of runs whose files were restored.
+        Only data of Weaver's tables are restored, and brought up to date (see walle/dump). `skip_unknown` leaves out what
+        is not Weaver's; without it such a file is refused.
 
         Raises DatabaseInUse where there are connections or tables, unless `force`, which cuts the connections and replaces
         the tables; BackupError where the file is no backup or cannot be restored, and then the database is as it was.
@@ -141,30 +146,34 @@ class Client:
         staging = runs_folder.with_name(f".{runs_folder.name}.{os.getpid()}.restoring")
         try:
             with backup_file.read(file, staging) as dump:
-                listing = self._run(["pg_restore", "-l", str(dump)])
-                if listing.returncode:
-                    raise BackupError(f"{file} is not a backup that `weaver db backup` wrote: {_stderr(listing)}")
-                self._replace_database(file, dump, force=force)
                 try:
-                    return backup_file.install_runs(staging, runs_folder)
-                except OSError as error:
+                    content = Dump(dump, self._programs.path("pg_restore"), skip_unknown=skip_unknown)
+                    self._replace_database(content, force=force)
+                except BackupError as error:
+                    raise BackupError(f"{file} cannot be restored, and the database is as it was: {error}") from error
+                try:
+                    runs = backup_file.install_runs(staging, runs_folder)
+                    return Restored(runs, content.privileges)
+                except (OSError, DataError) as error:
+                    reason = error.strerror or error if isinstance(error, OSError) else error
                     raise BackupError(
                         f"the database was restored from {file}, but the files of its runs were not put into {runs_folder}: "
-                        f"{error.strerror or error}; repeat the restore with --force"
+                        f"{reason}; repeat the restore with --force"
                     ) from None
         except OSError as error:
             raise _file_error(f"{file}: the backup was not restored", error) from None
 
-    def _replace_database(self, file: Path, dump: Path, *, force: bool) -> None:
+    def _replace_database(self, dump: Dump, *, force: bool) -> None:
         new, old = f"{self.database}_restoring", f"{self.database}_replaced"
         for leftover in (new, old):  # of a restore that was killed before or after its last step
             self.ask(f"DROP DATABASE IF EXISTS {_quoted(leftover)}", _MAINTENANCE)
         try:
             self.ask(f"CREATE DATABASE {_quoted(new)} TEMPLATE template0", _MAINTENANCE)
-            self._load(file, dump, new)
-            self._upgrade(file, new)
+            dump.load(self._url.text(database=new))
+            # An autovacuum worker has no user, and needs no help: ALTER DATABASE ends it.
             cut = (
-                f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {_literal(self.database)}"
+                f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {_literal(self.database)} "
+                f"AND usesysid IS NOT NULL"
                 if force
                 else "SELECT 1"
             )
@@ -176,74 +185,7 @@ class Client:
         except BaseException:
             self._run(["psql", "-XAtqw", "-c", f"DROP DATABASE IF EXISTS {_quoted(new)}"], _MAINTENANCE)
             raise
-        self.ask(f"DROP DATABASE {_quoted(old)} WITH (FORCE)", _MAINTENANCE)
-
-    def _load(self, file: Path, dump: Path, database: str) -> None:
-        """Load the dump into the new, empty `database`, in one transaction.
-
-        pg_restore from version 17 on sets `transaction_timeout`, which older servers do not have, and pg_dump of another
-        version than the server's may write the storage option `pg_attver`, which no other server accepts. Where a dump has
-        one of them for this server, it goes through psql as text without these two statements.
-        """
-        schema = self._run(["pg_restore", "--schema-only", "-f", "-", str(dump)])
-        server = int(self.ask("SHOW server_version_num")) // 10_000
-        is_foreign = server < _FIRST_WITH_TRANSACTION_TIMEOUT and "SET transaction_timeout" in schema.stdout
-        if is_foreign or _STORAGE_OPTION in schema.stdout:
-            done = self._load_as_text(dump, database)
-        else:
-            arguments = ["pg_restore", "-w", "--single-transaction", "--no-owner", "-d", database, str(dump)]
-            done = self._run(arguments, database)
-        if done.returncode:
-            raise self._error(f"{file}: the backup cannot be restored, and the database is as it was", done)
-
-    def _load_as_text(self, dump: Path, database: str) -> subprocess.CompletedProcess[str]:
-        """Pass the dump through psql without the statements that other versions do not know.
-
-        psql reads it in restricted mode (`\\restrict`), in which a forged dump cannot start programs.
-        """
-        environment = self.environment(database) | {"LC_ALL": "C"}
-        psql = ["psql", "-Xqw", "--single-transaction", "-v", "ON_ERROR_STOP=1", "-f", "-"]
-        with tempfile.TemporaryFile() as messages:
-            source = subprocess.Popen(
-                [self._programs.path("pg_restore"), "--no-owner", "-f", "-", str(dump)],
-                env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages,
-            )  # fmt: skip
-            target = subprocess.Popen(
-                [self._programs.path(psql[0]), *psql[1:]],
-                env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages,
-            )  # fmt: skip
-            assert source.stdout is not None
-            assert target.stdin is not None
-            is_complete = False
-            try:
-                with source.stdout as lines, contextlib.suppress(BrokenPipeError):  # psql ends at its first error
-                    target.stdin.writelines(_known_statements(lines))
-                    target.stdin.flush()
-                is_complete = source.wait() == 0
-            finally:
-                if not is_complete:
-                    target.kill()  # before its transaction is committed
-                with contextlib.suppress(BrokenPipeError):
-                    target.stdin.close()
-            codes = source.wait(), target.wait()
-            messages.seek(0)
-            text = messages.read().decode(errors="replace")
-        return subprocess.CompletedProcess(psql, max(map(abs, codes)), "", text)
-
-    def _upgrade(self, file: Path, database: str) -> None:
-        """Bring the restored tables up to date, where they are Weaver's and older."""
-        if self.ask(_HAS_TABLE.format("alembic_version"), database) != "t":
-            return
-        revision = self.ask("SELECT version_num FROM alembic_version", database)
-        if revision > REVISION:
-            raise BackupError(
-                f"{file} has tables of revision {revision}, from a newer version of Weaver than this one, which knows "
-                f"{REVISION}; restore it with that version. The database is as it was"
-            )
-        if revision < REVISION:
-            from weaver.walle.migrate import upgrade
-
-            upgrade(self._url.text(database=database))
+        self.ask(f"DROP DATABASE {_quoted(old)}", _MAINTENANCE)
 
     def _refuse_to_replace(self) -> None:
         others = int(self.ask(_OTHERS))
@@ -297,28 +239,6 @@ def open_client(url: str, programs: Programs, address: tuple[str, int]) -> Itera
         return
     with tunnel(place, address) as socket:
         yield Client(place.text(), programs, socket=socket)
-
-
-def _known_statements(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a dump as text, without the statements that only some versions know. Data pass unchanged.
-
-    Raises BackupError where pg_restore is too old to protect psql from a forged dump.
-    """
-    in_data = is_restricted = False
-    for line in lines:
-        if in_data:
-            in_data = line.rstrip(b"\r\n") != b"\\."
-        elif line.startswith(b"\\restrict "):
-            is_restricted = True
-        elif line.strip() and not line.startswith(b"--") and not is_restricted:
-            raise BackupError(
-                "pg_restore is too old for this; name newer programs (15.14, 16.10, 17.6) with WEAVER_PG_BIN=DIR"
-            )
-        elif _UNKNOWN_STATEMENT.fullmatch(line.strip()):
-            continue
-        else:
-            in_data = line.startswith(b"COPY ") and line.rstrip().endswith(b" FROM stdin;")
-        yield line
 
 
 def _has_tls(programs: Programs) -> bool:
