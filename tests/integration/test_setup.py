@@ -1,8 +1,9 @@
-"""scripts/setup: what a machine lacks is said in one line, with the way to get it."""
+"""scripts/setup: what a machine lacks is said in one line, with the way to get it. scripts/lock: its tool is pinned by hash."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,14 @@ def checkout(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("scripts", "src"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "requirements.lock", "requirements-dev.lock", "README.md", "LICENSE"):
+    for name in (
+        "pyproject.toml",
+        "requirements.lock",
+        "requirements-dev.lock",
+        "requirements-uv.lock",
+        "README.md",
+        "LICENSE",
+    ):
         shutil.copy(ROOT / name, folder)
     return folder
 
@@ -40,6 +48,7 @@ def tools(tmp_path: Path) -> Path:
         "dirname",
         "flock",
         "grep",
+        "ln",
         "mkdir",
         "mktemp",
         "mv",
@@ -133,3 +142,42 @@ def test_what_is_right_already_is_left_alone(checkout: Path, tools: Path) -> Non
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
     (checkout / "requirements.lock").write_text("changed\n", encoding="utf-8")
     assert setup(checkout, tools).returncode == 1
+
+
+# scripts/lock.
+
+
+@pytest.mark.parametrize("lock", sorted(path.name for path in ROOT.glob("requirements*.lock")))
+def test_every_package_of_a_lock_has_hashes_and_no_host_is_named(lock: str) -> None:
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    assert not re.search(r"://|--index-url|--extra-index-url|--find-links|--trusted-host", text)
+    packages = re.split(r"^(?=\S+==)", re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE), flags=re.MULTILINE)[1:]
+    assert packages
+    assert [each for each in packages if not re.search(r"--hash=sha256:[0-9a-f]{64}", each)] == []
+
+
+def test_lock_installs_uv_by_its_hash_and_runs_no_other(checkout: Path, tools: Path, tmp_path: Path) -> None:
+    log, environment = tmp_path / "log", tmp_path / "environment" / "bin"
+    environment.mkdir(parents=True)
+    program(environment, "python", f'echo "python $*" >>{log}')
+    program(environment, "uv", f'echo "uv $*" >>{log}')
+    program(tools, "uv", f'echo "the uv of PATH" >>{log}')
+    program(tools, "python3", f'ln -s {environment.parent} "$3"')  # python3 -m venv FOLDER
+    ended = subprocess.run(
+        ["/bin/sh", str(checkout / "scripts" / "lock")],
+        env={"PATH": str(tools), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    install, *compiled = log.read_text(encoding="utf-8").splitlines()
+    assert install.startswith("python -m pip install ")
+    assert " --require-hashes " in install
+    assert install.endswith(" -r requirements-uv.lock")
+    assert [line.split()[-1] for line in compiled] == [
+        "requirements.lock",
+        "requirements-dev.lock",
+        "requirements-uv.lock",
+    ]
+    assert all(line.startswith("uv pip compile ") and " --generate-hashes " in line for line in compiled)
+    assert "\nuv==" in (checkout / "requirements-uv.lock").read_text(encoding="utf-8")
