@@ -225,7 +225,10 @@ def _bars(facts: Mapping[str, Any], folders: RunFolders, record: Path, run_id: s
         frame = pl.read_parquet(path, glob=False)
         columns = {name: frame[name].to_numpy().copy() for name in frame.columns}
         named |= {name: columns.pop(name) for name in ("start", "end", "open", "high", "low", "close", "volume")}
-        return BarSeries(**named, extra=columns)
+        series = BarSeries(**named, extra=columns)
+        if digest_of(series) != path.stem:
+            raise ValueError("its bars are not those that its name is the digest of")
+        return series
 
 
 def _gaps(facts: Mapping[str, Any] | None) -> GapSummary | None:

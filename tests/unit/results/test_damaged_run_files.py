@@ -154,3 +154,14 @@ def test_bars_stay_where_the_record_of_another_run_cannot_be_read(run: tuple[Run
     file.write_bytes(whole)
     forget(folders, OTHER)
     assert list(folders.bars_folder.iterdir()) == []
+
+
+def test_bars_that_a_backup_of_others_brought_under_a_known_digest_are_not_taken(run: tuple[RunFolders, str]) -> None:
+    file = file_named(run, "bars")
+    bars = pl.read_parquet(file)
+    bars.with_columns(pl.col("close") + 0.01, pl.col("high") + 1).write_parquet(file)
+    with pytest.raises(DataError, match="its bars are not those that its name is the digest of") as caught:
+        load(*run)
+    assert str(caught.value).startswith(str(file))
+    bars.write_parquet(file)
+    load(*run)
