@@ -100,6 +100,10 @@ class Trail(msgspec.Struct, frozen=True):
             )
 
 
+LONGEST_TAG = 120
+"""Characters of an order's tag, which is repeated in fills, trades, reports and the tables of recorded runs."""
+
+
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One order as requested. Prices are on the price step; `lots` is a positive whole number of lots.
 

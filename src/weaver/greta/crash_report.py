@@ -10,7 +10,7 @@ from pathlib import Path
 
 from weaver.core.errors import StrategyCrashed
 from weaver.core.instants import format_ns
-from weaver.core.text import brief
+from weaver.core.text import brief, cut, describe_error
 from weaver.marvin.context import Context
 from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
@@ -20,6 +20,8 @@ from weaver.marvin.timers import Timers
 __all__ = ["is_from_strategy", "strategy_crashed"]
 
 _FIRE = Timers.fire.__code__
+_LONGEST_REASON = 2_000  # characters of the strategy's own exception
+_LONGEST_LINE = 200  # characters of the source line
 _LOOPS = ("loop", "_run_several")
 """The functions of the engine that hold the bar being handled in a local variable `bar`."""
 
@@ -53,16 +55,20 @@ def strategy_crashed(
             if is_first:
                 callback, is_first = frame.f_code.co_name, False
             summary = traceback.extract_tb(trace, limit=1)[0]
-            line = f"{Path(summary.filename).name}:{summary.lineno}: {summary.line}"
+            line = f"{Path(summary.filename).name}:{summary.lineno}: {cut(summary.line or '', _LONGEST_LINE)}"
         trace = trace.tb_next
     if not line:  # a timer may call a function of another module
         summary = traceback.extract_tb(error.__traceback__)[-1]
-        callback, line = "timer", f"{Path(summary.filename).name}:{summary.lineno}: {summary.line}"
+        callback, line = (
+            "timer",
+            f"{Path(summary.filename).name}:{summary.lineno}: {cut(summary.line or '', _LONGEST_LINE)}",
+        )
     state, row = _bar_of(error, context)
     bar = f"bar {row} of {state.symbol} at {format_ns(int(state.series.start[row]))}" if row >= 0 else "before any bar"
-    values = ", ".join(f"{name}={brief(value)}" for name, value in params.items()) or "none"
+    values = ", ".join(f"{cut(name)}={brief(value)}" for name, value in params.items()) or "none"
+    reason = describe_error(error, _LONGEST_REASON)
     return StrategyCrashed(
-        f"{type(strategy).__name__}.{callback} raised {type(error).__name__}: {error}{_call_hint(error)} "
+        f"{cut(type(strategy).__name__)}.{cut(callback)} raised {reason}{_call_hint(error)} "
         f"[{bar}; tick {format_ns(context.now_ns)}; {line}; parameters: {values}]"
     )
 

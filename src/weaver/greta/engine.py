@@ -18,7 +18,8 @@ from weaver.core.bars import Bar, BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import MissedBoundary, NoBars, StrategyCrashed
 from weaver.core.instants import format_ns
-from weaver.core.orders import Command, OrderStatus, Side
+from weaver.core.orders import LONGEST_TAG, Command, OrderStatus, Side
+from weaver.core.suggest import listed
 from weaver.greta.bar_groups import bar_groups
 from weaver.greta.bar_interval import BarInterval
 from weaver.greta.bar_magnifier import FinerBars
@@ -120,6 +121,7 @@ class Engine:
                 raise
             raise strategy_crashed(error, self.context, self.params, self._callback) from error
         finally:
+            self._warn_of_tags()
             self._report(force=True)
 
     def _run(self) -> None:
@@ -378,6 +380,11 @@ class Engine:
         self.deliver()
         self.context.overrides = overrides
 
+    def _warn_of_tags(self) -> None:
+        if count := self.context.order_entry.cut_tags:
+            tags = "the tag of 1 order was" if count == 1 else f"the tags of {count:,} orders were"
+            self.warnings.append(f"{tags} cut to {LONGEST_TAG} characters; keep longer texts in the strategy")
+
     def _warn_of_targets(self) -> None:
         """Say which target_weights calls could not do all that they asked for."""
         cut = self._order_book.cut_baskets
@@ -391,13 +398,13 @@ class Engine:
             )
         missing = self.context.order_entry.without_price
         if missing:
-            symbols = ", ".join(f"{symbol} ({format_ns(tick)})" for symbol, tick in missing.items())
+            symbols = listed(f"{symbol} ({format_ns(tick)})" for symbol, tick in missing.items())
             self.warnings.append(f"target_weights left out symbols that had no close yet, first at: {symbols}")
 
     def _warn_of_the_unready(self) -> None:
         for info in self.context.indicators:
             if info.ready_ns > self.context.now_ns:
-                symbols = ", ".join(info.track.symbols)
+                symbols = listed(info.track.symbols)
                 self.warnings.append(
                     f"on_bar of {symbols} was never called: indicator {info.name} has no value in {info.length} bars"
                 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from weaver.core.errors import OrderError
 from weaver.core.suggest import nearest
-from weaver.core.text import brief
+from weaver.core.text import brief, cut, cut_middle
 
 __all__ = ["MISSING", "wrong_call"]
 
@@ -34,8 +34,8 @@ _ELSEWHERE = {
 def wrong_call(method: str, positional: tuple[Any, ...], keywords: Mapping[str, Any]) -> OrderError:
     """Return the error for `self.<method>(*positional, **keywords)`, with the corrected call as far as it can be known."""
     shown = [_text(value) for value in positional]
-    shown += [f"{name}={_text(value)}" for name, value in keywords.items()]
-    call = f"self.{method}({', '.join(shown)})"
+    shown += [f"{cut(name)}={_text(value)}" for name, value in keywords.items()]
+    call = cut_middle(f"self.{method}({', '.join(shown)})", 500)
     for name in keywords:
         if name not in _KEYWORDS[method]:
             meant = _ELSEWHERE.get(name) or next(iter(nearest(name, _KEYWORDS[method])), None)
@@ -67,5 +67,4 @@ def _hint(method: str, positional: tuple[Any, ...]) -> str:
 
 
 def _text(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:39] + "…"
+    return brief(value, 40)

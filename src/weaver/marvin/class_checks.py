@@ -15,7 +15,7 @@ from typing import Any
 
 from weaver.core.errors import ParameterError, StrategyError
 from weaver.core.suggest import nearest
-from weaver.core.text import brief
+from weaver.core.text import brief, cut
 
 __all__ = ["CALLBACKS", "check_class", "check_runnable"]
 
@@ -32,6 +32,8 @@ _ELSEWHERE = {
     "stop": "on_stop",
 }  # fmt: skip
 """Names that other backtesters give to the same callbacks."""
+
+_LONGEST_NAME = 200  # characters of a class, whose name is repeated in messages, reports and recorded runs
 
 _SETTERS = {
     "position": "a position changes by orders: self.buy, self.sell, self.close or self.target(quantity=...)",
@@ -71,6 +73,11 @@ def check_runnable(cls: type, reserved: frozenset[str]) -> tuple[str, ...]:
 
     A class without any method runs: it gives no orders, and one warning says so.
     """
+    if len(cls.__name__) > _LONGEST_NAME:
+        raise StrategyError(
+            f"{cut(cls.__name__)}: the name of a strategy has at most {_LONGEST_NAME} characters; this one has "
+            f"{len(cls.__name__):,}"
+        )
     methods = {
         name: value
         for base in reversed(_own_classes(cls))

@@ -15,7 +15,7 @@ from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import StrategyError
 from weaver.core.orders import Fill, OrderStatus, OrderUpdate, Side
-from weaver.core.text import brief
+from weaver.core.text import brief, cut
 from weaver.marvin.bar_views import RunBars, SymbolBars, Track
 from weaver.marvin.indicator import IndicatorInfo, compute_indicator
 from weaver.marvin.order import Order
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
     from weaver.marvin.strategy import Strategy
 
-__all__ = ["Context"]
+__all__ = ["MOST_INDICATORS", "Context"]
+
+MOST_INDICATORS = 10_000
+"""Indicators of a run, and resampled or joined bars of it. Each holds a value for every bar."""
 
 # A member of an Enum is looked up through a descriptor on CPython 3.11; a module's constant is not.
 _BUY, _FILLED = Side.BUY, OrderStatus.FILLED
@@ -66,7 +69,7 @@ class Context:
         self.run_id = run_id
         self.seed = seed
         self.derived: list[Track] = []
-        self.timers = Timers(self.show_derived)
+        self.timers = Timers(self.show_derived, lambda: self.run.now_ns)
         self.indicators: list[IndicatorInfo] = []
         self.phase = "start"
         self.states: list[SymbolState] = []
@@ -124,6 +127,8 @@ class Context:
     def _derive(self, track: Track) -> None:
         if self.phase != "start":
             raise StrategyError(f"{track.label}: resample and join are for on_start only")
+        if len(self.derived) >= MOST_INDICATORS:
+            raise StrategyError(f"{track.label}: {MOST_INDICATORS:,} resampled or joined bars are the most in one run")
         if any(state.first_row for state in self.states):
             track.advance_to(self.run.now_ns)  # history is visible in on_start
         self.derived.append(track)
@@ -138,7 +143,10 @@ class Context:
     ) -> Any:
         """See `Strategy.indicator`."""
         if self.phase != "start":
-            raise StrategyError(f"indicator({getattr(function, '__name__', function)}) is for on_start only")
+            name_of_it = getattr(function, "__name__", type(function).__name__)
+            raise StrategyError(f"indicator({cut(str(name_of_it))}) is for on_start only")
+        if len(self.indicators) >= MOST_INDICATORS:
+            raise StrategyError(f"indicator: {MOST_INDICATORS:,} indicators are the most in one run")
         tracks = {id(state.cursor): state.track for state in self.states}
         tracks.update({id(track.cursor): track for track in self.derived})
         views, info = compute_indicator(function, inputs, kwargs, plot, name, tracks)
@@ -185,7 +193,7 @@ class Context:
     def stop(self) -> None:
         """Run `on_stop`."""
         self.phase = "stop"
-        self.order_entry.over = True
+        self.order_entry.end()
         self.strategy.on_stop()
 
     def deliver(self, updates: Sequence[OrderUpdate]) -> None:

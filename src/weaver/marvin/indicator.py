@@ -13,12 +13,14 @@ import numpy as np
 
 from weaver.core.bars import Floats
 from weaver.core.errors import StrategyError
-from weaver.core.text import brief
+from weaver.core.text import brief, cut
 from weaver.marvin.bar_views import JoinedBars, RunBars, SymbolBars, Track
 from weaver.marvin.timers import NEVER
 from weaver.marvin.views import TimeView, View
 
 __all__ = ["IndicatorInfo", "compute_indicator"]
+
+_LONGEST_NAME = 120  # characters of an indicator's name, which its views, messages and the report repeat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,7 @@ def compute_indicator(
     tracks: Mapping[int, Track],
 ) -> tuple[View | tuple[View, ...], IndicatorInfo]:
     """Call `function` with the columns behind its views. Raises StrategyError that names what does not fit."""
-    label = name or _label(function, inputs, kwargs)
+    label = cut(str(name or _label(function, inputs, kwargs)), _LONGEST_NAME)
     if not (plot is None or isinstance(plot, bool) or plot in ("overlay", "panel")):
         raise StrategyError(f"indicator {label}: plot={brief(plot)}; give True or 'overlay', 'panel', or False")
     if not callable(function):
@@ -158,6 +160,6 @@ def _ready(track: Track, output: Floats) -> int:
 
 def _label(function: Callable[..., Any], inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     name = getattr(function, "__name__", None) or type(function).__name__
-    shown = [repr(value) for value in inputs if isinstance(value, int | float | str)]
+    shown = [brief(value) for value in inputs if isinstance(value, int | float | str)]
     shown += [f"{key}={brief(value)}" for key, value in kwargs.items() if isinstance(value, int | float | str)]
     return f"{name}({', '.join(shown)})" if shown else name

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from weaver.core.errors import OrderError
-from weaver.core.orders import Cancel, Command, Link, OrderRequest, Side, TimeInForce, Trail
-from weaver.core.text import brief
+import msgspec
+
+from weaver.core.errors import OrderError, StrategyError
+from weaver.core.orders import LONGEST_TAG, Cancel, Link, OrderRequest, Side, TimeInForce, Trail
+from weaver.core.text import brief, cut
+from weaver.marvin.command_queue import CommandQueue, too_many
 from weaver.marvin.order import Order
 from weaver.marvin.order_arguments import (
     check_distance,
@@ -26,11 +29,14 @@ from weaver.marvin.order_arguments import (
 from weaver.marvin.run_state import RunState
 from weaver.marvin.symbol_state import SymbolState
 
-__all__ = ["OrderEntry"]
+__all__ = ["MOST_LINKED", "OrderEntry"]
 
 # A member of an Enum is looked up through a descriptor on CPython 3.11; a module's constant is not.
 _BUY, _SELL = Side.BUY, Side.SELL
 _NEGLIGIBLE = 1e-9  # of the equity: a target that differs by less gives no order
+MOST_LINKED = 1_000
+"""Orders of one oco call. Each is linked with each of the others, so the work grows with their square."""
+
 _MANY = 10**15  # units; a float holds every whole number up to there
 
 
@@ -38,15 +44,23 @@ class OrderEntry:
     """`orders` are all handles by number; `open` are those that can still fill; `over` refuses new ones."""
 
     def __init__(self, run: RunState) -> None:
-        self.commands: list[Command] = []
+        self.commands = CommandQueue(len(run.states))
         self.orders: list[Order] = []
         self.open: dict[int, Order] = {}
+        self.cut_tags = 0
+        """The number of orders whose tag was cut to LONGEST_TAG characters."""
         self.over = False
+        self._most = self.commands.most
         self.without_price: dict[str, int] = {}
         """The symbols that target_weights left out because they had no close yet, with the first tick of each."""
         self._run = run
         self._only = run.only
         self._targets: dict[int, list[Order]] = {}
+
+    def end(self) -> None:
+        """Refuse new orders from now on: the run is over."""
+        self.over = True
+        self._most = -1
 
     def place(
         self,
@@ -311,8 +325,12 @@ class OrderEntry:
         for order in orders:
             if not isinstance(order, Order):
                 raise OrderError(f"oco: {brief(order)} is not an order; give what buy, sell or close returned")
+        if len(orders) > MOST_LINKED:
+            raise OrderError(f"oco: {len(orders):,} orders; {MOST_LINKED:,} are the most")
         if len(orders) < 2 or len({order.id for order in orders}) != len(orders):
             raise OrderError("oco: give at least two different orders")
+        if len(self.commands) >= self.commands.most:
+            raise too_many("oco", self.commands.most)
         self.commands.append(Link(tuple(order.id for order in orders)))
 
     def adopt(self, state: SymbolState, side: Side, lots: int, tag: str, tick_ns: int) -> OrderRequest:
@@ -333,19 +351,34 @@ class OrderEntry:
 
         `units` is its size if known; `asked` is the quantity that was requested.
         """
-        if self.over:
-            raise OrderError(f"{request.side.value}: orders from on_stop are refused; the run is over")
-        if request.tag is not None and not isinstance(request.tag, str):
-            raise OrderError(
-                f"{request.side.value}: tag={brief(request.tag)} is not a string; give tag={brief(str(request.tag))}"
-            )
+        commands = self.commands
+        if len(commands) >= self._most:
+            raise self._refusal(request)
+        tag = request.tag
+        if tag is not None and (type(tag) is not str or len(tag) > LONGEST_TAG):
+            request = self._with_valid_tag(request)
         if units is None:
             units = state.instrument.to_quantity(request.lots)
         now = self._run.now_ns
-        order = Order(self.commands, state.instrument, request, units, now, now)
+        order = Order(commands, state.instrument, request, units, now, now)
         if asked is not None and float(asked) != units:
             order._note = f"quantity {brief(asked)} cut to {units:g}: whole lots of {state.instrument.lot}"
         self.orders.append(order)
         self.open[request.number] = order
-        self.commands.append(request)
+        commands.append(request)
         return order
+
+    def _refusal(self, request: OrderRequest) -> StrategyError:
+        if self.over:
+            return OrderError(f"{request.side.value}: orders from on_stop are refused; the run is over")
+        return too_many(request.side.value, self._most)
+
+    def _with_valid_tag(self, request: OrderRequest) -> OrderRequest:
+        """Return the request with its tag cut to LONGEST_TAG characters. Raises OrderError if it is not a string."""
+        tag = request.tag
+        if not isinstance(tag, str):
+            raise OrderError(f"{request.side.value}: tag={brief(tag)} is not a string; give tag={brief(str(tag))}")
+        if len(tag) <= LONGEST_TAG:  # a class derived from str, such as an Enum
+            return request
+        self.cut_tags += 1
+        return msgspec.structs.replace(request, tag=cut(tag, LONGEST_TAG))

@@ -16,11 +16,15 @@ from typing import Any
 
 from weaver.core.errors import ParameterError, TimeframeError
 from weaver.core.suggest import listed, suggest
-from weaver.core.text import brief
+from weaver.core.text import LONGEST_MESSAGE, brief, cut
 from weaver.core.timeframe import Timeframe
 
 __all__ = ["parameters_of", "parse_values", "resolve_values"]
 
+LONGEST_NAME = 120
+"""Characters of a parameter's name; recorded runs store no more."""
+
+_MOST_BITS = 4_096  # about 1,200 digits; Python writes no number of more than 4,300 digits as text
 _PLAIN = (int, float, bool, str, Timeframe)
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -37,6 +41,10 @@ def parameters_of(cls: type) -> dict[str, tuple[type, Any]]:
         for name, hint in inspect.get_annotations(base).items():
             if name.startswith("_") or name not in base.__dict__:
                 continue
+            if len(name) > LONGEST_NAME:
+                raise ParameterError(
+                    f"{cut(cls.__name__)}.{cut(name)}: the name of a parameter has at most {LONGEST_NAME} characters"
+                )
             kind = _kind(cls, base, name, hint)
             if kind is None:
                 kinds.pop(name, None)
@@ -116,14 +124,32 @@ def _checked(cls: type, name: str, kind: Any, value: Any) -> Any:
         except TimeframeError as error:
             raise ParameterError(f"{cls.__name__}.{name}={brief(value)}: {error}") from error
     if kind is float and type(value) in (int, float):
-        if not math.isfinite(value):
+        try:
+            number = float(value)
+        except OverflowError:  # an int of more than 1,024 bits
+            number = math.inf
+        if not math.isfinite(number):
             raise ParameterError(f"{cls.__name__}.{name}={brief(value)}: must be a finite number")
-        return float(value)
+        return number
     if type(value) is kind:
+        _check_size(cls, name, value)
         return value
     if kind in (int, float, str, bool) and getattr(value, "shape", None) == () and hasattr(value, "item"):
         return _checked(cls, name, kind, value.item())  # a NumPy scalar, as sweeps pass them
     raise ParameterError(f"{cls.__name__}.{name}={brief(value)} is {type(value).__name__}; it must be {_wanted(kind)}")
+
+
+def _check_size(cls: type, name: str, value: Any) -> None:
+    """Refuse a value that no message, report or table can hold: it identifies the run, so it cannot be cut either."""
+    if isinstance(value, str) and len(value) > LONGEST_MESSAGE:
+        raise ParameterError(
+            f"{cls.__name__}.{name}={brief(value)} has {len(value):,} characters, more than {LONGEST_MESSAGE:,}; give the "
+            "name of a file instead"
+        )
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise ParameterError(
+            f"{cls.__name__}.{name}: the number has {value.bit_length():,} bits, more than {_MOST_BITS:,}"
+        )
 
 
 def _wanted(kind: Any) -> str:

@@ -14,6 +14,7 @@ from weaver.core.errors import StrategyError, TimeframeError
 from weaver.core.instants import from_ns, to_ns
 from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
+from weaver.marvin.command_queue import MOST_COMMANDS, too_many
 
 __all__ = ["NEVER", "Timers"]
 
@@ -27,13 +28,16 @@ class Timers:
     """The timers of a run, due in the order (instant, order of setting). `next_due` is the earliest if any is set
     (`armed`).
 
-    `before` is called before what is due, to show the callbacks what is known by then.
+    `before` is called before what is due, to show the callbacks what is known by then; `now_ns` returns the current tick.
     """
 
-    __slots__ = ("_before", "_heap", "_set", "armed", "next_due")
+    __slots__ = ("_before", "_heap", "_now_ns", "_set", "_set_in_tick", "_tick_ns", "armed", "next_due")
 
-    def __init__(self, before: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, before: Callable[[], object] = lambda: None, now_ns: Callable[[], int] = lambda: 0) -> None:
         self._before = before
+        self._now_ns = now_ns
+        self._tick_ns = 0  # the tick in which the last timer was set
+        self._set_in_tick = 0
         self._heap: list[tuple[int, int, Callable[[], object], Callable[[int], int] | None]] = []
         self._set = 0
         self.armed = False
@@ -42,6 +46,7 @@ class Timers:
     def at(self, when: datetime | str | int, callback: Callable[[], object]) -> None:
         """Call `callback` once, at the first tick at or after `when` (an aware datetime or an ISO string)."""
         _check(callback, f"at({brief(when)}, {brief(callback)})")
+        self._count("at")
         self._add(to_ns(when), callback, None)
 
     def every(self, period: str | Timeframe, callback: Callable[[], object], now_ns: int) -> None:
@@ -51,6 +56,7 @@ class Timers:
         """
         _check(callback, f"every({brief(period)}, {brief(callback)})")
         following = _following(period)
+        self._count("every")
         self._add(following(now_ns), callback, following)
 
     def fire(self, now_ns: int) -> None:
@@ -72,6 +78,15 @@ class Timers:
             callback()
         self.armed = bool(heap)
         self.next_due = heap[0][0] if heap else NEVER
+
+    def _count(self, call: str) -> None:
+        """Raise StrategyError for more than MOST_COMMANDS timers that one tick sets; repeated ones set themselves."""
+        now_ns = self._now_ns()
+        if now_ns != self._tick_ns:
+            self._tick_ns, self._set_in_tick = now_ns, 0
+        if self._set_in_tick >= MOST_COMMANDS:
+            raise too_many(call, MOST_COMMANDS, "timers")
+        self._set_in_tick += 1
 
     def _add(self, due: int, callback: Callable[[], object], following: Callable[[int], int] | None) -> None:
         self._set += 1

@@ -13,7 +13,7 @@ from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ConfigError, StrategyCrashed, StrategyError
 from weaver.core.instrument import Instrument
-from weaver.core.text import brief
+from weaver.core.text import brief, cut, describe_error
 from weaver.core.timeframe import Timeframe
 from weaver.glados.backtest.build_result import result_of
 from weaver.glados.backtest.options import Instant, RunOptions
@@ -203,7 +203,7 @@ def _new_strategy(plan: RunPlan) -> Strategy:
         instance = plan.strategy()
     except Exception as error:
         raise StrategyError(
-            f"{plan.strategy.__name__}() raised {type(error).__name__}: {error}; a strategy is created without arguments: "
+            f"{cut(plan.strategy.__name__)}() raised {describe_error(error)}; a strategy is created without arguments: "
             "make its settings parameters (typed class attributes) or set them up in on_start"
         ) from error
     for name, value in plan.params.items():

@@ -10,6 +10,7 @@ import numpy as np
 
 from weaver.core.instants import format_ns
 from weaver.core.orders import OrderStatus
+from weaver.core.text import cut_middle
 from weaver.glados.backtest.plan import RunPlan
 from weaver.glados.backtest.plots import LazyPlots
 from weaver.greta.engine import Engine
@@ -55,8 +56,8 @@ def result_of(engine: Engine, plan: RunPlan, elapsed_ns: int) -> Result:
             initial_cash=plan.cash,
             settings=plan.describe(),
             plots=LazyPlots(context.indicators, engine.series),
-            warnings=tuple(warnings),
-            notes=tuple(notes),
+            warnings=tuple(map(cut_middle, warnings)),
+            notes=tuple(map(cut_middle, notes)),
             seed=plan.seed,
             elapsed_s=elapsed_ns / 1e9,
             bars=engine.bars_done,

@@ -16,6 +16,7 @@ import msgspec
 
 from weaver.core.errors import ConfigError, DataError, StoreError, WeaverError
 from weaver.core.files import make_private_folder, write_whole
+from weaver.core.orders import LONGEST_TAG
 from weaver.core.run_folders import RunFolders
 from weaver.core.run_id import shown_run_id
 from weaver.core.text import describe_error
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 PRODUCER = "backtest"
-LONGEST_TEXT = 120
+LONGEST_TEXT = LONGEST_TAG
 """Characters of a tag or reason that are stored, so that thousands of them fit into one event."""
 
 ROWS_OF_AN_EVENT = 2_000

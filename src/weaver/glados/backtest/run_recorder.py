@@ -33,7 +33,7 @@ from weaver.core.orders import Fill
 from weaver.core.ports import Clock, run_within, sleep_for
 from weaver.core.run_config import RunConfig, RunMode
 from weaver.core.run_folders import RunFolders
-from weaver.core.text import describe_error, storable, storable_values
+from weaver.core.text import LONGEST_MESSAGE, cut_middle, describe_error, storable, storable_values
 from weaver.events.types.orders import OrdersRecorded
 from weaver.events.types.run import RunError, RunStarted
 from weaver.glados.backtest.build_result import order_record
@@ -60,9 +60,6 @@ __all__ = ["RunRecorder", "config_of"]
 ROWS_WHILE_RUNNING = 2_000
 """Orders and fills that are written at once while the run is under way, so about as many a second. Python runs one thread at
 a time, and a run that trades without a pause must not wait for its recording. The rest is written when it is over."""
-
-LONGEST_MESSAGE = 10_000
-"""Characters of an error, its traceback or a parameter that are stored."""
 
 POINTS_OF_EQUITY = 500
 """Points of the equity curve in the table of results; the whole curve is in its file."""
@@ -397,9 +394,9 @@ class RunRecorder:
 
 def _crash_of(error: BaseException, bars: int) -> RunError:
     cause = error.__cause__ or error
-    trace = "".join(traceback.format_exception(cause))[-2 * LONGEST_MESSAGE :]
+    trace = cut_middle("".join(traceback.format_exception(cause)))
     return RunError(
-        error=type(cause).__name__,
+        error=storable(type(cause).__name__, LONGEST_TEXT),
         message=storable(str(error), LONGEST_MESSAGE),
         traceback=storable(trace, LONGEST_MESSAGE),
         bars=bars,
