@@ -13,11 +13,12 @@ import asyncpg
 import pytest
 
 from weaver.core.errors import ConfigError, SchemaMismatch, StoreUnavailable
+from weaver.core.run_id import RUN_ID_PATTERN
 from weaver.glados.clock.system import SystemClock
 from weaver.glados.wiring import _make_tables
 from weaver.walle.database import Database
 from weaver.walle.migrate import check_drift, downgrade, upgrade
-from weaver.walle.models import Base
+from weaver.walle.models import Base, Run
 from weaver.walle.schema import REVISION, revision_of
 
 pytestmark = pytest.mark.log
@@ -144,6 +145,13 @@ def test_models_and_migrations_agree_and_a_column_by_hand_is_found(
     with pytest.raises(SchemaMismatch, match="idx_outbox_type"):
         check_drift(own_url)
     capsys.readouterr()
+
+
+def test_the_form_of_a_run_id_is_the_same_in_the_tables_the_models_and_the_code(own_url: str) -> None:
+    definition = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'runs_id_form'"
+    assert ask(own_url, definition) == [f"CHECK (((id)::text ~ '^{RUN_ID_PATTERN}$'::text))"], "and it is validated"
+    (model,) = (each for each in Run.__table__.constraints if each.name == "runs_id_form")
+    assert str(model.sqltext) == f"id ~ '^{RUN_ID_PATTERN}$'"  # type: ignore[attr-defined]
 
 
 def test_two_migrations_at_once_both_succeed(empty_url: str) -> None:

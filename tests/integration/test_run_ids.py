@@ -144,6 +144,7 @@ def test_no_command_touches_a_file_for_an_id_that_weaver_did_not_make(place: Pla
         assert "\x1b" not in out
     code, _, err = weaver("db", "backup", str(place.folder / "b"))
     assert code == 0, err
+    assert f"{len(ids)} runs have an id that Weaver did not make: weaver db restore refuses this backup" in err
     with tarfile.open(place.folder / "b") as archive:
         names = archive.getnames()
     (place.folder / "b").unlink()

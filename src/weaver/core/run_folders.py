@@ -19,6 +19,7 @@ from weaver.core.run_id import check_run_id, is_run_id
 
 __all__ = ["RunFolders", "is_digest"]
 
+_BARS = "bars"
 _DIGEST = re.compile("[0-9a-f]{32}")
 _FILE = re.compile(r"[a-z]+(-[0-9]{1,9})?\.(json|parquet)")
 
@@ -51,7 +52,7 @@ class RunFolders:
     @property
     def bars_folder(self) -> Path:
         """The folder of the bars. Raises DataError where it is a link."""
-        return self._below(self.root, "bars")
+        return self._below(self.root, _BARS)
 
     def bars(self, digest: object) -> Path:
         """Return the file of the bars with this digest. Raises DataError where it is not a digest, or the file is a link."""
@@ -61,8 +62,8 @@ class RunFolders:
 
     def refuse_links(self, run_id: str) -> None:
         """Raise DataError where a folder that the files of this run are in, or its bars, is a link."""
-        for _ in (self.folder(run_id), self.part(run_id), self.bars_folder):
-            pass
+        for name in (check_run_id(run_id), f"{run_id}.part", _BARS):
+            self._below(self.root, name)
 
     def run_ids(self) -> Iterator[str]:
         """Yield the ids of the runs that have a folder, in order; entries with other names and links are left out."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from weaver.core.database_url import DatabaseUrl
 from weaver.core.errors import BackupError, DatabaseDiskFull, DatabaseError, DatabaseInUse, DataError, StoreError
 from weaver.core.files import replacing
+from weaver.core.notices import notice
 from weaver.core.run_id import RUN_ID_PATTERN
 from weaver.walle import backup_file
 from weaver.walle.connection import addresses, missing_privilege, root_certificate, system_user
@@ -43,6 +44,7 @@ SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 _RUN_IDS = f"SELECT id FROM runs WHERE id ~ '^{RUN_ID_PATTERN}$'"
+_OTHER_IDS = f"SELECT count(*) FROM runs WHERE NOT id ~ '^{RUN_ID_PATTERN}$'"
 _HAS_TABLE = "SELECT to_regclass('{}') IS NOT NULL"
 
 
@@ -122,6 +124,11 @@ class Client:
                         raise self._error(failed, done)
                     has_runs = self.ask(_HAS_TABLE.format("runs")) == "t"
                     run_ids = self.ask(_RUN_IDS).splitlines() if has_runs else []
+                    if has_runs and (others := int(self.ask(_OTHER_IDS))):
+                        notice(
+                            f"{others} runs have an id that Weaver did not make: weaver db restore refuses this backup; "
+                            "remove them with weaver runs delete ID (weaver runs list quotes these ids) and make another"
+                        )
                     return backup_file.write(new, dump=dump, runs_folder=runs_folder, run_ids=run_ids, version=version)
                 finally:
                     dump.unlink(missing_ok=True)
