@@ -78,7 +78,8 @@ class RunFolders:
     @staticmethod
     def _below(folder: Path, name: str) -> Path:
         path = folder / name
-        assert path.parent == folder, f"{name!r} is not the name of one entry"
+        if path.parent != folder or name == "..":  # a fault in this file: the callers have checked the name
+            raise DataError(f"{name!r} is not the name of one entry of {folder}")
         if path.is_symlink():
             raise DataError(f"{path} is a link, which is not followed for the files of runs; replace it by its target")
         return path

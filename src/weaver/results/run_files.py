@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from decimal import Decimal
 from itertools import islice
@@ -36,7 +36,7 @@ from weaver.core.text import storable
 from weaver.core.timeframe import Timeframe
 from weaver.results.record import OrderRecord, PlotSeries, RunRecord
 
-__all__ = ["digest_of", "forget", "load", "save"]
+__all__ = ["digest_of", "forget", "load", "remove_false_bars", "save"]
 
 MOST_PLOT_ROWS = 1_000_000
 """Values of indicators that are stored. They are only drawn, and can be computed again from the bars."""
@@ -142,6 +142,29 @@ def forget(folders: RunFolders, run_id: str) -> None:
             aside.replace(aside.with_suffix(".parquet"))
         else:
             aside.unlink(missing_ok=True)
+
+
+def remove_false_bars(folders: RunFolders) -> int:
+    """Remove bars whose content is not the one of their digest, or that no record needs, and return their number.
+
+    For the files of a backup: false bars would take the place of those of runs that are recorded later.
+    """
+    sound: set[str] = set()
+    for run_id in folders.run_ids():
+        path = folders.file(run_id, "run.json")
+        try:
+            with _named_errors(path, run_id):
+                series = [each for each in json.loads(path.read_bytes())["series"] if each["digest"] not in sound]
+            for each in series:
+                with suppress(DataError):
+                    _bars(each, folders, path, run_id)
+                    sound.add(each["digest"])
+        except DataError:
+            continue
+    false = [file for file in folders.bars_folder.glob("*") if file.stem not in sound]
+    for file in false:
+        file.unlink()
+    return len(false)
 
 
 def _needed(folders: RunFolders) -> set[str] | None:

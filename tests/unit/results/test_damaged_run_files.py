@@ -16,7 +16,7 @@ from weaver import Strategy, backtest, shipped_bars
 from weaver.core.errors import DataError
 from weaver.core.run_folders import RunFolders
 from weaver.indicators import sma
-from weaver.results.run_files import forget, load, save
+from weaver.results.run_files import forget, load, remove_false_bars, save
 
 OTHER = "20240101T000000000000Z-otherrun"
 
@@ -165,3 +165,20 @@ def test_bars_that_a_backup_of_others_brought_under_a_known_digest_are_not_taken
     assert str(caught.value).startswith(str(file))
     bars.write_parquet(file)
     load(*run)
+
+
+def test_false_bars_of_a_backup_do_not_take_the_place_of_those_of_later_runs(run: tuple[RunFolders, str]) -> None:
+    folders, run_id = run
+    good = file_named(run, "bars")
+    assert remove_false_bars(folders) == 0
+    whole = good.read_bytes()
+    pl.read_parquet(good).with_columns(pl.col("volume") + 1).write_parquet(good)
+    (folders.bars_folder / f"{'ab' * 16}.parquet").write_bytes(whole)
+    assert remove_false_bars(folders) == 2
+    assert list(folders.bars_folder.iterdir()) == []
+    good.write_bytes(whole)
+    shutil.copytree(folders.folder(run_id), folders.folder(OTHER))
+    file_named((folders, OTHER), "run.json").write_text("{}")
+    assert remove_false_bars(folders) == 0
+    load(folders, run_id)
+    assert remove_false_bars(RunFolders(folders.root / "nowhere")) == 0

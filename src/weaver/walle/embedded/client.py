@@ -22,6 +22,7 @@ from weaver.core.database_url import DatabaseUrl
 from weaver.core.errors import BackupError, DatabaseDiskFull, DatabaseError, DatabaseInUse, DataError, StoreError
 from weaver.core.files import replacing
 from weaver.core.notices import notice
+from weaver.core.run_folders import RunFolders
 from weaver.core.run_id import RUN_ID_PATTERN
 from weaver.walle import backup_file
 from weaver.walle.connection import addresses, missing_privilege, root_certificate, system_user
@@ -158,7 +159,14 @@ class Client:
                     self._replace_database(content, force=force)
                 except BackupError as error:
                     raise BackupError(f"{file} cannot be restored, and the database is as it was: {error}") from error
+                from weaver.results.run_files import (
+                    remove_false_bars,  # it imports Polars, which other commands need not
+                )
+
                 try:
+                    false = remove_false_bars(RunFolders(staging / "runs"))
+                    if false:
+                        notice(f"{file}: {false} files of bars are left out, because they are not the bars of its runs")
                     runs = backup_file.install_runs(staging, runs_folder)
                     return Restored(runs, content.privileges)
                 except (OSError, DataError) as error:
