@@ -145,8 +145,7 @@ class DatabaseUrl:
             places = ",".join((f"[{host}]" if ":" in host else host) + _port_text(port) for host, port in self.hosts)
         elif self.hosts:
             parameters["host"] = ",".join(host for host, _ in self.hosts)
-            if any(port != _DEFAULT_PORT for _, port in self.hosts):
-                parameters["port"] = ",".join(str(port) for _, port in self.hosts)
+            parameters["port"] = ",".join(str(port) for _, port in self.hosts)
         query = "&".join(f"{name}={quote(value, safe='/,*')}" for name, value in parameters.items())
         name = f"/{quote(_shown(self.database), safe='*:')}" if self.database else "" if places else "/"
         return f"{ASYNC_SCHEME}://{login}{'@' if login else ''}{places}{name}{'?' if query else ''}{query}"

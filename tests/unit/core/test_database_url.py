@@ -118,3 +118,21 @@ def test_a_password_is_in_the_text_for_the_driver_and_nowhere_else(password: str
     assert DatabaseUrl.parse(parsed.text()).password == parsed.password
     for shown in (repr(parsed), parsed.description, parsed.safe_text):
         assert "cret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgres://me:s3cret@db.example/w?ssl=1", "postgresql+asyncpg://me:***@db.example/w?sslmode=require"),
+        ("postgresql://db/w?user=me&password=s3cret", "postgresql+asyncpg://me:***@db/w"),
+        ("postgresql://m%40e:@a:1,[::1]/d%20x", "postgresql+asyncpg://m%40e@a:1,[::1]/d%20x"),
+        ("postgresql://weaver:s3cret@/w?host=/run/pg", "postgresql+asyncpg://weaver:***@/w?host=/run/pg&port=5432"),
+        ("postgresql://h/d?options=-c%20app.token%3Ds3cret", "postgresql+asyncpg://h/d?options=***"),
+        ("postgresql://me%3As3cret@h", "postgresql+asyncpg://me:***@h"),
+        ("postgresql:///", "postgresql+asyncpg:///"),
+    ],
+)
+def test_a_url_for_display_is_built_from_its_parts(url: str, shown: str) -> None:
+    parsed = DatabaseUrl.parse(url)
+    assert parsed.safe_text == shown
+    assert repr(parsed) == f"DatabaseUrl({shown!r})"
