@@ -19,6 +19,7 @@ from weaver.cli.output import echo, echo_text, note
 from weaver.cli.sources import FILE
 from weaver.core.errors import StrategyCrashed
 from weaver.core.files import write_whole
+from weaver.core.text import brief
 
 if TYPE_CHECKING:
     from weaver.glados.backtest.run_recorder import RunRecorder
@@ -93,7 +94,7 @@ def run(strategy: type[Strategy], bars: Any, params: Mapping[str, str], **settin
         except KeyboardInterrupt:
             return Outcome(None, Stopped(f"interrupted {progress}", ExitCode.INTERRUPTED))
         except SystemExit as error:
-            message = f"{strategy.__name__} ended the program, by exit({error.code!r}), {progress}"
+            message = f"{strategy.__name__} ended the program, by exit({brief(error.code)}), {progress}"
             return Outcome(None, Stopped(message, ExitCode.STRATEGY))
     if interrupt.happened:
         return Outcome(result, Stopped(f"interrupted {progress}", ExitCode.INTERRUPTED))
@@ -176,7 +177,7 @@ def _check_target(text: str | None) -> None:
         return
     path = Path(text or "").expanduser()
     if not text or path.is_dir():
-        raise Stopped(f"{text!r} is a folder; name a file in it", ExitCode.FAILED)
+        raise Stopped(f"{brief(text)} is a folder; name a file in it", ExitCode.FAILED)
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
         raise Stopped(f"{path} cannot be written: {folder} is a file, not a folder", ExitCode.FAILED)

@@ -11,6 +11,7 @@ from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.options import RunArguments, run_options
 from weaver.cli.output import echo_text, note
 from weaver.cli.sources import FILE
+from weaver.core.text import brief
 
 __all__ = ["check"]
 
@@ -65,7 +66,7 @@ def check(strategy: str, cuts: int | None, lookback: int | None, sample_seed: in
         except KeyboardInterrupt:
             raise Stopped(f"interrupted {progress}; nothing is proved", ExitCode.INTERRUPTED) from None
         except SystemExit as error:
-            message = f"{cls.__name__} ended the program, by exit({error.code!r}), {progress}; nothing is proved"
+            message = f"{cls.__name__} ended the program, by exit({brief(error.code)}), {progress}; nothing is proved"
             raise Stopped(message, ExitCode.STRATEGY) from None
     echo_text(str(report))
     return ExitCode.DONE if report.passed else ExitCode.CHECK

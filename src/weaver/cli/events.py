@@ -10,6 +10,7 @@ from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.output import echo, echo_text, json_text, table
 from weaver.cli.store import sure, with_store
 from weaver.core.errors import ConfigError
+from weaver.core.text import brief
 
 if TYPE_CHECKING:
     from weaver.events.envelope import Envelope, StoredEvent
@@ -86,7 +87,7 @@ async def _run_named(store: OpenStore, name: str) -> str:
     if len(found) == 1:
         return found[0].id
     several = "several runs answer" if found else "no recorded run answers"
-    echo(f"{several} to {name!r}; these are the events of the run of exactly that name", err=True)
+    echo(f"{several} to {brief(name)}; these are the events of the run of exactly that name", err=True)
     return name
 
 
@@ -105,7 +106,8 @@ def show(event: str, as_json: bool) -> None:
     found, chain = with_store(work)
     if found is None:
         raise Stopped(
-            f"there is no event {event!r} in the log; weaver events tail prints the most recent ones", ExitCode.USAGE
+            f"there is no event {brief(event)} in the log; weaver events tail prints the most recent ones",
+            ExitCode.USAGE,
         )
     if as_json:
         echo(_json_line(found))
@@ -187,7 +189,9 @@ def prune(older_than: str, force: bool, yes: bool) -> None:
     done = with_store(work)
     echo(f"removed: {done.events:,} events from before {before:%Y-%m-%d %H:%M} UTC")
     if done.held_by is not None:
-        echo(f"kept: what is after offset {done.held_at}, where consumer {done.held_by!r} stands (--force removes it)")
+        echo(
+            f"kept: what is after offset {done.held_at}, where consumer {brief(done.held_by)} stands (--force removes it)"
+        )
 
 
 def _line(stored: StoredEvent) -> str:

@@ -17,9 +17,12 @@ from weaver import __version__
 from weaver.cli.output import echo, echo_text
 from weaver.core.errors import ConfigError, DataError, StrategyError, WeaverError
 from weaver.core.suggest import nearest
-from weaver.core.text import visible
+from weaver.core.text import brief, cut_middle, describe_error, visible
 
-__all__ = ["ExitCode", "Stopped", "cli", "main"]
+__all__ = ["LONGEST_TRACEBACK", "ExitCode", "Stopped", "cli", "main"]
+
+LONGEST_TRACEBACK = 100_000
+"""Characters that --debug prints of an error: the texts of its causes may have megabytes."""
 
 
 class ExitCode(IntEnum):
@@ -62,7 +65,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self.lazy and (near := nearest(args[0], self.lazy)):
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+            ctx.fail(f"No such command {brief(args[0])}. Did you mean {brief(near[0])}?")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -122,7 +125,7 @@ def _format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """Return a warning as one line; libraries warn with names from files and servers."""
-    return f"{visible(f'{category.__name__}: {message} ({filename}:{lineno})')}\n"
+    return f"{visible(f'{category.__name__}: {cut_middle(str(message))} ({filename}:{lineno})')}\n"
 
 
 def _run(given: list[str], *, debug: bool) -> int:
@@ -146,7 +149,8 @@ def _run(given: list[str], *, debug: bool) -> int:
         if debug:
             import traceback
 
-            echo_text("".join(traceback.format_exception(error)).rstrip(), err=True)
+            text = cut_middle("".join(traceback.format_exception(error)).rstrip(), LONGEST_TRACEBACK)
+            echo_text(cut_middle(visible(text, multiline=True), LONGEST_TRACEBACK), err=True)
         return _complain(*_explain(error, debug=debug))
     return ended if isinstance(ended, int) else ExitCode.DONE
 
@@ -164,10 +168,11 @@ def _explain(error: Exception, *, debug: bool) -> tuple[str, int]:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", ExitCode.FAILED
     hint = "" if debug else "; --debug prints the traceback"
-    return f"unexpected {type(error).__name__}: {error}{hint}", ExitCode.FAILED
+    return f"unexpected {describe_error(error)}{hint}", ExitCode.FAILED
 
 
 def _complain(message: str, code: int) -> int:
     """Print the message as one line, so that logs and shell scripts can read it."""
-    echo("error: " + " | ".join(line.strip() for line in message.split("\n") if line.strip()), err=True)
+    lines = cut_middle(message).split("\n")
+    echo("error: " + " | ".join(line.strip() for line in lines if line.strip()), err=True)
     return code

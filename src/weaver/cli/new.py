@@ -12,6 +12,7 @@ import click
 
 from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.output import echo
+from weaver.core.text import brief
 
 __all__ = ["new", "render"]
 
@@ -38,10 +39,10 @@ def new_strategy(name: str) -> None:
     class_name = "".join(word[0].upper() + word[1:] for word in words)
     file_stem = "_".join(word.lower() for word in words)
     if not class_name.isidentifier() or keyword.iskeyword(class_name):
-        raise click.UsageError(f"{stem!r} cannot be a class name; start with a letter, for example: my_strategy")
+        raise click.UsageError(f"{brief(stem)} cannot be a class name; start with a letter, for example: my_strategy")
     if file_stem in _TAKEN:
         raise click.UsageError(
-            f"{file_stem}.py would hide the module {file_stem!r} of Python or Weaver; choose another name, for "
+            f"{file_stem}.py would hide the module {brief(file_stem)} of Python or Weaver; choose another name, for "
             f"example: my_{file_stem}"
         )
     target = folder / f"{file_stem}.py"

@@ -17,9 +17,13 @@ from typing import Any
 
 import click
 
-from weaver.core.text import visible, visible_json
+from weaver.core.text import cut, cut_middle, visible, visible_json
 
-__all__ = ["confirm", "echo", "echo_text", "json_text", "note", "sparkline", "table"]
+__all__ = ["LONGEST_CELL", "confirm", "echo", "echo_text", "json_text", "note", "sparkline", "table"]
+
+LONGEST_CELL = 1_000
+"""Characters of a cell of a table: every row is as wide as the longest cell, and names come from databases that others
+write to."""
 
 _NUMBER = re.compile(r"[+-]?[\d,.]+( %)?")
 
@@ -36,7 +40,7 @@ def echo_text(text: str, *, err: bool = False) -> None:
 
 def note(text: str) -> None:
     """Print a note as one line on standard error."""
-    echo(f"note: {text}", err=True)
+    echo(f"note: {cut_middle(text)}", err=True)
 
 
 def confirm(question: str) -> None:
@@ -47,9 +51,10 @@ def confirm(question: str) -> None:
 def table(rows: Iterable[Sequence[object]], header: Sequence[str] | None = None) -> str:
     """Return `rows` as text in aligned columns, two spaces apart; columns of numbers are aligned to the right.
 
-    Every row has as many cells as the first one. A cell "-" or "" counts as a missing number. A cell is one line.
+    Every row has as many cells as the first one. A cell "-" or "" counts as a missing number. A cell is one line
+    of at most LONGEST_CELL characters.
     """
-    body = [[visible(str(cell)) for cell in row] for row in rows]
+    body = [[visible(cut(str(cell), LONGEST_CELL)) for cell in row] for row in rows]
     lines = body if header is None else [[visible(name) for name in header], *body]
     if not lines:
         return ""

@@ -13,7 +13,7 @@ from weaver.cli.store import sure, with_store
 from weaver.core.definitions import STATS_DEFINITIONS, definitions_of
 from weaver.core.errors import DataError, InvalidRunId, WeaverError
 from weaver.core.run_id import is_run_id, shown_run_id
-from weaver.core.text import visible
+from weaver.core.text import brief, visible
 
 if TYPE_CHECKING:
     from weaver.glados.wiring import OpenStore
@@ -184,8 +184,8 @@ async def _one(store: OpenStore, name: str) -> RunRow:
         return (exact or found)[0]
     if found:
         some = ", ".join(shown_run_id(row.id) for row in found[:4])
-        raise Stopped(f"{name!r} matches {len(found)} runs ({some}, ...); give more of the id", ExitCode.USAGE)
-    raise Stopped(f"there is no run {name!r}; weaver runs list prints all runs", ExitCode.USAGE)
+        raise Stopped(f"{brief(name)} matches {len(found)} runs ({some}, ...); give more of the id", ExitCode.USAGE)
+    raise Stopped(f"there is no run {brief(name)}; weaver runs list prints all runs", ExitCode.USAGE)
 
 
 def _record(row: RunRow) -> RunRecord | None:

@@ -17,6 +17,8 @@ from typing import Any
 
 import click
 
+from weaver.core.text import brief
+
 __all__ = ["DATA_HELP", "FILE", "bars_of", "pairs_of"]
 
 FILE = click.Path(readable=False)
@@ -83,8 +85,10 @@ def pairs_of(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise click.BadParameter(f"{text!r} is not NAME=VALUE, for example --param fast=10", param_hint="--param")
+            raise click.BadParameter(
+                f"{brief(text)} is not NAME=VALUE, for example --param fast=10", param_hint="--param"
+            )
         if name.strip() in pairs:
-            raise click.BadParameter(f"{name.strip()!r} is given twice", param_hint="--param")
+            raise click.BadParameter(f"{brief(name.strip())} is given twice", param_hint="--param")
         pairs[name.strip()] = value.strip()
     return pairs

@@ -27,7 +27,7 @@ from weaver.core.errors import (
 )
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import Clock, sleep_for
-from weaver.core.text import describe_error
+from weaver.core.text import brief, describe_error
 from weaver.events.consumer_store import Attempt, ConsumerStore, Lease, TransactionLimit, letter_of
 from weaver.events.envelope import StoredEvent, UnknownPayload
 from weaver.events.handler_failures import HandlerCancelled, HandlerTooSlow, ProcessEnded
@@ -105,18 +105,20 @@ class EventConsumer:
         for setting, value, most in (("batch", batch, MOST_EVENTS), ("attempts", attempts, _MOST_ATTEMPTS)):
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise ConfigError(
-                    f"{setting}={value!r} of consumer {name!r}: must be a whole number from 1 to {most:,}"
+                    f"{setting}={brief(value)} of consumer {brief(name)}: must be a whole number from 1 to {most:,}"
                 )
         for setting, value in (("pause_ns", pause_ns), ("slice_ns", slice_ns)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{setting}={value!r} of consumer {name!r}: must be a whole number of ns above zero")
+                raise ConfigError(
+                    f"{setting}={brief(value)} of consumer {brief(name)}: must be a whole number of ns above zero"
+                )
         try:
             self._poison = Poison(poison)
         except ValueError:
-            raise ConfigError(f"poison={poison!r} of consumer {name!r}: choose 'skip' or 'halt'") from None
+            raise ConfigError(f"poison={brief(poison)} of consumer {brief(name)}: choose 'skip' or 'halt'") from None
         store = consumer_store or desk
         if store is None:
-            raise ConfigError(f"consumer {name!r} has no consumer_store; pass the one of open_store()")
+            raise ConfigError(f"consumer {brief(name)} has no consumer_store; pass the one of open_store()")
         self.name = name
         self.state = ConsumerState.STOPPED
         self.offset = -1
@@ -151,7 +153,7 @@ class EventConsumer:
     def start(self) -> None:
         """Begin or continue after the stored offset. Raises ConfigError if the consumer is running."""
         if self._task is not None and not self._task.done():
-            raise ConfigError(f"consumer {self.name!r} is running already")
+            raise ConfigError(f"consumer {brief(self.name)} is running already")
         self._may_run.set()
         self._stopping = False
         self._task = asyncio.create_task(self._run(), name=f"consumer {self.name}")

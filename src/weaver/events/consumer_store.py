@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from weaver.core.errors import LeaseLost
-from weaver.core.text import describe_error
+from weaver.core.text import brief, describe_error
 from weaver.events.envelope import StoredEvent
 from weaver.events.log import InMemoryTransaction, Transaction, own
 from weaver.events.offsets import InMemoryOffsetStore, OffsetStore, check_consumer
@@ -150,7 +150,7 @@ class InMemoryConsumerStore:
         offset = await self.offsets.get_offset(consumer_id)
         if offset != before or consumer_id in self._moving:
             raise LeaseLost(
-                f"consumer {consumer_id!r} is at offset {offset}, not at {before}, or another transaction is moving it"
+                f"consumer {brief(consumer_id)} is at offset {offset}, not at {before}, or another transaction is moving it"
             )
         await self.offsets.set_offset(consumer_id, after, backwards=True, transaction=transaction)
         self._moving.add(consumer_id)

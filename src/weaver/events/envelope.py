@@ -23,7 +23,7 @@ import msgspec
 
 from weaver.core.errors import ConfigError, EventNotSerialisable, EventTooLarge, UnknownEventType
 from weaver.core.instants import format_ns, from_ns, to_ns
-from weaver.core.text import has_nul
+from weaver.core.text import brief, has_nul
 from weaver.events.registry import check_type, name_of, payload_class, registered
 
 __all__ = [
@@ -122,12 +122,12 @@ def envelope(
     """
     event_type, version = name_of(payload)
     if not producer or not isinstance(producer, str):
-        raise ConfigError(f"producer={producer!r}: name the part of Weaver that reports {event_type}")
+        raise ConfigError(f"producer={brief(producer)}: name the part of Weaver that reports {event_type}")
     when = format_ns(to_ns(ts))
     root = cause.corr_id if cause is not None else None
     causation = cause.id if cause is not None else None
     if run_id is not None and (not isinstance(run_id, str) or not 0 < len(run_id) <= _MOST_ID):
-        raise ConfigError(f"run_id={run_id!r} of {event_type}: a text of 1 to {_MOST_ID} characters, or None")
+        raise ConfigError(f"run_id={brief(run_id)} of {event_type}: a text of 1 to {_MOST_ID} characters, or None")
     if id is None:
         try:
             known = _encoder.encode((event_type, version, run_id, root, causation, when, producer, payload))
@@ -135,7 +135,7 @@ def envelope(
             raise EventNotSerialisable(f"{event_type}: its payload cannot become JSON: {error}") from None
         id = hashlib.sha256(known).hexdigest()[:32]
     elif not isinstance(id, str) or not 0 < len(id) <= _MOST_ID:
-        raise ConfigError(f"id={id!r} of {event_type}: a text of 1 to {_MOST_ID} characters")
+        raise ConfigError(f"id={brief(id)} of {event_type}: a text of 1 to {_MOST_ID} characters")
     return Envelope(
         id=id,
         type=event_type,
@@ -238,7 +238,7 @@ def decode(data: bytes | str, event_type: str | None = None) -> Envelope[Any]:
         return _envelope_of(wire, _decoder_of((wire.type, wire.version))(wire.payload))
     except _UNREADABLE as error:
         start = bytes(data[:120], "utf-8") if isinstance(data, str) else bytes(data[:120])
-        raise EventNotSerialisable(f"not an event of the log: {error}; it begins with {start!r}") from None
+        raise EventNotSerialisable(f"not an event of the log: {error}; it begins with {brief(start)}") from None
 
 
 def read_stored(offset: int, data: bytes | str, event_type: str = "") -> StoredEvent:
@@ -372,9 +372,9 @@ def _refuse_the_infinite(event: Envelope[Any]) -> None:
 
 def _not_finite(where: str, value: Any) -> str | None:
     if isinstance(value, float):
-        return None if math.isfinite(value) else f"{where}={value!r}"
+        return None if math.isfinite(value) else f"{where}={brief(value)}"
     if isinstance(value, Mapping):
-        parts = [(f"{where}[{key!r}]", each) for key, each in value.items()]
+        parts = [(f"{where}[{brief(key)}]", each) for key, each in value.items()]
     elif isinstance(value, list | tuple | set | frozenset):
         parts = [(where, each) for each in value]
     elif isinstance(value, msgspec.Struct):

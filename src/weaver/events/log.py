@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol, overload
 
 from weaver.core.errors import BatchTooLarge, ConfigError
+from weaver.core.text import brief
 from weaver.events.envelope import Envelope, StoredEvent, encode, read_stored
 
 __all__ = [
@@ -116,7 +117,9 @@ class EventFilter:
         for name in given:
             family, _, rest = name.partition(".")
             if name != "*" and (not family or not rest or ("*" in name and (rest != "*" or "*" in family))):
-                raise ConfigError(f"type {name!r}: write a name such as 'orders.Placed' or a family such as 'orders.*'")
+                raise ConfigError(
+                    f"type {brief(name)}: write a name such as 'orders.Placed' or a family such as 'orders.*'"
+                )
         everything = "*" in given or types is None
         self.names = frozenset() if everything else frozenset(name for name in given if not name.endswith("*"))
         self.families = () if everything else tuple(sorted(name[:-1] for name in given if name.endswith(".*")))
@@ -144,13 +147,13 @@ def check_batch(events: Sequence[Envelope[Any]]) -> None:
 def check_limit(limit: int) -> None:
     """Raise ConfigError unless `limit` is a whole number from 1 to the largest batch."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_EVENTS:
-        raise ConfigError(f"limit={limit!r}: a whole number from 1 to {MOST_EVENTS:,}")
+        raise ConfigError(f"limit={brief(limit)}: a whole number from 1 to {MOST_EVENTS:,}")
 
 
 def check_offset(offset: int) -> None:
     """Raise ConfigError unless `offset` is a whole number from -1 that fits 64 bits."""
     if isinstance(offset, bool) or not isinstance(offset, int) or not BEGINNING <= offset < 2**63:
-        raise ConfigError(f"offset={offset!r}: a whole number from -1 (before everything) to 2**63 - 1")
+        raise ConfigError(f"offset={brief(offset)}: a whole number from -1 (before everything) to 2**63 - 1")
 
 
 class InMemoryTransaction:
@@ -181,7 +184,7 @@ def own(transaction: Transaction) -> InMemoryTransaction:
     """Return `transaction` if it is open and in memory; else raise ConfigError."""
     if not isinstance(transaction, InMemoryTransaction) or not transaction.open:
         raise ConfigError(
-            f"transaction={transaction!r} is not an open one: give what InMemoryConsumerStore.transaction() opened"
+            f"transaction={brief(transaction)} is not an open one: give what InMemoryConsumerStore.transaction() opened"
         )
     return transaction
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from weaver.core.errors import ConfigError
-from weaver.core.text import is_storable
+from weaver.core.text import brief, is_storable
 from weaver.events.log import BEGINNING, Transaction, check_offset, own
 
 __all__ = ["MOST_CONSUMER_CHARACTERS", "InMemoryOffsetStore", "OffsetStore", "check_consumer"]
@@ -38,10 +38,11 @@ class OffsetStore(Protocol):
 def check_consumer(consumer_id: str) -> None:
     """Raise ConfigError for a name that the store cannot hold."""
     if not isinstance(consumer_id, str) or not consumer_id or not is_storable(consumer_id):
-        raise ConfigError(f"consumer_id={consumer_id!r}: give the consumer a name")
+        raise ConfigError(f"consumer_id={brief(consumer_id)}: give the consumer a name")
     if len(consumer_id) > MOST_CONSUMER_CHARACTERS:
         raise ConfigError(
-            f"consumer_id {consumer_id[:40]!r}... has {len(consumer_id)} characters; {MOST_CONSUMER_CHARACTERS} are the most"
+            f"consumer_id {brief(consumer_id)} has {len(consumer_id)} characters; "
+            f"{MOST_CONSUMER_CHARACTERS} are the most"
         )
 
 

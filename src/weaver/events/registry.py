@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from weaver.core.errors import ConfigError, UnknownEventType
+from weaver.core.text import brief
 
 __all__ = ["MOST_TYPE_CHARACTERS", "check_type", "name_of", "payload_class", "register", "registered"]
 
@@ -39,7 +40,7 @@ def register(event_type: str, version: int = 1) -> Callable[[_P], _P]:
     """
     check_type(event_type)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise ConfigError(f"version={version!r} of {event_type}: versions are whole numbers from 1")
+        raise ConfigError(f"version={brief(version)} of {event_type}: versions are whole numbers from 1")
 
     def enter(cls: _P) -> _P:
         known = _classes.get((event_type, version))
@@ -49,7 +50,7 @@ def register(event_type: str, version: int = 1) -> Callable[[_P], _P]:
                 f"register {cls.__qualname__} under version {version + 1} or another name"
             )
         if not (isinstance(cls, type) and issubclass(cls, msgspec.Struct) and cls.__struct_config__.frozen):
-            raise ConfigError(f"{cls!r} cannot be a payload; make it a frozen msgspec.Struct")
+            raise ConfigError(f"{brief(cls)} cannot be a payload; make it a frozen msgspec.Struct")
         _classes[event_type, version] = cls
         _names[cls] = (event_type, version)
         return cls
@@ -60,10 +61,12 @@ def register(event_type: str, version: int = 1) -> Callable[[_P], _P]:
 def check_type(event_type: str) -> None:
     """Raise ConfigError unless `event_type` has the form `namespace.PascalCase` and at most 100 characters."""
     if not isinstance(event_type, str) or not _TYPE.fullmatch(event_type):
-        raise ConfigError(f"{event_type!r} is not an event type; write namespace.PascalCase, such as 'orders.Placed'")
+        raise ConfigError(
+            f"{brief(event_type)} is not an event type; write namespace.PascalCase, such as 'orders.Placed'"
+        )
     if len(event_type) > MOST_TYPE_CHARACTERS:
         raise ConfigError(
-            f"event type {event_type!r} has {len(event_type)} characters; {MOST_TYPE_CHARACTERS} are the most"
+            f"event type {brief(event_type)} has {len(event_type)} characters; {MOST_TYPE_CHARACTERS} are the most"
         )
 
 

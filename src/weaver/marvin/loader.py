@@ -24,6 +24,7 @@ from typing import Any
 
 from weaver.core.errors import StrategyError, StrategyLoadError
 from weaver.core.suggest import nearest, suggest
+from weaver.core.text import brief, cut, cut_middle, describe_error
 from weaver.core.user_folders import import_named_module, search_last
 from weaver.marvin.hidden_files import hidden_file, hidden_imports
 from weaver.marvin.parameters import parse_values
@@ -49,7 +50,7 @@ def load_strategy(text: str | os.PathLike[str], *, warn: Callable[[str], object]
     if not place or (len(place) == 1 and place.isalpha()):
         place, name = text, ""
     if not place.strip("./ "):
-        raise StrategyLoadError(f"{text!r} names no strategy; give file.py, file.py:Class or module:Class")
+        raise StrategyLoadError(f"{brief(text)} names no strategy; give file.py, file.py:Class or module:Class")
     module = _from_file(Path(place), warn) if place.endswith(".py") else _from_module(place, text, warn)
     found = {
         key: value
@@ -63,7 +64,7 @@ def load_strategy(text: str | os.PathLike[str], *, warn: Callable[[str], object]
         if name in found:
             return found[name]
         hint = suggest(name, found, f"it has: {', '.join(own) or 'no strategy'}")
-        raise StrategyLoadError(f"{place} has no strategy {name!r}; {hint}")
+        raise StrategyLoadError(f"{place} has no strategy {brief(name)}; {hint}")
     if len(own) == 1:
         return next(iter(own.values()))
     if not own:
@@ -166,19 +167,23 @@ def _from_module(place: str, text: str, warn: Callable[[str], object]) -> Module
         module = import_named_module(place)
     except ModuleNotFoundError as error:
         if error.name is None or not place.startswith(error.name):
-            raise StrategyLoadError(f"strategy {text!r} failed to load: {error}") from error
+            raise StrategyLoadError(
+                f"strategy {brief(text)} failed to load: {cut_middle(str(error), 2_000)}"
+            ) from error
         file = Path(f"{place}.py")
         hint = (
             f"did you mean {file}?" if file.is_file() else f"a file is written with its ending, as path/to/{file.name}"
         )
-        raise StrategyLoadError(f"strategy {text!r}: there is no module {place!r}; {hint}") from error
+        raise StrategyLoadError(f"strategy {brief(text)}: there is no module {brief(place)}; {hint}") from error
     except StrategyError:
         raise
     except Exception as error:
-        raise StrategyLoadError(f"strategy {text!r} failed to load: {type(error).__name__}: {error}") from error
+        raise StrategyLoadError(f"strategy {brief(text)} failed to load: {describe_error(error)}") from error
     hidden = None if current is None else hidden_file(place, current)
     if hidden is not None:
-        warn(f"{place!r} is an installed module, {getattr(module, '__file__', place)}; to load {hidden}, name the file")
+        warn(
+            f"{brief(place)} is an installed module, {getattr(module, '__file__', place)}; to load {hidden}, name the file"
+        )
     return module
 
 
@@ -193,10 +198,10 @@ def _told(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError):
         other = Path(error.filename or path.name).name
         where = "" if other == path.name else f"{other}, "
-        return f"{error.msg} ({where}line {error.lineno}: {(error.text or '').strip()})"
+        return f"{error.msg} ({where}line {error.lineno}: {cut((error.text or '').strip(), 200)})"
     trace, line = error.__traceback__, None
     while trace is not None:
         if Path(trace.tb_frame.f_code.co_filename).name == path.name:
             line = trace.tb_lineno
         trace = trace.tb_next
-    return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")
+    return describe_error(error) + (f" (line {line})" if line else "")

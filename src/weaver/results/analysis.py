@@ -12,7 +12,7 @@ from functools import cached_property
 from weaver.core.bars import Floats
 from weaver.core.orders import OrderStatus
 from weaver.core.suggest import suggest
-from weaver.core.text import visible
+from weaver.core.text import brief, visible
 from weaver.results import metrics, run_warnings
 from weaver.results.fill_columns import FillColumns, fill_columns
 from weaver.results.record import LazyOrders, OrderRecord, RunRecord
@@ -35,7 +35,7 @@ class StatsView(Mapping[str, "float | int"]):
             return self._values[key]
         except KeyError:
             hint = suggest(key, self._values, f"there are: {', '.join(self._values)}")
-            raise KeyError(f"{key!r} is not a statistic; {hint}") from None
+            raise KeyError(f"{brief(key)} is not a statistic; {hint}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from weaver.core.bars import BarSeries, Floats, Instants
 from weaver.core.errors import UnknownSymbol
+from weaver.core.text import brief
 from weaver.results.analysis import RunAnalysis
 from weaver.results.downsampling import candles, extremes
 from weaver.results.fill_columns import FillColumns
@@ -35,7 +36,7 @@ def draw(analysis: RunAnalysis, symbol: str | None = None) -> go.Figure:
     record = analysis.record
     name = record.symbols[0] if symbol is None else symbol
     if name not in record.symbols:
-        raise UnknownSymbol(f"symbol {name!r} is not in this run; it has {', '.join(record.symbols[:20])}")
+        raise UnknownSymbol(f"symbol {brief(name)} is not in this run; it has {', '.join(record.symbols[:20])}")
     mine = [plot for plot in record.plots if plot.symbol == name]
     panels = list(dict.fromkeys(plot.name for plot in mine if not plot.overlay))
     heights = [0.32, 0.13, 0.45, *[0.13] * len(panels)]

@@ -16,6 +16,7 @@ import numpy as np
 from weaver.core.bars import BarSeries, Floats, Instants
 from weaver.core.errors import DataError
 from weaver.core.orders import Fill, OrderStatus, Side, TimeInForce
+from weaver.core.text import brief
 
 if TYPE_CHECKING:
     from weaver.core.timeframe import Timeframe
@@ -83,7 +84,7 @@ class PlotSeries:
 
     def __post_init__(self) -> None:
         if self.values.ndim != 1 or (self.ts is not None and self.ts.shape != self.values.shape):
-            raise DataError(f"plot {self.name!r}: one value per instant is needed")
+            raise DataError(f"plot {brief(self.name)}: one value per instant is needed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +134,10 @@ class RunRecord:
         rows = self.equity_start.shape
         for name in ("equity_start", "equity_end"):
             if getattr(self, name).dtype != np.int64 or getattr(self, name).shape != rows:
-                raise DataError(f"run record: {name!r} must be int64 nanoseconds, one per bar end")
+                raise DataError(f"run record: {brief(name)} must be int64 nanoseconds, one per bar end")
         for name in ("equity", "cash", "gross_exposure", "net_exposure"):
             if getattr(self, name).dtype != np.float64 or getattr(self, name).shape != rows:
-                raise DataError(f"run record: {name!r} must be float64, one per bar end")
+                raise DataError(f"run record: {brief(name)} must be float64, one per bar end")
         if self.session_dates is not None and self.session_dates.shape != rows:
             raise DataError("run record: 'session_dates' must have one date per bar end")
         missing = [symbol for symbol in self.symbols if symbol not in self.series]

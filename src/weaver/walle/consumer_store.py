@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from weaver.core.errors import ConfigError, LeaseLost
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import sleep_for
+from weaver.core.text import brief
 from weaver.events.consumer_store import Attempt, DeadLetter, TransactionLimit
 from weaver.events.log import Transaction
 from weaver.events.offsets import check_consumer
@@ -80,7 +81,7 @@ class PostgresConsumerStore:
 
     def __init__(self, database: Database, *, retry_s: float = 1.0) -> None:
         if not retry_s > 0:
-            raise ConfigError(f"retry_s={retry_s!r}: must be greater than zero")
+            raise ConfigError(f"retry_s={brief(retry_s)}: must be greater than zero")
         self._database = database
         self._retry_ns = int(retry_s * NS_PER_SECOND)
         self.offsets = PostgresOffsetStore(database)
@@ -107,7 +108,8 @@ class PostgresConsumerStore:
                 "SELECT last_offset FROM consumer_offsets WHERE consumer_id = $1", consumer_id
             )
         raise LeaseLost(
-            f"consumer {consumer_id!r} is at offset {offset}, not at {before}: another process works under this name, or "
+            f"consumer {brief(consumer_id)} is at offset {offset}, not at {before}: another process works "
+            "under this name, or "
             "the offset was moved by hand; this batch was rolled back"
         )
 
@@ -167,7 +169,7 @@ class PostgresConsumerStore:
 
 def _own(transaction: Transaction) -> DatabaseTransaction:
     if not isinstance(transaction, DatabaseTransaction):
-        raise ConfigError(f"transaction={transaction!r}: pass one that Database.transaction() opened")
+        raise ConfigError(f"transaction={brief(transaction)}: pass one that Database.transaction() opened")
     return transaction
 
 

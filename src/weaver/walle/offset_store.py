@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weaver.core.errors import ConfigError
+from weaver.core.text import brief
 from weaver.events.log import BEGINNING, Transaction, check_offset
 from weaver.events.offsets import check_consumer
 from weaver.walle.database import Database, DatabaseTransaction
@@ -43,7 +44,7 @@ class PostgresOffsetStore:
         check_offset(offset)
         if transaction is not None:
             if not isinstance(transaction, DatabaseTransaction):
-                raise ConfigError(f"transaction={transaction!r}: pass one that Database.transaction() opened")
+                raise ConfigError(f"transaction={brief(transaction)}: pass one that Database.transaction() opened")
             within: int = await transaction.connection.fetchval(_SET, consumer_id, offset, backwards)
             return within
         async with self._database.connection() as connection:

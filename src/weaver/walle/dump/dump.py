@@ -20,6 +20,7 @@ from pathlib import Path
 from sqlalchemy.exc import IntegrityError
 
 from weaver.core.errors import BackupError, StoreUnavailable
+from weaver.core.text import brief
 from weaver.walle.dump.contents import REVISION_TABLE, Contents, KnownTables
 from weaver.walle.dump.load import check_rows, known_tables, load
 from weaver.walle.dump.reader import DumpReader, TableData
@@ -112,7 +113,7 @@ class Dump:
             return None
         match = _REVISION.fullmatch(content)
         if match is None:
-            raise BackupError(f"it names the revision {content[:40]!r}, which no version of Weaver has")
+            raise BackupError(f"it names the revision {brief(content[:40])}, which no version of Weaver has")
         revision = match[1].decode()
         if revision > REVISION:
             raise BackupError(

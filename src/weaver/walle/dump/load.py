@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 
 from weaver.core.errors import BackupError
+from weaver.core.text import brief
 from weaver.walle.connection import Connector, first_line
 from weaver.walle.copy_rows import copy_text
 from weaver.walle.database import named_errors
@@ -158,7 +159,9 @@ async def check_rows(url: str) -> None:
                     f"SELECT left(t::text, 200) FROM {table} t WHERE NOT ({condition}) LIMIT 1"
                 )
                 if row is not None:
-                    raise BackupError(f"the table {table} has a row that its constraint {constraint} refuses: {row!r}")
+                    raise BackupError(
+                        f"the table {table} has a row that its constraint {constraint} refuses: {brief(row)}"
+                    )
                 await connection.execute(f'ALTER TABLE {table} VALIDATE CONSTRAINT "{constraint}"')
     finally:
         connection.terminate()

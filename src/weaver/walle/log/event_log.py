@@ -15,6 +15,7 @@ import asyncpg
 from weaver.core.errors import ConfigError, DatabaseDiskFull, OutcomeUnknown, StoreUnavailable
 from weaver.core.instants import NS_PER_SECOND
 from weaver.core.ports import Clock, Unschedule, sleep_for
+from weaver.core.text import brief
 from weaver.events.envelope import Envelope, StoredEvent, encode_batch, read_stored
 from weaver.events.health import LogHealth
 from weaver.events.log import BEGINNING, EventBatch, EventFilter, Transaction, check_batch, check_limit, check_offset
@@ -58,7 +59,7 @@ class PostgresEventLog:
 
     def __init__(self, database: Database, *, poll_s: float = 2.0, listener: Listener | None = None) -> None:
         if not poll_s > 0:
-            raise ConfigError(f"poll_s={poll_s!r}: must be greater than zero")
+            raise ConfigError(f"poll_s={brief(poll_s)}: must be greater than zero")
         self._database = database
         self._clock = database.clock
         self._poll_ns = int(poll_s * NS_PER_SECOND)
@@ -110,7 +111,7 @@ class PostgresEventLog:
         from sqlalchemy.ext.asyncio import AsyncSession
 
         if not isinstance(transaction, AsyncSession):
-            raise ConfigError(f"transaction={transaction!r}: give what Database.transaction() or session() opened")
+            raise ConfigError(f"transaction={brief(transaction)}: give what Database.transaction() or session() opened")
         connection = await transaction.connection()
         await connection.exec_driver_sql("SELECT 1")  # SQLAlchemy begins with its first statement, and no sooner
         raw = await connection.get_raw_connection()
