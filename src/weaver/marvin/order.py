@@ -18,7 +18,7 @@ from weaver.core.orders import (
     Trail,
 )
 from weaver.core.text import brief, visible
-from weaver.marvin.command_queue import CommandQueue, too_many
+from weaver.marvin.command_queue import CommandQueue
 from weaver.marvin.order_arguments import check_distance, positive_lots, price_of
 
 __all__ = ["Order"]
@@ -31,7 +31,7 @@ class Order(msgspec.Struct, eq=False, gc=False):
 
     # A run keeps every order. A struct is created at half the cost of a class; it has no reference back to the order or its
     # run, so the garbage collector can skip it. The fields are private because a strategy could assign them otherwise.
-    _commands: CommandQueue
+    _queue: CommandQueue
     _instrument: Instrument
     _request: OrderRequest
     _quantity: float
@@ -144,10 +144,7 @@ class Order(msgspec.Struct, eq=False, gc=False):
     def cancel(self) -> None:
         """Cancel it, before the new orders of this tick. No effect on an order that has ended."""
         if self.is_open:
-            commands = self._commands
-            if len(commands) >= commands.most:
-                raise too_many("cancel", commands.most)
-            commands.append(Cancel(self.id))
+            self._queue.add(Cancel(self.id), "cancel")
 
     def modify(
         self, *, limit: float | None = None, stop: float | Trail | None = None, quantity: float | None = None
@@ -167,15 +164,14 @@ class Order(msgspec.Struct, eq=False, gc=False):
         if isinstance(stop, Trail):
             raise OrderError(f"modify: the stop of order {self.id} is a price; it cannot become a trail")
         check_distance("modify", "stop", stop, request.stop, above=request.side is Side.BUY)
-        if len(self._commands) >= self._commands.most:
-            raise too_many("modify", self._commands.most)
-        self._commands.append(
+        self._queue.add(
             Modify(
                 number=self.id,
                 limit=price_of(self._instrument, limit, "limit", up=not buy),
                 stop=price_of(self._instrument, stop, "stop", up=buy),
                 lots=None if quantity is None else positive_lots(self._instrument, quantity, "modify"),
-            )
+            ),
+            "modify",
         )
 
     def _move(self, update: OrderUpdate) -> None:

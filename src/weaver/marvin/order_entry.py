@@ -44,13 +44,14 @@ class OrderEntry:
     """`orders` are all handles by number; `open` are those that can still fill; `over` refuses new ones."""
 
     def __init__(self, run: RunState) -> None:
-        self.commands = CommandQueue(len(run.states))
+        self._queue = CommandQueue(len(run.states))
+        self.commands = self._queue.commands
         self.orders: list[Order] = []
         self.open: dict[int, Order] = {}
         self.cut_tags = 0
         """The number of orders whose tag was cut to LONGEST_TAG characters."""
         self.over = False
-        self._most = self.commands.most
+        self._most = self._queue.most
         self.without_price: dict[str, int] = {}
         """The symbols that target_weights left out because they had no close yet, with the first tick of each."""
         self._run = run
@@ -329,9 +330,7 @@ class OrderEntry:
             raise OrderError(f"oco: {len(orders):,} orders; {MOST_LINKED:,} are the most")
         if len(orders) < 2 or len({order.id for order in orders}) != len(orders):
             raise OrderError("oco: give at least two different orders")
-        if len(self.commands) >= self.commands.most:
-            raise too_many("oco", self.commands.most)
-        self.commands.append(Link(tuple(order.id for order in orders)))
+        self._queue.add(Link(tuple(order.id for order in orders)), "oco")
 
     def adopt(self, state: SymbolState, side: Side, lots: int, tag: str, tick_ns: int) -> OrderRequest:
         """Assign a number to an order of the broker itself (a liquidation), and keep its handle."""
@@ -339,7 +338,7 @@ class OrderEntry:
             number=len(self.orders) + 1, symbol=state.symbol, side=side, lots=lots, exit=True, tag=tag
         )
         instrument = state.instrument
-        order = Order(self.commands, instrument, request, instrument.to_quantity(lots), tick_ns, tick_ns)
+        order = Order(self._queue, instrument, request, instrument.to_quantity(lots), tick_ns, tick_ns)
         self.orders.append(order)
         self.open[order.id] = order
         return request
@@ -360,7 +359,7 @@ class OrderEntry:
         if units is None:
             units = state.instrument.to_quantity(request.lots)
         now = self._run.now_ns
-        order = Order(commands, state.instrument, request, units, now, now)
+        order = Order(self._queue, state.instrument, request, units, now, now)
         if asked is not None and float(asked) != units:
             order._note = f"quantity {brief(asked)} cut to {units:g}: whole lots of {state.instrument.lot}"
         self.orders.append(order)

@@ -17,6 +17,7 @@ from weaver.core.errors import (
     NaiveDatetimeError,
     UnknownEventType,
 )
+from weaver.core.text import brief
 from weaver.events.envelope import Envelope, StoredEvent, UnknownPayload, decode, encode, envelope, read_stored
 from weaver.events.registry import register
 from weaver.testing.contracts.samples import Leg, Noted, Strange, Tree, note
@@ -79,7 +80,7 @@ def test_an_envelope_cannot_be_changed() -> None:
 def test_what_makes_no_envelope_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as refused:
         made(**changes)
-    assert f"{next(iter(changes))}={next(iter(changes.values()))!r}" in str(refused.value)
+    assert f"{next(iter(changes))}={brief(next(iter(changes.values())))}" in str(refused.value)
 
 
 def test_a_payload_that_cannot_become_json_is_refused_by_name_when_the_envelope_is_made() -> None:
