@@ -265,7 +265,7 @@ def _parse_toml(path: Path, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         problem, position, place = str(error).rpartition(" (at ")
-    if _MAY_BE_URL.search(problem):  # a key in it
+    if re.search(r"[:@][\w/]", problem):  # it repeats a key, which may be a URL
         problem = "a key is defined twice, or is not a table"
     raise ConfigError(f"{path}: {problem}{position}{place}")
 

@@ -117,6 +117,8 @@ def test_a_password_is_shown_nowhere(here: Path, home: Path, url: str) -> None:
         ("database = 3\n", r"line 1: 'database' must be a table"),
         ("home = '/x'\n", r"line 1: home cannot be set here.*WEAVER_HOME"),
         ("[database\n", r"weaver.toml: Expected"),
+        ("[database]\nurl x\n", r"weaver.toml: Expected '=' after a key in a key/value pair \(at line 2, column 5\)"),
+        ("[database]\necho = true\necho = true\n", r"weaver.toml: Cannot overwrite a value \(at line 3"),
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_its_place(here: Path, home: Path, text: str, message: str) -> None:
