@@ -17,7 +17,7 @@ from weaver.core.text import brief
 __all__ = ["new", "render"]
 
 TEMPLATE_CLASS, TEMPLATE_FILE = "SmaCross", "sma_cross"
-# Python imports modules from the working folder first, so a random.py or numpy.py there breaks every import of them.
+# `python random.py` imports modules from the folder of the file first, so every import of `random` would find the strategy.
 _TAKEN = sys.stdlib_module_names | {
     "weaver", "click", "msgspec", "narwhals", "numpy", "packaging", "pandas", "platformdirs", "plotly", "polars", "pyarrow",
     "talib", "tqdm", "tzdata",

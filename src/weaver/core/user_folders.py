@@ -14,7 +14,7 @@ import importlib
 import os
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
+from types import FrameType, ModuleType
 
 __all__ = ["import_named_module", "is_user_entry", "search_last"]
 
@@ -86,7 +86,7 @@ def _is_user_import(folder: str) -> bool:
 
     Frames of the standard library belong to their caller: `importlib.import_module`, or an optional module of `subprocess`.
     """
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
         inner = file.removeprefix(folder)  # shorter for the user's own files, which may be below site-packages
@@ -94,7 +94,7 @@ def _is_user_import(folder: str) -> bool:
             return False
         if not file.startswith("<frozen ") and not _is_within(_STANDARD_LIBRARY, file, folder):
             return True
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return True  # a thread of the standard library, which unpickles the user's values
 
 

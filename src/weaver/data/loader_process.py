@@ -24,10 +24,10 @@ from weaver.core.user_folders import is_user_entry
 __all__ = ["load_in_new_process", "needs_new_process"]
 
 _CHILD = (
-    "import sys; sys.path[:] = sys.argv[1:]; "
+    "import sys; sys.path += [entry for entry in sys.argv[1:] if entry not in sys.path]; "
     "from weaver.data.load_bars import load_bars; from weaver.data.loader_process import main; main(load_bars)"
 )
-"""The order of `sys.path` is that of the parent: in PYTHONPATH all its entries would precede the standard library."""
+"""Entries that only the parent has, such as the folder of its script, follow the standard library and site-packages."""
 
 
 def needs_new_process(bars: object) -> bool:

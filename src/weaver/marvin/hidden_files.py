@@ -15,12 +15,15 @@ from pathlib import Path
 __all__ = ["hidden_file", "hidden_imports"]
 
 
-def hidden_imports(files: Iterable[Path], folder: Path) -> list[str]:
-    """Return a sentence for each file or package of `folder` that `files` import, but cannot, with the way out."""
+def hidden_imports(files: Iterable[Path], folder: Path, *, relative: bool = True) -> list[str]:
+    """Return a sentence for each file or package of `folder` that `files` import, but cannot, with the way out.
+
+    `relative` says that `files` can import from the folder with a dot.
+    """
     names = {name: file for file in files for name in _imported_names(file)}
     return [
-        f"{file.name} imports {name!r}, which is {_origin(name)}, not {hidden}; rename {hidden.name}, "
-        f"or write: from . import {name}"
+        f"{file.name} imports {name!r}, which is {_origin(name)}, not {hidden}; rename {hidden.name}"
+        + (f", or write: from . import {name}" if relative else "")
         for name, file in sorted(names.items())
         if (hidden := hidden_file(name, folder)) is not None and hidden != file
     ]

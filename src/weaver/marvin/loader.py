@@ -167,9 +167,8 @@ def _from_module(place: str, text: str, warn: Callable[[str], object]) -> Module
         module = import_named_module(place)
     except ModuleNotFoundError as error:
         if error.name is None or not place.startswith(error.name):
-            raise StrategyLoadError(
-                f"strategy {brief(text)} failed to load: {cut_middle(str(error), 2_000)}"
-            ) from error
+            reasons = [cut_middle(str(error), 2_000), *_hidden_from_module(place, current)]
+            raise StrategyLoadError(f"strategy {brief(text)} failed to load: {'; '.join(reasons)}") from error
         file = Path(f"{place}.py")
         hint = (
             f"did you mean {file}?" if file.is_file() else f"a file is written with its ending, as path/to/{file.name}"
@@ -178,13 +177,24 @@ def _from_module(place: str, text: str, warn: Callable[[str], object]) -> Module
     except StrategyError:
         raise
     except Exception as error:
-        raise StrategyLoadError(f"strategy {brief(text)} failed to load: {describe_error(error)}") from error
+        reasons = [describe_error(error)]
+        if isinstance(error, ImportError | AttributeError):
+            reasons += _hidden_from_module(place, current)
+        raise StrategyLoadError(f"strategy {brief(text)} failed to load: {'; '.join(reasons)}") from error
+    for sentence in _hidden_from_module(place, current):
+        warn(sentence)
     hidden = None if current is None else hidden_file(place, current)
     if hidden is not None:
         warn(
             f"{brief(place)} is an installed module, {getattr(module, '__file__', place)}; to load {hidden}, name the file"
         )
     return module
+
+
+def _hidden_from_module(place: str, current: Path | None) -> list[str]:
+    """Return a sentence for each hidden file of the current folder that a module in it imports."""
+    file = None if current is None else current.joinpath(*place.split(".")).with_suffix(".py")
+    return [] if current is None or file is None else hidden_imports([file], current, relative=False)
 
 
 def _current_folder() -> Path | None:

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -140,6 +141,24 @@ def test_the_folder_loaded_last_is_searched_before_the_others_and_no_entry_of_th
     assert sys.path == [*before, os.path.join(tmp_path, "a", "."), os.path.join(tmp_path, "b", ".")]
 
 
+def test_a_thread_of_the_standard_library_imports_for_the_user(tmp_path: Path) -> None:
+    """As where a pool's thread unpickles what a worker process returned."""
+    write(tmp_path / "helper_for_test.py", "VALUE = 5\n")
+    load(write(tmp_path / "mine.py"))
+    thread = threading.Thread(target=importlib.import_module, args=("helper_for_test",))
+    thread.start()
+    thread.join()
+    assert "helper_for_test" in sys.modules
+
+
+def test_the_current_folder_may_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(StrategyLoadError, match="there is no module 'no_such_module'"):
+        load("no_such_module:Mine")
+
+
 # Names that a strategy cannot import.
 
 
@@ -198,6 +217,26 @@ def test_a_module_that_is_hidden_itself_is_named(tmp_path: Path, monkeypatch: py
     with pytest.raises(StrategyLoadError, match="html has no strategy 'Mine'"):
         load("html:Mine", warned)
     assert warned[0].endswith(f"to load {tmp_path / 'html.py'}, name the file")
+
+
+@pytest.mark.parametrize(
+    "line", ["from secrets import API_KEY", "import secrets\nsecrets.API_KEY", "import secrets.deep"]
+)
+def test_the_error_of_a_module_names_the_file_that_it_cannot_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    write(tmp_path / "secrets.py", "API_KEY = 'x'\n")
+    write(tmp_path / "mine_for_test.py", f"{line}\n" + STRATEGY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", ".")])
+    with pytest.raises(StrategyLoadError, match=r"failed to load: .*, not .*secrets.py; rename secrets.py$"):
+        load("mine_for_test:Mine")
+    write(tmp_path / "other_for_test.py", "import secrets\n" + STRATEGY)
+    warned: list[str] = []
+    load("other_for_test:Mine", warned)
+    assert warned == [
+        f"other_for_test.py imports 'secrets', which is Python's own module, not {tmp_path}/secrets.py; rename secrets.py"
+    ]
 
 
 # Worker processes.
