@@ -108,3 +108,15 @@ def test_python_m_weaver_executes_no_file_of_the_current_folder(folder: Path, ho
     (folder / "deep" / "other.py").write_text(STRATEGY)
     done = run(folder, home, python, "backtest", "deep/other.py", "--data", "demo:AAPL", "--no-record")
     assert "Final equity" in done.stdout  # its helper is in the current folder, where `-m` finds modules
+
+
+@pytest.mark.parametrize("name", ["html", "secrets"])
+def test_an_error_in_a_script_names_the_file_that_replaces_a_module(tmp_path: Path, name: str) -> None:
+    """In `python mine.py`, Python itself searches the script's folder first."""
+    (tmp_path / f"{name}.py").write_text("API_KEY = 'x'\n")
+    (tmp_path / "helper.py").write_text("SIZE = 3\n")
+    script = "from weaver import backtest, shipped_bars\nbacktest(Mine, shipped_bars('IBM')).report()\n"
+    (tmp_path / "mine.py").write_text(f"{STRATEGY}\n\n{script}")
+    done = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    replaced = f"{tmp_path / name}.py is imported in place of Python's own module {name!r}; rename it"
+    assert done.stderr.splitlines()[-1:] == [replaced]

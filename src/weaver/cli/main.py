@@ -167,8 +167,10 @@ def _explain(error: Exception, *, debug: bool) -> tuple[str, int]:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", ExitCode.FAILED
-    hint = "" if debug else "; --debug prints the traceback"
-    return f"unexpected {describe_error(error)}{hint}", ExitCode.FAILED
+    from weaver.core.replaced_modules import replaced_module_note
+
+    hints = (replaced_module_note(error), None if debug else "--debug prints the traceback")
+    return "; ".join(filter(None, (f"unexpected {describe_error(error)}", *hints))), ExitCode.FAILED
 
 
 def _complain(message: str, code: int) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from weaver.core.instants import format_ns, from_ns
 from weaver.core.jsonable import jsonable
+from weaver.core.replaced_modules import noting_replaced_modules
 from weaver.core.text import visible_json
 from weaver.results.analysis import RunAnalysis, StatsView
 from weaver.results.record import RunRecord
@@ -212,9 +213,10 @@ class Result:
 
     def report(self, path: str | Path = "report.html") -> Path:
         """Write the report, a self-contained HTML file that opens offline, and return its absolute path."""
-        from weaver.results.report.writer import write_report
+        with noting_replaced_modules():  # an html.py next to the script
+            from weaver.results.report.writer import write_report
 
-        return write_report(self.analysis, Path(path))
+            return write_report(self.analysis, Path(path))
 
     def __repr__(self) -> str:
         from weaver.results.text import as_text

@@ -13,6 +13,7 @@ from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ConfigError, StrategyCrashed, StrategyError
 from weaver.core.instrument import Instrument
+from weaver.core.replaced_modules import noting_replaced_modules
 from weaver.core.text import brief, cut, describe_error
 from weaver.core.timeframe import Timeframe
 from weaver.glados.backtest.build_result import result_of
@@ -140,11 +141,12 @@ def backtest(
         raise ConfigError(f"should_stop={brief(should_stop)}: give a function that returns True to stop the run")
     if not isinstance(record, bool):
         raise ConfigError(f"record={brief(record)}: must be True or False")
-    plan = plan_run(strategy, bars, options)
-    if progress is True:
-        with Progress(draw=True) as show:
-            return run_plan(plan, show, should_stop, record=record)
-    return run_plan(plan, progress if callable(progress) else None, should_stop, record=record)
+    with noting_replaced_modules():  # a secrets.py next to the script
+        plan = plan_run(strategy, bars, options)
+        if progress is True:
+            with Progress(draw=True) as show:
+                return run_plan(plan, show, should_stop, record=record)
+        return run_plan(plan, progress if callable(progress) else None, should_stop, record=record)
 
 
 def run_plan(

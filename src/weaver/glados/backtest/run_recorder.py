@@ -31,6 +31,7 @@ from weaver.core.instants import NS_PER_SECOND
 from weaver.core.jsonable import jsonable
 from weaver.core.orders import Fill
 from weaver.core.ports import Clock, run_within, sleep_for
+from weaver.core.replaced_modules import replaced_module_note
 from weaver.core.run_config import RunConfig, RunMode
 from weaver.core.run_folders import RunFolders
 from weaver.core.text import LONGEST_MESSAGE, cut_middle, describe_error, storable, storable_values
@@ -248,7 +249,8 @@ class RunRecorder:
             self.error = problem
             forget_pending(self._folders, self.run_id)
             return
-        reason = storable(str(problem).strip() or type(problem).__name__, LONGEST_MESSAGE)
+        causes = (str(problem).strip() or type(problem).__name__, replaced_module_note(problem))
+        reason = storable("; ".join(filter(None, causes)), LONGEST_MESSAGE)
         if self.error is None:
             self.error = StoreError(
                 f"{reason}; the run's files are kept in {self._folders.folder(self.run_id)}, and the run is recorded when a "
