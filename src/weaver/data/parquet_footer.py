@@ -1,38 +1,43 @@
-"""Read the footer of a Parquet file: its columns, and how many rows and values its pages are to give.
+"""Read the footer of a Parquet file and the headers of its pages: how many rows, values and bytes it gives when unpacked.
 
-Polars allocates memory for what a footer states and ends the process where it gets none, so the footer is checked first.
-Only this part of the format is read: Thrift's compact protocol, and a few fields of `FileMetaData`
-(https://github.com/apache/parquet-format). Guarantees that the work is bounded by the footer's size, which is bounded.
+Polars allocates memory for what these state and ends the process where it gets none, so they are checked first. Only a few
+fields of `FileMetaData` and `PageHeader` are read (https://github.com/apache/parquet-format). Guarantees that the work is
+bounded by LARGEST_FOOTER and MOST_PAGES.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-__all__ = ["LARGEST_FOOTER", "FooterError", "ParquetFooter", "read_footer"]
+from weaver.data.thrift_reader import Layout, ThriftError, ThriftReader
+
+__all__ = ["LARGEST_FOOTER", "MOST_PAGES", "FooterError", "ParquetFooter", "read_footer"]
 
 LARGEST_FOOTER = 64 * 1024**2
 """Bytes of a footer: 6 columns in 100,000 row groups need about as many."""
 
-_DEEPEST = 32  # structs in structs; the format itself needs six
+MOST_PAGES = 10_000_000
+"""Pages of a file, each of which has a header: 10^8 rows of six columns have about 5,000."""
+
+_LONGEST_HEADER = 1024**2  # bytes of the header of a page, which may hold its smallest and largest text
 _MAGIC = b"PAR1"
 _I64_MOST = 2**63 - 1
 
 
 class FooterError(ValueError):
-    """A footer that is damaged, or too large."""
+    """A footer or the header of a page is damaged, or too large."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetFooter:
-    """What a footer states.
+    """The numbers in a footer.
 
     `columns` are the names at the top level, `nested` those among them that hold lists, maps or structs. `rows` counts the
-    rows of all row groups, `values` the values of all columns that are not nested, and `unpacked` their bytes.
+    rows of all row groups, `values` the values of all columns that are not nested, and `unpacked` the bytes of their pages,
+    by the footer or by the headers of the pages, whichever is more.
     """
 
     columns: tuple[str, ...]
@@ -57,13 +62,63 @@ def read_footer(path: Path) -> ParquetFooter:
             raise FooterError(f"its footer has {length:,} bytes, more than {LARGEST_FOOTER:,}")
         file.seek(size - 8 - length)
         content = file.read(length)
-    try:
-        return _footer_of(_Reader(content).struct(_FILE))
-    except (IndexError, RecursionError, AttributeError, TypeError):  # it ends too early, or a field has another type
-        raise FooterError("its footer is damaged") from None
+        try:
+            return _footer_of(ThriftReader(content).struct(_FILE), _Pages(file, size - 8 - length))
+        except (
+            LookupError,
+            RecursionError,
+            AttributeError,
+            TypeError,
+        ):  # it ends early, or has other fields
+            raise FooterError("its footer is damaged") from None
+        except ThriftError as error:
+            raise FooterError(f"its footer {error}") from None
 
 
-def _footer_of(metadata: dict[int, Any]) -> ParquetFooter:
+class _Pages:
+    """The pages of an open file, before its footer at `end`."""
+
+    def __init__(self, file: IO[bytes], end: int) -> None:
+        self._file = file
+        self._end = end
+        self._count = 0
+        self._measured: dict[tuple[int, int], int] = {}  # row groups may share their pages
+
+    def unpacked(self, facts: dict[int, Any]) -> int:
+        """Return the bytes to which the pages of a column of a row group unpack."""
+        first = min((offset for offset in (facts.get(11, 0), facts.get(9, 0)) if offset > 0), default=0)
+        place = (first, first + _count(facts.get(7, 0)))
+        if place not in self._measured:
+            self._measured[place] = self._measure(*place)
+        return self._measured[place]
+
+    def _measure(self, at: int, end: int) -> int:
+        if end > self._end:
+            raise FooterError("a column ends after the file")
+        total = 0
+        while at < end:
+            self._count += 1
+            if self._count > MOST_PAGES:
+                raise FooterError(f"it has more than {MOST_PAGES:,} pages")
+            header, length = self._header(at)
+            total += _count(header[2])
+            at += length + _count(header[3])
+        return total
+
+    def _header(self, at: int) -> tuple[dict[int, Any], int]:
+        for size in (256, _LONGEST_HEADER):
+            self._file.seek(at)
+            reader = ThriftReader(self._file.read(size))
+            try:
+                return reader.struct(_PAGE), reader.at
+            except IndexError:  # the header is longer than what was read
+                continue
+            except ThriftError:
+                break
+        raise FooterError("the header of a page is damaged")
+
+
+def _footer_of(metadata: dict[int, Any], pages: _Pages) -> ParquetFooter:
     elements = metadata.get(2) or []
     columns, nested = [], set()
     at = 1  # the first element is the root
@@ -86,7 +141,7 @@ def _footer_of(metadata: dict[int, Any]) -> ParquetFooter:
             if chunk_values != group_rows:
                 raise FooterError(f"a column has {chunk_values:,} values in a row group of {group_rows:,} rows")
             values += chunk_values
-            unpacked += _count(facts.get(6, 0))
+            unpacked += max(_count(facts.get(6, 0)), pages.unpacked(facts))
     stated = _count(metadata.get(3, 0))
     if rows != stated:
         raise FooterError(f"its footer states {stated:,} rows, and its row groups {rows:,}")
@@ -117,108 +172,7 @@ def _count(number: Any) -> int:
     return number
 
 
-# Thrift's compact protocol. A layout names the fields to keep, with the layout of the structs in them; others are skipped.
-
-_Layout = dict[int, Any]
-_CHUNK: _Layout = {3: {3: None, 5: None, 6: None}}
-_FILE: _Layout = {2: {3: None, 4: None, 5: None}, 3: None, 4: {1: _CHUNK, 3: None}}
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
-
-
-class _Reader:
-    """Reads values one after the other. Raises IndexError at the end of the content, and FooterError."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.at = 0
-        self.depth = 0
-
-    def struct(self, layout: _Layout | None) -> dict[int, Any]:
-        """Return the fields of a struct that `layout` names, by number; all are skipped without one."""
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise FooterError("its footer is nested too deeply")
-        fields: dict[int, Any] = {}
-        number = 0
-        content = self.content
-        while True:
-            head = content[self.at]
-            self.at += 1
-            if not head:
-                break
-            number = number + (head >> 4) if head >> 4 else self.integer()
-            kind = head & 0x0F
-            if layout is not None and number in layout:
-                fields[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else self.value(kind, layout[number])
-            elif kind not in (_TRUE, _FALSE):  # a boolean field has its value in its head
-                self.value(kind, None)
-        self.depth -= 1
-        return fields
-
-    def value(self, kind: int, layout: _Layout | None) -> Any:
-        """Return a value of a field or a list."""
-        if 4 <= kind <= 6:
-            return self.integer()
-        if kind == _BINARY:
-            length = self.varint()
-            start, self.at = self.at, self.at + length
-            if self.at > len(self.content):
-                raise IndexError
-            return self.content[start : self.at]
-        if kind == _STRUCT:
-            return self.struct(layout)
-        if kind in (_LIST, _SET):
-            head = self.byte()
-            count = head >> 4 if head >> 4 < 15 else self.varint()
-            return self._items(count, head & 0x0F, layout)
-        if kind == _MAP:
-            count = self.varint()
-            kinds = self.byte() if count else 0
-            self._skip(count, lambda: (self.value(kinds >> 4, None), self.value(kinds & 0x0F, None)))
-            return None
-        if kind in (_TRUE, _FALSE, _BYTE):  # in a list a boolean is a byte
-            return self.byte()
-        if kind == _DOUBLE:
-            self.at += 8
-            return None
-        raise FooterError(f"its footer has a value of the unknown kind {kind}")
-
-    def _items(self, count: int, kind: int, layout: _Layout | None) -> Any:
-        """Return the structs of a list; of other items, which are the parts of a column's path, the first one."""
-        self._check(count)
-        if layout is not None:
-            return [self.value(kind, layout) for _ in range(count)]
-        first = self.value(kind, None) if count else None
-        self._skip(count - 1, lambda: self.value(kind, None))
-        return first
-
-    def _skip(self, count: int, read: Callable[[], object]) -> None:
-        self._check(count)
-        for _ in range(count):
-            read()
-
-    def _check(self, count: int) -> None:
-        if count > len(self.content) - self.at:  # every item has a byte at least
-            raise IndexError
-
-    def byte(self) -> int:
-        """Return the next byte."""
-        self.at += 1
-        return self.content[self.at - 1]
-
-    def varint(self) -> int:
-        """Return a whole number of seven bits a byte, the lowest first."""
-        number = shift = 0
-        while True:
-            byte = self.byte()
-            number |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return number
-            shift += 7
-            if shift > 63:
-                raise FooterError("its footer has a number of more than 64 bits")
-
-    def integer(self) -> int:
-        """Return a signed number (zigzag)."""
-        number = self.varint()
-        return (number >> 1) ^ -(number & 1)
+# The fields that are read, by number.
+_CHUNK: Layout = {3: {3: None, 5: None, 6: None, 7: None, 9: None, 11: None}}
+_FILE: Layout = {2: {3: None, 4: None, 5: None}, 3: None, 4: {1: _CHUNK, 3: None}}
+_PAGE: Layout = {2: None, 3: None}

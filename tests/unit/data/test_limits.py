@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import polars as pl
+import pyarrow.parquet
 import pytest
 from tiny_parquet import BARS, tiny_parquet
 
@@ -339,6 +340,38 @@ def test_every_byte_of_a_footer_may_be_wrong(tmp_path: Path) -> None:
                 read_footer(changed)
             except FooterError:
                 pass
+
+
+def test_the_headers_of_pages_count_where_the_footer_states_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "bars.parquet", tiny_parquet(10, page_bytes=2**31 - 1))
+    monkeypatch.setattr(limits, "free_memory", lambda: 8 * 10**9)
+    with pytest.raises(DataError, match=r"needs about 12\.9 GB of memory"):
+        load_bars(path)
+    write(path, tiny_parquet(1, BARS | {"timestamp": MONDAY}, page_bytes=8))
+    assert len(load_bars(path, timeframe="1d", time_unit="ns")["bars"]) == 1
+
+
+@pytest.mark.parametrize("compression", ["NONE", "SNAPPY", "GZIP", "ZSTD", "LZ4", "BROTLI"])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_files_of_other_programs_are_measured_as_they_are(tmp_path: Path, compression: str, version: str) -> None:
+    bars = frame([float(price) for price in range(1, 5_001)], step="1m")
+    bars = bars.with_columns(name=pl.lit("x" * 5_000) + pl.col("close").cast(pl.String), deep=pl.concat_list("open"))
+    path = tmp_path / "bars.parquet"
+    pyarrow.parquet.write_table(
+        bars.to_arrow(), path, compression=compression, data_page_version=version, row_group_size=2_000,
+        data_page_size=10_000, version="2.6",
+    )  # fmt: skip
+    footer = read_footer(path)
+    assert (footer.rows, footer.values) == (5_000, 5_000 * 7)
+    metadata = pyarrow.parquet.read_metadata(path)
+    groups = [metadata.row_group(number) for number in range(3)]
+    stated = sum(group.column(number).total_uncompressed_size for group in groups for number in range(7))
+    assert footer.unpacked == stated
+    assert footer.nested == {"deep"}
+    if compression != "BROTLI" and version == "1.0":
+        assert len(load_bars(path)["bars"]) == 5_000
 
 
 def test_lists_in_a_parquet_file_are_not_read(tmp_path: Path) -> None:
