@@ -163,7 +163,10 @@ def _own_status(settings: Settings, *, as_json: bool) -> None:
     "--show-password", is_flag=True, help="Print the password too; it then appears on the screen or in a log."
 )
 def url(show_password: bool) -> None:
-    """Print the URL of the database. The embedded one has a URL only while it runs; it stays the same."""
+    """Print the URL of the database. The embedded one has a URL only while it runs.
+
+    It stays the same, unless the path of WEAVER_HOME is too long for a socket: then it changes at each start.
+    """
     from weaver.core.database_url import DatabaseUrl
 
     settings = _settings()
@@ -263,14 +266,14 @@ def _database_url(settings: Settings, activity: str) -> Iterator[str]:
             yield settings.database.url
         return
     with attach(settings.home, linger=settings.linger) as holding, report_if_slow(activity, None):
-        yield holding.url
+        yield holding.guarded_url
 
 
 def _client(holding: Attachment) -> Client:
     from weaver.walle.embedded.binaries import find_programs
     from weaver.walle.embedded.client import Client
 
-    return Client(holding.url, find_programs())
+    return Client(holding.guarded_url, find_programs())
 
 
 @contextmanager

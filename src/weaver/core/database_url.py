@@ -46,6 +46,8 @@ _PARAMETERS: Mapping[str, str] = {
     "connect_timeout": "PGCONNECT_TIMEOUT",
     "options": "PGOPTIONS",
     "passfile": "PGPASSFILE",
+    "require_auth": "PGREQUIREAUTH",
+    "requirepeer": "PGREQUIREPEER",
     "sslcert": "PGSSLCERT",
     "sslcrl": "PGSSLCRL",
     "sslkey": "PGSSLKEY",

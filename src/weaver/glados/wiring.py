@@ -74,13 +74,13 @@ async def open_store(
     secure_home(settings.home)
     wanted = settings.database
     async with AsyncExitStack() as stack:
-        url, restart = wanted.url, None
+        url, restart, description = wanted.url, None, None
         if url is None:
             from weaver.walle.embedded import attach
 
             holding = await asyncio.to_thread(attach, settings.home, linger=settings.linger, resume=resume)
             stack.callback(holding.close)
-            url, restart = holding.url, holding.restart
+            url, restart, description = holding.guarded_url, holding.restart, holding.description
         clock = SystemClock()
         database = Database(
             url,
@@ -90,6 +90,7 @@ async def open_store(
             echo=wanted.echo,
             patience_s=_PATIENCE_S,
             restart=restart,
+            description=description,
         )
         stack.push_async_callback(database.close)
         if wanted.url is None:

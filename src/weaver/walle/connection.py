@@ -3,8 +3,9 @@
 A URL is read by `weaver.core.database_url`; this module turns it into the driver's arguments, so that the same URL works for
 the store, the migrations and PostgreSQL's own programs (client.py uses `addresses` too).
 
-Guarantees that every connection has Weaver's session settings, and that a connection pooler in transaction mode is refused
-by name: there, prepared statements, advisory locks and LISTEN would belong to other clients. Retries nothing.
+Guarantees that every connection has Weaver's session settings, that its login is one that the URL allows (login_guard.py),
+and that a connection pooler in transaction mode is refused by name: there, prepared statements, advisory locks and LISTEN
+would belong to other clients. Retries nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import asyncpg
 
 from weaver.core.database_url import DatabaseUrl
 from weaver.core.errors import ConfigError, MissingPrivilege, StoreError, StoreUnavailable
+from weaver.walle.login_guard import GuardedLoop, LoginRule
 
 __all__ = ["BROKEN", "SETTINGS", "Connector", "addresses", "check_server", "connection_error", "describe_url", "first_line",
-           "missing_privilege", "root_certificate", "system_user", "tls_context"]  # fmt: skip
+           "login_methods", "missing_privilege", "root_certificate", "system_user", "tls_context"]  # fmt: skip
 
 BROKEN = (
     asyncpg.PostgresConnectionError,
@@ -80,6 +82,7 @@ class Connector:
 
     def __init__(self, url: str) -> None:
         self.url = DatabaseUrl.parse(url)
+        self._rule = LoginRule.of(self.url)
         self._pooled: bool | None = None  # None: not known before the first connection
 
     async def connect(
@@ -91,7 +94,8 @@ class Connector:
     ) -> Any:
         """Return a new connection. `settings` are added to the session settings.
 
-        Raises the driver's errors (see `connection_error`), and StoreUnavailable for a pooler in transaction mode.
+        Raises the driver's errors (see `connection_error`), and StoreUnavailable for a login that the URL does not allow,
+        the socket of another user, or a pooler in transaction mode.
         """
         wanted = SETTINGS | dict(settings)
         if not self._pooled:
@@ -143,7 +147,18 @@ class Connector:
         )
         if connection_class is not None:
             arguments["connection_class"] = connection_class
-        return await asyncpg.connect(**arguments)
+        guarded = GuardedLoop(self._rule)
+        try:
+            connection = await asyncpg.connect(loop=guarded, **arguments)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            if guarded.refusal is not None:
+                raise guarded.refusal from None
+            raise
+        if not guarded.is_logged_in:  # a driver that connects in a way that the guard does not know
+            connection.terminate()
+            raise StoreError(f"the driver asyncpg {asyncpg.__version__} connects without Weaver's check of the login")
+        connection._loop = guarded.loop  # asyncio compares loops by identity; the login is over
+        return connection
 
     async def _checked(self, connection: Any, question: Any) -> Any:
         """Return the answer to `question`, and close the connection where it raises."""
@@ -268,6 +283,18 @@ def tls_context(url: DatabaseUrl) -> ssl.SSLContext:
     if "sslcert" in url.parameters:
         context.load_cert_chain(url.parameters["sslcert"], url.parameters.get("sslkey"))
     return context
+
+
+def login_methods(url: DatabaseUrl) -> str | None:
+    """Return the login methods for PostgreSQL's programs (PGREQUIREAUTH), as the driver's guard allows them.
+
+    None: all. Without `require_auth`, a password goes in clear text only over TLS with a verified certificate.
+    """
+    if "require_auth" in url.parameters:
+        return url.parameters["require_auth"]
+    over_socket = addresses(url)[0][0].startswith("/")
+    has_tls = not over_socket and _tls_mode(url) in ("require", "verify-ca", "verify-full")
+    return None if has_tls and tls_context(url).verify_mode == ssl.CERT_REQUIRED else "!password"
 
 
 def _timeout(text: str | None, hosts: int) -> float | None:

@@ -66,6 +66,7 @@ class Database:
     At most `pool_size` + `max_overflow` pooled connections are open. Connecting is tried for `patience_s` seconds before
     StoreUnavailable. `echo` logs the statements that go through SQLAlchemy. `restart` is called in a thread when the server
     does not answer: it starts a server that crashed and returns its URL, or raises StoreError where it must not.
+    `description` names the database for people (default: `describe_url`); unlike `url` it does not change with a restart.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class Database:
         echo: bool = False,
         patience_s: float = 10.0,
         restart: Callable[[], str] | None = None,
+        description: str | None = None,
     ) -> None:
         self.url = url
+        self.description = description or describe_url(url)
         self.clock = clock
         self._connector = Connector(url)
         self._restart = restart

@@ -109,7 +109,7 @@ def test_a_stop_by_force_stays_in_force_until_the_next_command(home: Path) -> No
                 holding.restart()
         assert on(home) == []
         command = User(home)  # the next command starts it for both
-        assert holding.restart() == holding.url
+        assert holding.restart() == holding.guarded_url
         assert ask(holding.url, "SELECT 1") == "1"
         command.leave()
         crash(home)  # after that command, a crash is a crash again

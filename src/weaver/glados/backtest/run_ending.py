@@ -25,7 +25,6 @@ from weaver.events.types.bulk_orders import OrdersRecordedInBulk
 from weaver.events.types.orders import OrdersRecorded
 from weaver.events.types.run import RunCompleted, RunCreated, RunError, RunStarted, RunStopped
 from weaver.glados.wiring import PENDING_FILE, pending_run_ids
-from weaver.walle.database import describe_url
 from weaver.walle.runs import FILL_COLUMNS, ORDER_COLUMNS, StoredPart, StoredResult
 
 if TYPE_CHECKING:
@@ -194,7 +193,7 @@ async def store_pending(
     for run_id in pending_run_ids(folders):
         try:
             ending = pending_of(folders, run_id)
-            if ending is None or ending.database not in (None, describe_url(store.database.url)):
+            if ending is None or ending.database not in (None, store.database.description):
                 continue
             async with store.runs.writing(run_id):
                 await store_ending(store, ending, folders, create=True, progress=progress)

@@ -49,7 +49,6 @@ from weaver.glados.backtest.run_ending import (
     store_pending,
 )
 from weaver.marvin.order import Order
-from weaver.walle.database import describe_url
 from weaver.walle.runs import StoredResult
 
 if TYPE_CHECKING:
@@ -283,7 +282,7 @@ class RunRecorder:
 
     def _opened(self, store: OpenStore) -> None:
         self._open = store
-        self._database = describe_url(store.database.url)
+        self._database = store.database.description
         self._progress()
 
     def _disconnect(self) -> None:

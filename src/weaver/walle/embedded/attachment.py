@@ -25,7 +25,9 @@ from weaver.core.files import write_whole
 from weaver.core.text import visible
 from weaver.home import data_folder
 from weaver.walle.embedded.paths import DatabasePaths
-from weaver.walle.embedded.startup import disk_full_errors, read_server_facts, start_server
+from weaver.walle.embedded.private_folder import NotPrivate, check_private, user_name
+from weaver.walle.embedded.startup import disk_full_errors, read_server_facts, socket_owners, start_server
+from weaver.walle.peer import peer_uid, uid_of
 
 __all__ = ["Attachment", "attach", "is_kept", "keep", "locked", "report_if_slow", "stop"]
 
@@ -45,11 +47,23 @@ class Attachment:
 
     @property
     def url(self) -> str:
-        """The URL of the server, with the password."""
+        """The URL of the server, with the password, for any program. Weaver's own connections use `guarded_url`."""
         return (
             f"postgresql+asyncpg://weaver:{self.password}@/weaver"
             f"?host={quote(self.server['socket'], safe='/')}&port={self.server['port']}"
         )
+
+    @property
+    def guarded_url(self) -> str:
+        """The URL for `Connector` and `Client`: they refuse a server of another user, and any login but SCRAM."""
+        uid = uid_of(self.server["user"]) if self.server["user"] else os.geteuid()
+        peer = self.server["user"] if uid is None else user_name(uid)  # as PostgreSQL's programs name the user id
+        return f"{self.url}&require_auth=scram-sha-256&requirepeer={quote(peer, safe='')}"
+
+    @property
+    def description(self) -> str:
+        """The database for people, without the password. Unlike the path of its socket, it stays the same."""
+        return f"PostgreSQL weaver@{self.place.near_socket}/weaver"
 
     @property
     def lock(self) -> int:
@@ -59,7 +73,7 @@ class Attachment:
         return self._lock
 
     def restart(self) -> str:
-        """Start the server again if it has ended, and return its URL, which may have changed.
+        """Start the server again if it has ended, and return its guarded URL, which may have changed.
 
         Raises StoreUnavailable if `weaver db stop` stopped it: it stays stopped until the next command that uses it. Also
         raises it, with the reason, if the server does not start.
@@ -68,7 +82,7 @@ class Attachment:
             try:
                 with disk_full_errors(self.place), locked(self.place.start_lock):
                     if self._lock is None or self._is_running() or self._started_again():
-                        return self.url
+                        return self.guarded_url
             except DatabaseError as error:
                 raise StoreUnavailable(str(error)) from error
             select.select([], [], [], _PAUSE_S)  # its keeper is still ending
@@ -192,15 +206,32 @@ def _take_keeper_lock(place: DatabasePaths, opened: contextlib.ExitStack) -> int
 
 
 def _answers(server: dict[str, Any]) -> bool:
-    """Return whether a process accepts connections on the server's socket."""
+    """Return whether the server accepts connections on its socket.
+
+    Raises DatabaseStartError if another user can enter the socket's folder, or listens there.
+    """
     import socket
 
-    with socket.socket(socket.AF_UNIX) as line:
-        try:
+    owners = socket_owners(server["user"])
+    try:
+        check_private(Path(server["socket"]), owners)
+        with socket.socket(socket.AF_UNIX) as line:
             line.connect(f"{server['socket']}/.s.PGSQL.{server['port']}")
-        except OSError:
-            return False
+            uid = peer_uid(line)
+    except NotPrivate as error:
+        raise _not_ours(str(error)) from None
+    except OSError:
+        return False
+    if uid is not None and uid not in owners:
+        raise _not_ours(f"the socket in {server['socket']} is that of user {user_name(uid)}")
     return True
+
+
+def _not_ours(problem: str) -> DatabaseStartError:
+    return DatabaseStartError(
+        f"{problem}; Weaver sends no password there. Stop the server with `weaver db stop --force`; the next start closes "
+        f"the folder to other users"
+    )
 
 
 def _extend_linger(place: DatabasePaths, linger: float) -> None:

@@ -25,7 +25,7 @@ from weaver.core.notices import notice
 from weaver.core.run_folders import RunFolders
 from weaver.core.run_id import RUN_ID_PATTERN
 from weaver.walle import backup_file
-from weaver.walle.connection import addresses, missing_privilege, root_certificate, system_user
+from weaver.walle.connection import addresses, login_methods, missing_privilege, root_certificate, system_user
 from weaver.walle.dump.dump import Dump
 from weaver.walle.embedded.binaries import Programs
 from weaver.walle.embedded.program_places import search_path
@@ -282,6 +282,10 @@ def _environment(url: DatabaseUrl, socket: str | None) -> dict[str, str]:
     variables["PGPORT"] = ",".join(str(port) for _, port in places)
     if variables.get("PGSSLMODE") == "verify-full" and (certificate := root_certificate(url)) is not None:
         variables["PGSSLROOTCERT"] = certificate
+    methods = login_methods(url)  # read by PostgreSQL's programs from version 16 on
+    variables |= {} if methods is None else {"PGREQUIREAUTH": methods}
+    if socket is not None or variables.get("PGREQUIREPEER", "").isdecimal():
+        variables.pop("PGREQUIREPEER", None)  # the tunnel's socket is ours; a user id without a name cannot be compared
     if not variables.get("PGUSER"):
         variables["PGUSER"] = system_user()
         variables.setdefault("PGDATABASE", variables["PGUSER"])

@@ -4,6 +4,7 @@ HOME/postgres/            0700, of the user who runs Weaver
     pg18/                 the data folder, its name carries PostgreSQL's major version
     password              0600
     run/                  the Unix socket (in another folder if the path would be too long for a socket)
+    socket                the path of that other folder, which is made at each start and removed at the end
     users.lock            every user holds a shared lock on it
     start.lock            locked by a process that attaches to, starts or stops the server
     keeper.lock           locked by the keeper while it lives
@@ -15,20 +16,32 @@ HOME/postgres/            0700, of the user who runs Weaver
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from weaver.core.errors import DatabaseStartError, DatabaseVersionError
-from weaver.core.files import make_private_folder
+from weaver.core.files import make_private_folder, write_whole
 from weaver.private_home import secure_home
+from weaver.walle.embedded.private_folder import (
+    NotPrivate,
+    check_above,
+    make_private,
+    open_own,
+    remove_private,
+    user_name,
+)
 
 __all__ = ["DatabasePaths"]
 
+_SOCKET_PREFIX = ".s.PGSQL."
 _SOCKET_NAME = "/.s.PGSQL.65535"
 _SOCKET_LIMIT = 103  # bytes of a socket's path on macOS; Linux has 107
+_FAR_PREFIX = "weaver-"
+_NAME_BYTES = 8
+_TRIES = 10
 
 
 class DatabasePaths:
@@ -45,6 +58,8 @@ class DatabasePaths:
         self.kept = self.folder / "kept"
         self.linger = self.folder / "linger"
         self.stopped = self.folder / "stopped"
+        self.near_socket = self.folder / "run"
+        self.far_socket = self.folder / "socket"
         self.keeper_log = self.folder / "keeper.log"
 
     def data(self, major: int) -> Path:
@@ -52,19 +67,26 @@ class DatabasePaths:
         return self.folder / f"pg{major}"
 
     def make(self) -> None:
-        """Make the folder if it does not exist. Raises DatabaseStartError if it belongs to another user."""
+        """Make the folder if it does not exist, and close it to other users.
+
+        Raises DatabaseStartError if it belongs to another user, or, for root, if another user can replace it.
+        """
         try:
+            if os.geteuid() == 0:
+                check_above(self.folder)
             make_private_folder(self.home)
             self.folder.mkdir(mode=0o700, exist_ok=True)
             owner = self.folder.stat().st_uid
+        except NotPrivate as error:
+            raise DatabaseStartError(str(error)) from None
         except PermissionError as error:
             raise DatabaseStartError(
                 f"{self.folder}: {error.strerror}; name a folder of your own with WEAVER_HOME=DIR"
             ) from None
         if owner != os.geteuid():
             raise DatabaseStartError(
-                f"{self.folder} belongs to user {_user_name(owner)}, and you are {_user_name(os.geteuid())}; run the "
-                f"command as {_user_name(owner)}, or name a folder of your own with WEAVER_HOME=DIR"
+                f"{self.folder} belongs to user {user_name(owner)}, and you are {user_name(os.geteuid())}; run the "
+                f"command as {user_name(owner)}, or name a folder of your own with WEAVER_HOME=DIR"
             )
         secure_home(self.home)
 
@@ -83,30 +105,64 @@ class DatabasePaths:
                 f"with `weaver db backup FILE`, then move the folder away and use `weaver db restore FILE`"
             )
 
-    def socket_folder(self) -> Path:
-        """Return the folder of the socket: `run`, or a private folder elsewhere if that path is too long for a socket."""
-        near = self.folder / "run"
-        if len(os.fsencode(near)) + len(_SOCKET_NAME) <= _SOCKET_LIMIT:
-            return near
-        mark = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:12]
-        name = f"weaver-{os.geteuid()}-{mark}"
-        runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent")
-        for base in (runtime, Path(tempfile.gettempdir()), Path("/tmp")):
-            far = base / name
-            if base.is_dir() and len(os.fsencode(far)) + len(_SOCKET_NAME) <= _SOCKET_LIMIT and _makes(far):
-                return far
-        raise DatabaseStartError(f"{near}: too long a path for a socket, and no private folder can be made in /tmp")
+    def socket_folder(self, owners: Collection[int]) -> Path:
+        """Return the folder of the socket: `run`, or a new private folder elsewhere if that path is too long for a socket.
+
+        The caller excludes other starts. What an earlier start left elsewhere is removed if it belongs to one of the user
+        ids `owners`. The new folder has a random name, so that no other user can make it first.
+        """
+        self.remove_far_socket(owners)
+        if _fits(self.near_socket):
+            return self.near_socket
+        for base in _bases():
+            folder = self._make_far_socket(base)
+            if folder is not None:
+                return folder
+        raise DatabaseStartError(
+            f"{self.near_socket}: too long a path for a socket, and no private folder can be made in /tmp; name a folder "
+            f"with a shorter path with WEAVER_HOME=DIR"
+        )
+
+    def _make_far_socket(self, base: Path) -> Path | None:
+        """Make a private folder in `base`, and note its path before, so that it is removed after a crash as well."""
+        import secrets  # noqa: TID251 - a name that another user could guess could be taken before
+
+        for _ in range(_TRIES):
+            folder = base / f"{_FAR_PREFIX}{secrets.token_hex(_NAME_BYTES)}"
+            if not _fits(folder):
+                return None
+            write_whole(self.far_socket, os.fsencode(folder), mode=0o600, locked=True)
+            with suppress(OSError, NotPrivate):
+                if make_private(folder):
+                    return folder
+        return None
+
+    def remove_far_socket(self, owners: Collection[int]) -> None:
+        """Remove the folder of a socket that an earlier start made elsewhere, if one of the user ids `owners` owns it."""
+        folder = ""
+        with suppress(OSError):
+            folder = os.fsdecode(self.far_socket.read_bytes())
+        if os.path.basename(folder).startswith(_FAR_PREFIX):
+            remove_private(Path(folder), owners, _SOCKET_PREFIX)
+        self.far_socket.unlink(missing_ok=True)
 
 
-def _makes(folder: Path) -> bool:
-    """Make `folder`, or accept one that only its owner can enter: in /tmp another user may have made it."""
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
-    except OSError:
-        return False
-    mine = status.st_uid == os.geteuid() or os.geteuid() == 0
-    return stat.S_ISDIR(status.st_mode) and mine and not status.st_mode & 0o077
+def _bases() -> Iterator[Path]:
+    """Yield the folders in which a private folder can be made that no other user can replace."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    names = [runtime or "", "/run" if os.geteuid() == 0 else "", os.environ.get("TMPDIR") or "", "/tmp"]
+    for base in map(Path, filter(os.path.isabs, names)):
+        with suppress(OSError, NotPrivate):
+            check_above(base / _FAR_PREFIX)
+            descriptor = open_own(base.resolve(), (0, os.geteuid()))
+            mode = os.fstat(descriptor).st_mode
+            os.close(descriptor)
+            if not mode & 0o022 or mode & stat.S_ISVTX:
+                yield base
+
+
+def _fits(folder: Path) -> bool:
+    return len(os.fsencode(folder)) + len(_SOCKET_NAME) <= _SOCKET_LIMIT
 
 
 def _read(path: Path) -> str:
@@ -114,12 +170,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="ascii").strip()
     except OSError:
         return ""
-
-
-def _user_name(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from weaver.walle.embedded.child_process import ServerUser, launch
+from weaver.walle.embedded.private_folder import NotPrivate, give_away, open_own, remove_files, remove_private
 from weaver.walle.embedded.program_places import search_path
 
 __all__ = ["DISK_FULL", "Server", "StartFailed"]
@@ -32,6 +33,7 @@ _NEEDED_ROOM = 16 << 20  # bytes: one file of the write-ahead log
 _PATIENT_ON_FULL_DISK_S = 1.0
 _TAIL = 1500  # characters of the server's messages that an error shows
 _RETRIES = 100
+_SOCKET_PREFIX = ".s.PGSQL."
 _KEPT_VARIABLES = (
     "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
     "LD_PRELOAD", "NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP",  # give a user id without an account a name (nss_wrapper)
@@ -63,6 +65,7 @@ log_checkpoints = off
 log_line_prefix = '%m [%p] %u@%d '
 """
 _SETTINGS_18 = "io_method = sync\n"  # no worker processes for a database that fits in memory
+_SETTINGS_TCP = "authentication_timeout = 5s\n"  # every local user can connect there: an unfinished login ends soon
 _OWN_SETTINGS = "# Your own settings go below the next line, and win.\ninclude = 'weaver.conf'\n"
 
 
@@ -105,7 +108,7 @@ class Server:
             shutil.rmtree(left, ignore_errors=True)
         new = self._data.with_name(self._data.name + ".new")
         new.mkdir(mode=0o700)
-        self._give(new)
+        os.close(self._give(new))
         self._at_step("making")
         handed = new.with_name(f"{new.name}.password.new")
         data = os.open(new, os.O_RDONLY)
@@ -170,11 +173,7 @@ class Server:
             data = os.open(self._data, os.O_RDONLY | os.O_NOFOLLOW)
             self._clear(data)
             self._write(data, "weaver.conf", self._settings())
-            self._socket.mkdir(mode=0o700, exist_ok=True)
-            self._give(self._socket)
-            for left in self._socket.glob(".s.PGSQL.*"):  # of a server that has ended: only Weaver uses this folder
-                left.unlink(missing_ok=True)
-            sockets = os.open(self._socket, os.O_RDONLY)
+            sockets = self._open_socket_folder()
             try:
                 self._launch(data, sockets)
                 self._at_step("launched")
@@ -189,6 +188,14 @@ class Server:
             finally:
                 os.close(data)
                 os.close(sockets)
+
+    def _open_socket_folder(self) -> int:
+        """Return a descriptor of the socket's folder, empty and of the server's user."""
+        if self._socket.parent == self._folder:  # another one was made for this start
+            self._socket.mkdir(mode=0o700, exist_ok=True)
+        sockets = self._give(self._socket)
+        remove_files(sockets, _SOCKET_PREFIX)  # of a server that has ended: only Weaver uses this folder
+        return sockets
 
     def _launch(self, data: int, sockets: int) -> None:
         self._listen_from_here()
@@ -274,8 +281,8 @@ class Server:
     def leave(self) -> None:
         """Remove the socket's folder if it is outside of the database's own folder."""
         if self._socket.parent != self._folder:
-            with contextlib.suppress(OSError):
-                self._socket.rmdir()
+            owners = {os.geteuid()} if self._user is None else {os.geteuid(), self._user.uid}
+            remove_private(self._socket, owners, _SOCKET_PREFIX)
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
@@ -287,17 +294,24 @@ class Server:
         return f"/proc/self/fd/{descriptor}" if self._by_descriptor else str(path)
 
     def _settings(self) -> str:
-        return _SETTINGS + (_SETTINGS_18 if self._major >= 18 else "")
+        return _SETTINGS + (_SETTINGS_18 if self._major >= 18 else "") + (_SETTINGS_TCP if self._tcp else "")
 
-    def _give(self, folder: Path) -> None:
-        """Make the server's user the owner of `folder`."""
-        if self._user is None:
-            return
-        opened = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+    def _give(self, folder: Path) -> int:
+        """Make the server's user the owner of `folder`, close it to all others, and return a descriptor of it.
+
+        Raises StartFailed if another user than ours or the server's owns it.
+        """
+        uid, gid = (os.geteuid(), -1) if self._user is None else (self._user.uid, self._user.gid)
         try:
-            os.fchown(opened, self._user.uid, self._user.gid)
-        finally:
-            os.close(opened)
+            opened = open_own(folder, (os.geteuid(), uid))
+            try:
+                give_away(opened, uid, gid)
+            except BaseException:
+                os.close(opened)
+                raise
+        except NotPrivate as error:
+            raise StartFailed(str(error)) from None
+        return opened
 
     def _write(self, folder: int, name: str, text: str) -> None:
         """Write a file into the server user's folder, never through a link that this user may have made there."""

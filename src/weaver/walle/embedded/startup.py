@@ -19,8 +19,9 @@ from weaver.core.errors import DatabaseDiskFull, DatabaseError, DatabaseStartErr
 from weaver.core.files import write_whole
 from weaver.home import no_account_advice
 from weaver.walle.embedded.paths import DatabasePaths
+from weaver.walle.peer import uid_of
 
-__all__ = ["disk_full_errors", "read_server_facts", "start_server"]
+__all__ = ["disk_full_errors", "read_server_facts", "socket_owners", "start_server"]
 
 _PORT = 5432
 _KEEPER = "from weaver.walle.embedded.keeper import main; main()"
@@ -56,7 +57,7 @@ def start_server(place: DatabasePaths, keeper_lock: int, tcp: int | None) -> dic
         "programs": str(programs),
         "copied": programs != binaries.folder,
         "user": user,
-        "socket": str(place.socket_folder()),
+        "socket": str(place.socket_folder(socket_owners(user))),
         "port": tcp or _PORT,
         "tcp": tcp is not None,
         "password": _password(place),
@@ -89,6 +90,12 @@ def start_server(place: DatabasePaths, keeper_lock: int, tcp: int | None) -> dic
     if server is None:
         raise DatabaseStartError(f"PostgreSQL in {place.folder} ended as soon as it was ready: {_last_log_line(place)}")
     return server
+
+
+def socket_owners(user: str | None) -> set[int]:
+    """Return the user ids that may own the folder of the socket: this process's, and that of the server's `user`."""
+    uid = None if user is None else uid_of(user)
+    return {os.geteuid()} if uid is None else {os.geteuid(), uid}
 
 
 def read_server_facts(place: DatabasePaths) -> dict[str, Any] | None:
