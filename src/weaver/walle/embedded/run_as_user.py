@@ -14,6 +14,7 @@ from pathlib import Path
 
 from weaver.core.errors import DatabaseStartError
 from weaver.walle.embedded.binaries import Programs
+from weaver.walle.embedded.program_places import other_owner
 
 __all__ = ["COPIES", "choose_user_and_programs"]
 
@@ -31,7 +32,13 @@ def choose_user_and_programs(binaries: Programs, data: Path) -> tuple[str | None
     name, uid = _owner_of(data) if data.is_dir() else _default_user()
     if _reaches(uid, binaries.folder / "postgres"):
         return name, binaries.folder
-    return name, _copy(binaries)
+    copy = _copy(binaries)
+    if (reason := other_owner(copy / "postgres")) is not None:
+        raise DatabaseStartError(
+            f"{copy} holds a copy of PostgreSQL's programs, but {reason}, and root runs no program that another user could "
+            f"replace; remove {COPIES}, or give it and the folders above it to root"
+        )
+    return name, copy
 
 
 def _owner_of(data: Path) -> tuple[str, int]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from second_user import SecondUser, open_folder, second_user
 
-from weaver.core.errors import PostgresNotFound
+from weaver.core.errors import DatabaseStartError, PostgresNotFound
 from weaver.marvin.loader import load_strategy
-from weaver.walle.embedded import binaries, program_places
+from weaver.walle.embedded import binaries, program_places, run_as_user
 from weaver.walle.embedded.binaries import Programs, find_programs
 from weaver.walle.embedded.server import _environment
 
@@ -162,6 +162,24 @@ def test_root_trusts_who_called_sudo_and_the_owner_of_its_own_installation(
     give(environment, second_user)
     monkeypatch.setattr(sys, "prefix", str(environment))
     assert program_places.other_owner(program) is None
+
+
+def test_a_copy_that_another_user_could_replace_is_not_run(
+    second_user: SecondUser, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of the copies may exist before Weaver's first start."""
+    closed = open_folder / "closed"
+    closed.mkdir(mode=0o700)
+    programs = Programs(folder=plant(closed / "bin"), version="18.6", origin="x")
+    copies = open_folder / "weaver" / "programs"
+    monkeypatch.setattr(run_as_user, "COPIES", copies)
+    _, copy = run_as_user.choose_user_and_programs(programs, open_folder / "data")
+    assert copy.is_relative_to(copies)
+    os.chown(copies.parent, second_user.uid, second_user.gid)
+    with pytest.raises(
+        DatabaseStartError, match=f"{copies.parent} belongs to user {second_user.name}, and root runs no"
+    ):
+        run_as_user.choose_user_and_programs(programs, open_folder / "data")
 
 
 def test_a_normal_user_may_run_any_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
