@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -61,7 +62,11 @@ def server_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
     with attach(_shared(tmp_path_factory, request) / "server") as holding:
         # Every test begins with a new database, so nothing is lost with a crash of the machine. No test of what reaches the
         # disk may use this server.
-        on_server(holding.url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        settings = Path(holding.server["data"]) / "postgresql.conf"
+        if _NOT_DURABLE not in settings.read_text():
+            with settings.open("a") as file:
+                file.write(_NOT_DURABLE)
+        os.kill(holding.server["pid"], signal.SIGHUP)
         yield holding.url
 
 
@@ -135,7 +140,12 @@ def in_postgres(database_url: str, request: pytest.FixtureRequest) -> None:
     request.instance.opened = opened
 
 
-_LEAVE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+_NOT_DURABLE = "fsync = off\n"
+# Without the autovacuum's workers, which have no user: only a superuser may end them.
+_LEAVE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
+"""
 _EMPTY = (
     "TRUNCATE outbox, consumer_offsets, consumer_attempts, dead_letters, runs, orders, fills, results RESTART IDENTITY"
 )

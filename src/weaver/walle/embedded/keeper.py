@@ -64,11 +64,14 @@ class Keeper:
 
     def run(self) -> None:
         """Do all of it. Return when the server has ended."""
+        notices: list[str] = []
         try:
             if not self._server.made:
                 self._server.make(self._spec["password"])
-            elif self._spec["new_password"]:
-                self._server.set_password(self._spec["password"])
+            else:
+                notices = self._change_roles()
+                if self._spec["new_password"]:
+                    self._server.set_password(self._spec["password"])
             self._server.start()
             self._note()
         except (StartFailed, OSError) as error:
@@ -80,12 +83,28 @@ class Keeper:
             self._server.leave()
             _report({"error": str(error), "disk_full": full})
             return
-        _report({"ready": True})
+        _report({"ready": True, "notices": notices})
         self._at_step("ready")
         self._keep()
         for name in ("server.json", "kept", "linger"):
             (self._folder / name).unlink(missing_ok=True)
         self._server.leave()
+
+    def _change_roles(self) -> list[str]:
+        """Take the superuser's rights from the role `weaver` of an older version; return a line about it for the user."""
+        if not self._server.has_superuser:
+            return []
+        try:
+            changed = self._server.change_roles(self._spec["password"])
+        except StartFailed as error:
+            if error.disk_full or self._seen & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
+                raise
+            reason = str(error).strip().splitlines()[-1]
+            return [
+                f"the role weaver of the database in {self._folder} is still a superuser, which is less safe: {reason}"
+            ]
+        line = f"the role weaver of the database in {self._folder} is no superuser any more; its data are unchanged"
+        return [line] if changed else []
 
     def _keep(self) -> None:
         watched = False

@@ -12,11 +12,12 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from weaver.walle.embedded import roles
 from weaver.walle.embedded.child_process import ServerUser, launch
 from weaver.walle.embedded.private_folder import NotPrivate, give_away, open_own, remove_files, remove_private
 from weaver.walle.embedded.program_places import search_path
@@ -123,13 +124,14 @@ class Server:
                 else ["--locale=C"]
             )
             self._run(
-                "initdb", "-D", self._path(data, new), "-U", "weaver", "--encoding=UTF8", *locale, "--auth=scram-sha-256",
-                "--data-checksums", f"--pwfile={self._path(secret, handed)}", "--no-sync", "--no-instructions",
-                "--text-search-config=english", keep=(data, secret),
+                "initdb", "-D", self._path(data, new), "-U", roles.ADMINISTRATOR, "--encoding=UTF8", *locale,
+                "--auth=scram-sha-256", "--data-checksums", f"--pwfile={self._path(secret, handed)}", "--no-sync",
+                "--no-instructions", "--text-search-config=english", keep=(data, secret),
             )  # fmt: skip
             self._write(data, "postgresql.conf", _OWN_SETTINGS)
             self._write(data, "weaver.conf", self._settings())
-            self._single(data, new, "ALTER DATABASE postgres RENAME TO weaver")
+            self._single(data, new, roles.new_cluster(password))
+            self._write(data, roles.MARK, "")
             self._run("initdb", "--sync-only", "-D", self._path(data, new), keep=(data,))
         except StartFailed:
             shutil.rmtree(new, ignore_errors=True)
@@ -153,17 +155,57 @@ class Server:
         """Change the password of the role `weaver` while no server runs."""
         data = os.open(self._data, os.O_RDONLY)
         try:
-            self._single(data, self._data, f"ALTER ROLE weaver PASSWORD '{password}'")
+            self._single(data, self._data, roles.new_password(password))
         finally:
             os.close(data)
 
-    def _single(self, data: int, path: Path, statement: str) -> None:
-        said = self._run(
-            "postgres", "--single", "-D", self._path(data, path), "-c", "logging_collector=off", "template1",
-            keep=(data,), given=statement + "\n",
-        )  # fmt: skip
-        if "ERROR:" in said:
-            raise StartFailed(said[-_TAIL:])
+    @property
+    def has_superuser(self) -> bool:
+        """True if the role `weaver` is, or may be, the superuser of the data (see roles.py)."""
+        return not (self._data / roles.MARK).exists()
+
+    def change_roles(self, password: str) -> bool:
+        """Take the superuser's rights from the role `weaver`, while no server runs. False where it has none.
+
+        Raises StartFailed if that is not possible; the role then has them as before, and owns its data.
+        """
+        data = os.open(self._data, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            self._clear(data)
+            databases = roles.databases_to_change(self._single(data, self._data, roles.begin_change()))
+            for database in databases:
+                self._at_step("moving objects")
+                self._single(data, self._data, roles.move_objects(), database)
+            if databases:
+                self._at_step("renaming roles")
+                output = self._single(data, self._data, roles.end_change(password))
+                if not roles.change_is_complete(output):
+                    raise StartFailed(f"the role weaver is still a superuser: {output[-_TAIL:]}")
+                self._at_step("roles renamed")
+            self._write(data, roles.MARK, "")
+        finally:
+            os.close(data)
+        return bool(databases)
+
+    def _single(self, data: int, path: Path, statements: Sequence[str], database: str = "template1") -> str:
+        """Execute the statements, each in one line, in single-user mode and return the output. Raises StartFailed."""
+        for attempt in range(_RETRIES):
+            try:
+                output = self._run(
+                    "postgres", "--single", "-D", self._path(data, path), "-c", "logging_collector=off",
+                    "-c", "log_min_error_statement=panic", database,  # a statement may have the password in it
+                    keep=(data,), given="".join(f"{statement}\n" for statement in statements),
+                )  # fmt: skip
+                break
+            except StartFailed as error:
+                if _STILL_IN_USE not in str(error) or attempt == _RETRIES - 1:
+                    raise
+                _kill_left_behind(self._data)
+                self._wait(0.05)
+        errors = [line.partition("ERROR:")[2].strip() for line in output.splitlines() if "ERROR:" in line]
+        if errors:
+            raise StartFailed(errors[0][:_TAIL])
+        return output
 
     # --- starting -----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from weaver.core.errors import DatabaseDiskFull, DatabaseError, DatabaseStartError
 from weaver.core.files import write_whole
+from weaver.core.notices import notice
 from weaver.home import no_account_advice
 from weaver.walle.embedded.paths import DatabasePaths
 from weaver.walle.peer import uid_of
@@ -86,6 +87,8 @@ def start_server(place: DatabasePaths, keeper_lock: int, tcp: int | None) -> dic
     answer = json.loads(line) if line else {"error": _last_log_line(place)}
     if "error" in answer:
         raise _start_error(place, answer)
+    for text in answer.get("notices", ()):
+        notice(text)
     server = read_server_facts(place)
     if server is None:
         raise DatabaseStartError(f"PostgreSQL in {place.folder} ended as soon as it was ready: {_last_log_line(place)}")
