@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from weaver.core.errors import DatabaseStartError, DatabaseVersionError, PostgresNotFound
+from weaver.core.errors import DatabaseVersionError, PostgresNotFound
 from weaver.home import data_folder
 from weaver.walle.embedded import binaries as programs
 from weaver.walle.embedded.attachment import report_if_slow
@@ -115,19 +115,19 @@ def test_data_of_another_major_are_refused_and_ours_beside_them_are_not(tmp_path
 
 def test_a_path_too_long_for_a_socket_gets_a_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = DatabasePaths(tmp_path / ("long" * 30))
+    long.folder.mkdir(parents=True)
+    owners = {os.geteuid()}
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/nonexistent")
-    folder = long.socket_folder()
+    first = long.socket_folder(owners)
+    folder = long.socket_folder(owners)  # a new name at each start, so that no other user can make it first
     try:
-        assert folder == long.socket_folder()
+        assert folder != first
+        assert not first.exists()
         assert folder.stat().st_mode & 0o777 == 0o700
         assert len(str(folder)) < 90
-        folder.chmod(0o777)  # as somebody else might have made it
-        monkeypatch.setattr("tempfile.gettempdir", lambda: "/tmp")
-        with pytest.raises(DatabaseStartError, match="no private folder"):
-            long.socket_folder()
     finally:
         folder.rmdir()
-    assert DatabasePaths(Path("/x")).socket_folder() == Path("/x/postgres/run")
+    assert DatabasePaths(Path("/x")).socket_folder(owners) == Path("/x/postgres/run")
 
 
 def test_psql_gets_the_url_in_variables_and_nothing_of_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_psql_gets_the_url_in_variables_and_nothing_of_another_server(monkeypatc
     found = {name: value for name, value in Client(url, made).environment().items() if name.startswith("PG")}
     assert found == {
         "PGHOST": "db.example.com", "PGPORT": "5433", "PGUSER": "me", "PGPASSWORD": "p@ss", "PGDATABASE": "my db",
-        "PGSSLMODE": "require", "PGCONNECT_TIMEOUT": "15",
+        "PGSSLMODE": "require", "PGCONNECT_TIMEOUT": "15", "PGREQUIREAUTH": "!password",
     }  # fmt: skip
     embedded = Client("postgresql+asyncpg://weaver:pw@/weaver?host=/run/x&port=5432", made).environment()
     assert (embedded["PGHOST"], embedded["PGPORT"], embedded["PGDATABASE"]) == ("/run/x", "5432", "weaver")
