@@ -72,23 +72,30 @@ class DatabasePaths:
         Raises DatabaseStartError if it belongs to another user, or, for root, if another user can replace it.
         """
         try:
+            self._check_owner()
             if os.geteuid() == 0:
                 check_above(self.folder)
             make_private_folder(self.home)
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            owner = self.folder.stat().st_uid
+            self._check_owner()
         except NotPrivate as error:
             raise DatabaseStartError(str(error)) from None
         except PermissionError as error:
             raise DatabaseStartError(
                 f"{self.folder}: {error.strerror}; name a folder of your own with WEAVER_HOME=DIR"
             ) from None
+        secure_home(self.home)
+
+    def _check_owner(self) -> None:
+        try:
+            owner = self.folder.stat().st_uid
+        except FileNotFoundError:
+            return
         if owner != os.geteuid():
             raise DatabaseStartError(
                 f"{self.folder} belongs to user {user_name(owner)}, and you are {user_name(os.geteuid())}; run the "
                 f"command as {user_name(owner)}, or name a folder of your own with WEAVER_HOME=DIR"
             )
-        secure_home(self.home)
 
     def check_major(self, major: int, programs: Path) -> None:
         """Raise DatabaseVersionError if the data were made by another major version than that of the programs."""
