@@ -7,6 +7,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from refusing_server import refusing_server
@@ -147,6 +148,27 @@ def test_no_part_of_a_password_is_in_a_message_or_a_display(template: str, tmp_p
             ]
             texts.append(repr(load(tmp_path, DB_URL=url)))
         if any(map(leaks, texts)):
+            leaking.append(url)
+    assert leaking == []
+
+
+TOKENS = [FIRST, SECOND, *"#/?@:&=;,%[] \né", "%2", "x", "12", "host", "sslmode", "require", "user", "password", "dbname", "port", "://",
+          "%40", "%3A"]  # fmt: skip
+PLACES = ["postgresql://me:{}@host/db", "postgresql://me:{}@/db", "postgresql://me:{}@[::1]/db?sslmode=require",
+          "postgresql://host/db?password={}", "postgresql://me@host/db?PASSWORD={}", "postgresql://h/d?user=u;password={}"]  # fmt: skip
+
+
+def test_random_passwords_are_shown_nowhere() -> None:
+    random = Random(8)
+    leaking = []
+    for _ in range(5000):
+        url = random.choice(PLACES).format("".join(random.choices(TOKENS, k=random.randint(1, 7))))
+        try:
+            parsed = DatabaseUrl.parse(url)
+            text = repr(parsed) + parsed.description
+        except ConfigError as error:
+            text = str(error)
+        if leaks(text):
             leaking.append(url)
     assert leaking == []
 

@@ -9,8 +9,8 @@ Guarantees that no error repeats a part of a URL that it refuses: a character th
 like any other part. Errors name positions, and words from the lists in this module. Text for display is built from the
 parsed parts, without the password.
 
-Does not guarantee that a password is recognised where the URL means something else without its missing parts:
-`postgresql://user:5555` is the host `user` with the port 5555.
+Does not guarantee that a password is recognised where the URL has another meaning: without a host, `postgresql://user:5555`
+is the host `user` with the port 5555, and a password may contain `@host?sslmode=require`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _OTHER_DRIVERS = ("aiopg", "pg8000", "psycopg", "psycopg2", "psycopg2cffi", "psy
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 _UNESCAPED = re.compile(r"[\s;=&:/]")
 """Characters of a user or a name of a database that must be escaped: each separates something in a URL or in its like."""
-_HOST = re.compile(r"[^\s;=&:/@?#\[\].]{1,63}(\.[^\s;=&:/@?#\[\].]{1,63})*\.?")
+_HOST = re.compile(r"[^\s;=&:/@?#%\[\].]{1,63}(\.[^\s;=&:/@?#%\[\].]{1,63})*\.?")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?")
 _NAMED_PASSWORD = re.compile(r"(?i)pass\w*\s*[=:]|pwd\s*[=:]|://")
 """What a value other than the password contains if it holds another connection string."""
