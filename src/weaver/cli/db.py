@@ -14,6 +14,7 @@ from weaver import __version__
 from weaver.cli.output import echo, echo_text, json_text, table
 from weaver.cli.store import sure
 from weaver.core.errors import ConfigError, DatabaseError, StoreError
+from weaver.core.text import visible
 
 if TYPE_CHECKING:
     from weaver.config import Settings
@@ -171,7 +172,10 @@ def url(show_password: bool) -> None:
 
     settings = _settings()
     address = settings.database.url or _running_url(settings)
-    echo(address if show_password else DatabaseUrl.parse(address).safe_text)
+    parts = DatabaseUrl.parse(address)
+    # For a script: characters that `echo` would replace by text are escaped as a URL does it.
+    whole = address if visible(address) == address else parts.text()
+    echo(whole if show_password else parts.safe_text)
 
 
 def _running_url(settings: Settings) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from weaver.core.database_url import DatabaseUrl
+
 URL = "postgresql://me:secret@127.0.0.1:1/w"
 
 
@@ -51,6 +53,15 @@ def test_the_url_of_your_own_server_hides_its_password_unless_asked(
     monkeypatch.setenv("DB_URL", URL)
     assert weaver("db", "url").out == "postgresql+asyncpg://me:***@127.0.0.1:1/w\n"
     assert weaver("db", "url", "--show-password").out == "postgresql+asyncpg://me:secret@127.0.0.1:1/w\n"
+
+
+def test_the_url_with_its_password_can_be_used_whatever_its_characters(
+    weaver: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_URL", "postgresql://me:a\u202eb\u200bc@127.0.0.1:1/w")
+    printed = weaver("db", "url", "--show-password").out.strip()
+    assert printed.isascii()
+    assert DatabaseUrl.parse(printed).password == "a\u202eb\u200bc"
 
 
 def test_your_own_server_that_does_not_answer_is_said_so(
