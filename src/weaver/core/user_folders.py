@@ -18,7 +18,7 @@ from types import FrameType, ModuleType
 
 __all__ = ["import_named_module", "is_user_entry", "search_last"]
 
-_SUFFIX = os.sep + "."
+_MARK = "."
 _WEAVER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = frozenset(("site-packages", "dist-packages"))
@@ -33,7 +33,7 @@ def search_last(folder: str) -> None:
 
     All other entries of `sys.path` precede it, except the folders of earlier calls.
     """
-    entry = folder.removesuffix(os.sep) + _SUFFIX
+    entry = os.path.join(folder, _MARK)
     if _hook not in sys.path_hooks:
         sys.path_hooks.insert(0, _hook)
     if entry not in _entries:
@@ -66,8 +66,13 @@ class _UserFolder:
         self._folder = folder
 
     def find_spec(self, name: str, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Return the spec of the top-level module `name` of the folder, if the user's code imports it."""
-        if name not in _named and not _is_user_import(self._folder + os.sep):
+        """Return the spec of the top-level module `name` of the folder, if the user's code imports it.
+
+        A module that was imported from the folder may be reloaded by any code, such as the autoreload of a notebook.
+        """
+        folder = os.path.join(self._folder, "")
+        is_loaded = (getattr(sys.modules.get(name), "__file__", None) or "").startswith(folder)
+        if name not in _named and not is_loaded and not _is_user_import(folder):
             return None
         return PathFinder.find_spec(name, [self._folder], target)
 
@@ -78,7 +83,7 @@ class _UserFolder:
 def _hook(entry: str) -> _UserFolder:
     if entry not in _entries:
         raise ImportError(entry)
-    return _UserFolder(entry.removesuffix(_SUFFIX))
+    return _UserFolder(os.path.dirname(entry))
 
 
 def _is_user_import(folder: str) -> bool:

@@ -7,6 +7,7 @@ does not see imports by `importlib`.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -30,21 +31,27 @@ def hidden_imports(files: Iterable[Path], folder: Path, *, relative: bool = True
 
 
 def hidden_file(name: str, folder: Path) -> Path | None:
-    """Return the file or package of `folder` whose name a module has that was imported from elsewhere, or None."""
-    module = sys.modules.get(name)
-    if module is None:
-        return None
+    """Return the file or package of `folder` whose name a module has that is imported from elsewhere, or None."""
     for file, origin in ((folder / f"{name}.py",) * 2, (folder / name, folder / name / "__init__.py")):
         if origin.is_file():
-            place = getattr(module, "__file__", None)
-            return None if place is not None and os.path.realpath(place) == os.path.realpath(origin) else file
+            is_elsewhere, place = _place(name)
+            is_same = place is not None and os.path.realpath(place) == os.path.realpath(origin)
+            return file if is_elsewhere and not is_same else None
     return None
+
+
+def _place(name: str) -> tuple[bool, str | None]:
+    """Return whether `name` is loaded, or can be found outside of the user's folders, and the file of the module or None."""
+    if name in sys.modules:
+        return True, getattr(sys.modules[name], "__file__", None)
+    spec = importlib.util.find_spec(name)
+    return spec is not None, None if spec is None else spec.origin
 
 
 def _origin(name: str) -> str:
     if name in sys.stdlib_module_names:
         return "Python's own module"
-    return f"the installed module {getattr(sys.modules[name], '__file__', None) or name}"
+    return f"the installed module {_place(name)[1] or name}"
 
 
 def _imported_names(file: Path) -> Iterator[str]:

@@ -150,7 +150,7 @@ def _remember_neighbours(folder: str, before: set[str]) -> None:
 def _new_files(folder: str, before: set[str]) -> list[tuple[str, str]]:
     """Return name and file of each module below `folder` that is new since the names `before`."""
     files = [(name, getattr(sys.modules[name], "__file__", None)) for name in sorted(set(sys.modules) - before)]
-    return [(name, file) for name, file in files if file is not None and file.startswith(folder + os.sep)]
+    return [(name, file) for name, file in files if file is not None and file.startswith(os.path.join(folder, ""))]
 
 
 def _hidden_from(file: Path, before: set[str]) -> list[str]:

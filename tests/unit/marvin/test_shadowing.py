@@ -141,6 +141,27 @@ def test_the_folder_loaded_last_is_searched_before_the_others_and_no_entry_of_th
     assert sys.path == [*before, os.path.join(tmp_path, "a", "."), os.path.join(tmp_path, "b", ".")]
 
 
+def test_the_root_of_the_file_system_is_a_folder_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    search_last(os.sep)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(PathFinder, "find_spec", lambda name, path, target=None: asked.append(path))
+    finder = sys.path_hooks[0](os.path.join(os.sep, "."))
+    finder.find_spec("no_such_module")  # type: ignore[attr-defined]
+    assert asked == [[os.sep]]
+
+
+def test_an_installed_tool_reloads_a_module_of_the_folder(tmp_path: Path) -> None:
+    """As the autoreload of a notebook does."""
+    installed = tmp_path / "lib" / "site-packages"
+    write(installed / "tool_for_test.py", "from importlib import reload\n\ndef again(module):\n    reload(module)\n")
+    sys.path.append(str(installed))
+    helper = write(tmp_path / "mine" / "helper_for_test.py", "VALUE = 5\n")
+    load(write(tmp_path / "mine" / "mine.py", "import helper_for_test\n" + STRATEGY))
+    write(helper, "VALUE = 5 + 1\n")
+    importlib.import_module("tool_for_test").again(sys.modules["helper_for_test"])
+    assert sys.modules["helper_for_test"].VALUE == 6
+
+
 def test_a_thread_of_the_standard_library_imports_for_the_user(tmp_path: Path) -> None:
     """As where a pool's thread unpickles what a worker process returned."""
     write(tmp_path / "helper_for_test.py", "VALUE = 5\n")
@@ -186,9 +207,26 @@ def test_the_warning_is_also_for_packages_neighbours_and_installed_modules(tmp_p
     assert warned[1].endswith(f"not {tmp_path / 'numpy'}; rename numpy, or write: from . import numpy")
 
 
-@pytest.mark.parametrize("line", ["", "from . import secrets\n", "from .secrets import API_KEY\n"])
+@pytest.mark.parametrize("name", ["turtledemo", "backtesting"])
+def test_a_hidden_name_that_is_imported_in_a_function_gives_the_warning_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    write(tmp_path / f"{name}.py", "")
+    warned: list[str] = []
+    load(write(tmp_path / "mine.py", f"{STRATEGY}\n    def on_start(self):\n        import {name}\n"), warned)
+    assert name not in sys.modules
+    assert len(warned) == 1
+    assert f"mine.py imports '{name}', which is " in warned[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "def later():\n    import secret_for_test\n", "from . import secrets\n", "from .secrets import API_KEY\n"],
+)
 def test_a_file_that_the_strategy_does_not_import_or_reaches_is_no_warning(tmp_path: Path, line: str) -> None:
-    write(tmp_path / "secrets.py", "API_KEY = 'x'\n")
+    for name in ("secrets", "secret_for_test"):
+        write(tmp_path / f"{name}.py", "API_KEY = 'x'\n")
     warned: list[str] = []
     load(write(tmp_path / "mine.py", line + STRATEGY), warned)
     assert warned == []
