@@ -58,7 +58,7 @@ _PARAMETERS: Mapping[str, str] = {
 _KNOWN = tuple(sorted({*_PARAMETERS, *_PLACE, *_ALIASES}))
 _REFUSED = frozenset(
     ("gssencmode", "hostaddr", "keepalives", "load_balance_hosts", "pgbouncer", "pool_size", "prepared_statement_cache_size",
-     "require_auth", "schema", "search_path", "service", "sslpassword", "statement_cache_size", "statement_timeout")
+     "schema", "search_path", "service", "sslpassword", "statement_cache_size", "statement_timeout")
 )  # fmt: skip
 """Parameters of PostgreSQL and of other drivers that Weaver does not honour. Errors may name these, and no other text."""
 _OTHER_DATABASES = ("cockroachdb", "duckdb", "http", "https", "jdbc", "mariadb", "mssql", "mysql", "oracle", "sqlite")
