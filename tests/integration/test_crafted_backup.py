@@ -1,4 +1,4 @@
-"""Backups that somebody else made: nothing in them is executed, and what is not Weaver's is refused by name.
+"""Backups from other people: nothing in them is executed, and what is not Weaver's is refused by name.
 
 The server is one of a user's own, where the role of DB_URL is a superuser: there a crafted dump could do anything.
 """

@@ -352,6 +352,18 @@ def test_a_dump_of_0_1_0_restores_on_postgresql_15(server: DebianServer, run: Ru
     assert ask(url, "SELECT count(*) FROM runs") == "4"
 
 
+def test_a_role_that_owns_the_database_and_may_create_others_restores_it(
+    server: DebianServer, run: Run, tmp_path: Path
+) -> None:
+    server.execute("DROP DATABASE IF EXISTS made")
+    server.execute("DROP ROLE IF EXISTS maker")
+    server.execute("CREATE ROLE maker LOGIN CREATEDB")
+    server.execute("CREATE DATABASE made OWNER maker TEMPLATE template0")
+    url = server.url("made").replace("weaver@", "maker@")
+    restore_elsewhere(run, url, url, tmp_path)
+    assert ask(url, "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == "maker"
+
+
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 1.0])
 def test_a_backup_that_was_cut_off_is_refused_and_changes_nothing(
     server: DebianServer, run: Run, tmp_path: Path, part: float

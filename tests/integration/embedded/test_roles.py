@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from using import Stop, User, ask, kill, psql, wait_until_stopped
 from weaver.cli.main import main
 from weaver.walle.embedded import attach, roles, startup
 from weaver.walle.embedded.binaries import find_programs
+from weaver.walle.embedded.child_process import find_user
 from weaver.walle.embedded.paths import DatabasePaths
+from weaver.walle.embedded.run_as_user import choose_user_and_programs
+from weaver.walle.embedded.server import Server
 from weaver.walle.schema import REVISION
 
 # A keeper that makes the database as Weaver 0.1.0 did.
@@ -105,6 +109,63 @@ def test_a_keeper_killed_while_it_changes_the_roles_leaves_a_database_that_is_ch
     kill(stop.reached())
     user.kill()
     check_changed(old_home)
+
+
+class SingleUser:
+    """The database of `home` without a server: statements one after the other, as the keeper executes them."""
+
+    def __init__(self, home: Path) -> None:
+        binaries = find_programs()
+        self._data = data_of(home)
+        user, programs = choose_user_and_programs(binaries, self._data)
+        task = {"folder": str(DatabasePaths(home).folder), "programs": str(programs), "major": binaries.major}
+        self._server = Server(
+            task | {"socket": str(home), "port": 1, "tcp": False}, find_user(user), lambda _: False, lambda _: None
+        )
+
+    def execute(self, statements: Sequence[str], database: str = "template1") -> str:
+        data = os.open(self._data, os.O_RDONLY)
+        try:
+            return self._server._single(data, self._data, statements, database)
+        finally:
+            os.close(data)
+
+
+STATE = "SELECT string_agg(rolname, ',' ORDER BY rolname) AS state FROM pg_roles WHERE rolsuper OR rolname = 'weaver'"
+
+
+def state_in(output: str) -> str:
+    match = re.search('state = "(.*?)"', output)
+    assert match is not None
+    return match[1]
+
+
+def test_an_end_after_any_statement_leaves_the_old_role_or_the_new_one(old_home: Path) -> None:
+    """The end of the input is an end of the process between two statements: the transaction is rolled back."""
+    server = SingleUser(old_home)
+    assert roles.databases_to_change(server.execute(roles.begin_change())) == ["another one", "template1", "weaver"]
+    for database in ("another one", "template1", "weaver"):
+        server.execute(roles.move_objects(), database)
+    statements = roles.end_change("secret")
+    commit = statements.index("COMMIT")
+    for count in range(commit + 1):
+        output = server.execute([STATE, *statements[:count]])  # the state that the attempt before left
+        assert state_in(output) == "weaver"
+    server.execute(statements[: commit + 1])
+    assert state_in(server.execute([STATE])) == "weaver,weaver_admin"
+    assert roles.databases_to_change(server.execute(roles.begin_change())) == []
+    DatabasePaths(old_home).password.write_text("secret\n")
+    check_changed(old_home)
+
+
+def test_without_the_transaction_an_end_in_between_would_leave_no_role_to_log_in_with(old_home: Path) -> None:
+    """The control of the test above."""
+    server = SingleUser(old_home)
+    server.execute(roles.begin_change())
+    statements = [statement for statement in roles.end_change("secret") if statement not in ("BEGIN", "COMMIT")]
+    renamed = next(number for number, statement in enumerate(statements) if "weaver RENAME" in statement)
+    server.execute(statements[: renamed + 1])
+    assert "weaver" not in state_in(server.execute([STATE])).split(",")
 
 
 def test_a_database_of_0_1_0_is_changed_once_and_a_line_says_so(

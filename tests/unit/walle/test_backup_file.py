@@ -160,7 +160,7 @@ def test_a_member_that_appears_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_bars_that_are_there_already_stay_as_they_are(tmp_path: Path, runs: Path) -> None:
-    """Other runs use them, so a backup that somebody made must not replace them."""
+    """Other runs use them, so a backup from other people must not replace them."""
     file = write(tmp_path, runs)
     bars = runs / "bars" / f"{DIGEST}.parquet"
     bars.write_bytes(b"mine")

@@ -42,7 +42,7 @@ class Dump:
     """
 
     def __init__(self, path: Path, pg_restore: Path, *, skip_unknown: bool = False) -> None:
-        self._path = path
+        self._path = path.absolute()  # a name that begins with - is not taken for an option
         self._pg_restore = pg_restore
         self._skip_unknown = skip_unknown
         self._contents = Contents.parse(self._listing())

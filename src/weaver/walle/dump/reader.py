@@ -19,6 +19,7 @@ __all__ = ["DumpReader", "SequenceValue", "TableData"]
 
 _BLOCK = 1 << 18  # bytes read at a time
 _LONGEST_STATEMENT = 1 << 16  # bytes; the names of a table's columns are far shorter
+_LARGEST_NUMBER = (1 << 63) - 1  # of a sequence
 _SHOWN = 80  # characters of a statement that an error shows
 _END_OF_DATA = b"\\.\n"
 _NAME = rb'(?:[a-z_][a-z0-9_]*|"[a-zA-Z_][a-zA-Z0-9_ ]*")'  # a name with other characters is not one of Weaver's
@@ -80,7 +81,7 @@ class DumpReader:
                 columns = tuple(_plain(name) for name in copy[3].split(b", "))
                 self._is_in_rows = True
                 yield TableData(_plain(copy[1]), _plain(copy[2]), columns, self._encoding, self._rows())
-            elif value := _SETVAL.fullmatch(line):
+            elif (value := _SETVAL.fullmatch(line)) and int(value[3]) <= _LARGEST_NUMBER:
                 yield SequenceValue(_plain(value[1]), _plain(value[2]), int(value[3]), value[4] == b"true")
             else:
                 raise BackupError(f"it has a statement that is not data of a table: {_shown(line)}")

@@ -87,6 +87,8 @@ STATEMENTS = [
     b'COPY public."runs""; DROP" (id) FROM stdin;\n',
     b"SELECT pg_catalog.setval('public.outbox_id_seq', 17, true); SELECT 1;\n",
     b"SELECT pg_catalog.setval('public.x', nextval('y'), true);\n",
+    b"SELECT pg_catalog.setval('public.x', 9999999999999999999, true);\n",
+    b"SELECT pg_catalog.setval('public.x', -1, true);\n",
     b"SELECT pg_catalog.set_config('search_path', 'evil', false);\n",
     b"SET search_path = evil;\n",
     b"SET client_encoding = 'UTF8'; SELECT 1;\n",
