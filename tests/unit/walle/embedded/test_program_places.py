@@ -34,7 +34,7 @@ def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where no wheel is installed, and the system has no PostgreSQL outside PATH."""
     monkeypatch.delenv("WEAVER_PG_BIN", raising=False)
     monkeypatch.setattr(binaries, "_WHEELS", ())
-    monkeypatch.setattr(Path, "glob", lambda path, pattern: iter(()))
+    monkeypatch.setattr(binaries, "_SYSTEM", ())
 
 
 @pytest.mark.parametrize("how", ["a strategy's folder", "the folder of a script", "the current folder"])
