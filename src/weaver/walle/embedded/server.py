@@ -11,8 +11,7 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from weaver.walle.embedded import roles
 from weaver.walle.embedded.child_process import ServerUser, launch
 from weaver.walle.embedded.private_folder import NotPrivate, give_away, open_own, remove_files, remove_private
 from weaver.walle.embedded.program_places import search_path
+from weaver.walle.embedded.server_processes import kill_left_behind, serves, work_of
+from weaver.walle.embedded.server_settings import OWN_SETTINGS, server_settings
 
 __all__ = ["DISK_FULL", "Server", "StartFailed"]
 
@@ -39,35 +40,6 @@ _KEPT_VARIABLES = (
     "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
     "LD_PRELOAD", "NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP",  # give a user id without an account a name (nss_wrapper)
 )  # fmt: skip
-
-_SETTINGS = """\
-# Written by Weaver at every start; postgresql.conf beside it is yours, and wins.
-listen_addresses = ''
-max_connections = 200
-shared_buffers = 128MB
-fsync = on
-synchronous_commit = on
-wal_level = minimal
-max_wal_senders = 0
-max_logical_replication_workers = 0
-idle_in_transaction_session_timeout = 60s
-timezone = 'UTC'
-log_timezone = 'UTC'
-lc_messages = 'C'
-jit = off
-logging_collector = on
-log_directory = 'log'
-log_filename = 'server-%a.log'
-log_truncate_on_rotation = on
-log_rotation_age = 1d
-log_rotation_size = 0
-log_min_messages = warning
-log_checkpoints = off
-log_line_prefix = '%m [%p] %u@%d '
-"""
-_SETTINGS_18 = "io_method = sync\n"  # no worker processes for a database that fits in memory
-_SETTINGS_TCP = "authentication_timeout = 5s\n"  # every local user can connect there: an unfinished login ends soon
-_OWN_SETTINGS = "# Your own settings go below the next line, and win.\ninclude = 'weaver.conf'\n"
 
 
 class StartFailed(Exception):
@@ -128,8 +100,8 @@ class Server:
                 "--auth=scram-sha-256", "--data-checksums", f"--pwfile={self._path(secret, handed)}", "--no-sync",
                 "--no-instructions", "--text-search-config=english", keep=(data, secret),
             )  # fmt: skip
-            self._write(data, "postgresql.conf", _OWN_SETTINGS)
-            self._write(data, "weaver.conf", self._settings())
+            self._write(data, "postgresql.conf", OWN_SETTINGS)
+            self._write(data, "weaver.conf", server_settings(self._major, tcp=self._tcp))
             self._single(data, new, roles.new_cluster(password))
             self._write(data, roles.MARK, "")
             self._run("initdb", "--sync-only", "-D", self._path(data, new), keep=(data,))
@@ -200,7 +172,7 @@ class Server:
             except StartFailed as error:
                 if _STILL_IN_USE not in str(error) or attempt == _RETRIES - 1:
                     raise
-                _kill_left_behind(self._data)
+                kill_left_behind(self._data)
                 self._wait(0.05)
         errors = [line.partition("ERROR:")[2].strip() for line in output.splitlines() if "ERROR:" in line]
         if errors:
@@ -214,7 +186,7 @@ class Server:
         for attempt in range(_RETRIES):
             data = os.open(self._data, os.O_RDONLY | os.O_NOFOLLOW)
             self._clear(data)
-            self._write(data, "weaver.conf", self._settings())
+            self._write(data, "weaver.conf", server_settings(self._major, tcp=self._tcp))
             sockets = self._open_socket_folder()
             try:
                 self._launch(data, sockets)
@@ -225,7 +197,7 @@ class Server:
                 # Backends of a killed server hold its shared memory until they notice.
                 if _STILL_IN_USE not in str(error) or attempt == _RETRIES - 1:
                     raise
-                _kill_left_behind(self._data)
+                kill_left_behind(self._data)
                 self._wait(0.05)
             finally:
                 os.close(data)
@@ -269,7 +241,7 @@ class Server:
             if self._wait(pause) and not self.ended():
                 self.stop()
                 raise StartFailed("it was stopped while it was starting")
-            now = _work_of(self.pid)
+            now = work_of(self.pid)
             still = 0.0 if now is None or now != seen else still + pause
             seen = seen if now is None else now
             if still > _NO_PROGRESS_S:
@@ -334,9 +306,6 @@ class Server:
 
     def _path(self, descriptor: int, path: Path) -> str:
         return f"/proc/self/fd/{descriptor}" if self._by_descriptor else str(path)
-
-    def _settings(self) -> str:
-        return _SETTINGS + (_SETTINGS_18 if self._major >= 18 else "") + (_SETTINGS_TCP if self._tcp else "")
 
     def _give(self, folder: Path) -> int:
         """Make the server's user the owner of `folder`, close it to all others, and return a descriptor of it.
@@ -413,7 +382,7 @@ class Server:
                 return
             except (OSError, ValueError):
                 pid = 0
-            if not (pid and _serves(pid, self._data)):
+            if not (pid and serves(pid, self._data)):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink("postmaster.pid", dir_fd=data)
                 return
@@ -426,53 +395,3 @@ class Server:
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return kept | {"PATH": search_path(), "TZ": "UTC", "LC_ALL": "C"}  # initdb asks `locale` for its collations
-
-
-def _serves(pid: int, data: Path) -> bool:
-    """Return whether `pid` is a living PostgreSQL on `data`: not a zombie, nor a later process with its number."""
-    if sys.platform == "linux":
-        try:
-            state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
-            return state not in (b"Z", b"X") and os.path.samefile(f"/proc/{pid}/cwd", data)
-        except OSError:  # gone, or another user's, who cannot serve this folder
-            return False
-    import subprocess
-
-    said = subprocess.run(
-        ["/bin/ps", "-o", "stat=,comm=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout
-    return "postgres" in said and not said.lstrip().startswith("Z")
-
-
-def _processes() -> Iterator[int]:
-    with contextlib.suppress(OSError):
-        for name in os.listdir("/proc"):
-            if name.isdecimal():
-                yield int(name)
-
-
-def _kill_left_behind(data: Path) -> None:
-    """End the backends of a server that was killed. The caller holds keeper.lock, so only they use this folder."""
-    for pid in _processes():
-        if pid != os.getpid() and _serves(pid, data):
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def _work_of(pid: int | None) -> int | None:
-    """Return a number that grows while the server or its children work (Linux); None where that is not known."""
-    if sys.platform != "linux" or pid is None:
-        return None
-    work = 0
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    except OSError:
-        return None
-    for process in (str(pid), *children):
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b") ")[2].split()
-            work += int(fields[11]) + int(fields[12]) + int(fields[7])  # user and system ticks, minor faults
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{process}/io").read_text(encoding="ascii").splitlines()[:2]:
-                work += int(line.split()[1])
-    return work
