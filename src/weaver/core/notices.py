@@ -18,4 +18,4 @@ def notice(line: str) -> None:
         return
     if len(_shown) < _MOST:
         _shown.add(line)
-    print(visible(line), file=sys.stderr, flush=True)  # noqa: T201 - the only place
+    print(visible(line), file=sys.stderr, flush=True)  # noqa: T201 - not a result, so not on standard output
