@@ -2,6 +2,9 @@
 
 Rows of another form, which only another program can have stored, stay and are listed; Weaver reads, writes and removes no
 file for them (core/run_folders.py). The constraint is then not validated: it holds for new and changed rows alone.
+
+The `run_id` of other tables has no such constraint: results refers to runs, and orders and fills are read by the id of a run
+alone. A check of each of a million rows would cost time for nothing.
 """
 
 from __future__ import annotations
