@@ -95,15 +95,15 @@ def check_text_bytes(size: int, path: Path, *, packed: int | None = None) -> Non
     check_memory(_TEXT_COST * size, path)
 
 
-def check_memory(needed: int, path: Path) -> None:
-    """Raise DataError where reading a file needs more bytes than are free, or than WEAVER_MAX_MEMORY."""
+def check_memory(needed: int, where: object) -> None:
+    """Raise DataError where reading a file or frame needs more bytes than are free, or than WEAVER_MAX_MEMORY."""
     if needed <= _ALWAYS_THERE:
         return
     free = free_memory()
     most = _limit("WEAVER_MAX_MEMORY", needed if free is None else int(_USABLE * free))
     if needed > most:
         raise DataError(
-            f"{path}: reading it needs about {_amount(needed)} of memory, more than the {_amount(most)} that it may take; "
+            f"{where}: reading it needs about {_amount(needed)} of memory, more than the {_amount(most)} that it may take; "
             f"divide it, or raise the limit: WEAVER_MAX_MEMORY={needed} (bytes)"
         )
 

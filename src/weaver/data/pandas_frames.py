@@ -11,7 +11,7 @@ from weaver.core.errors import ConfigError, DataError
 from weaver.core.text import brief
 from weaver.data.build_series import Column
 from weaver.data.columns import meaning_of
-from weaver.data.limits import check_columns
+from weaver.data.limits import check_columns, check_memory
 from weaver.data.timestamps import check_zone
 
 __all__ = ["columns_of"]
@@ -68,10 +68,9 @@ def _column(pd: Any, values: Any) -> Column:
     if isinstance(values, pd.PeriodIndex) or isinstance(dtype, pd.PeriodDtype):
         index = values if isinstance(values, pd.PeriodIndex) else pd.PeriodIndex(values.array)
         return _times(index.to_timestamp())
-    return pl.Series(
-        [None if missing else str(value) for value, missing in zip(values, pd.isna(values), strict=True)],
-        dtype=pl.String,
-    )
+    texts = [None if missing else str(value) for value, missing in zip(values, pd.isna(values), strict=True)]
+    check_memory(sum(len(text) for text in texts if text is not None), "the pandas frame")  # rows may share one text
+    return pl.Series(texts, dtype=pl.String)
 
 
 def _times(index: Any) -> pl.Series:

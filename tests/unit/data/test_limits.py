@@ -395,6 +395,14 @@ def test_texts_that_rows_share_count_for_each_row(tmp_path: Path, monkeypatch: p
         load_bars(path)
 
 
+def test_texts_that_rows_of_a_pandas_frame_share_count_for_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = frame([1.0] * 1_000).to_pandas()
+    bars["note"] = "Z" * MEGABYTE
+    monkeypatch.setattr(limits, "free_memory", lambda: 10**9)
+    with pytest.raises(DataError, match=r"the pandas frame: reading it needs about 1\.0 GB"):
+        load_bars(bars)
+
+
 def test_a_catalog_is_bounded_as_files_are(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path / "catalog")
     bars = frame([1.0] * 3).with_columns(pl.col("timestamp").dt.cast_time_unit("us"))
