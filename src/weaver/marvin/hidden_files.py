@@ -33,7 +33,7 @@ def hidden_imports(files: Iterable[Path], folder: Path, *, relative: bool = True
 def hidden_file(name: str, folder: Path) -> Path | None:
     """Return the file or package of `folder` whose name a module has that is imported from elsewhere, or None."""
     for file, origin in ((folder / f"{name}.py",) * 2, (folder / name, folder / name / "__init__.py")):
-        if origin.is_file():
+        if os.path.isfile(origin):  # False for a name that no file can have, where Path.is_file raises
             is_elsewhere, place = _place(name)
             is_same = place is not None and os.path.realpath(place) == os.path.realpath(origin)
             return file if is_elsewhere and not is_same else None
