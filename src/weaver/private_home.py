@@ -86,14 +86,25 @@ class _Tree:
             status = os.fstat(opened)
             if _reason_to_leave(status):  # exchanged in between
                 return
-            if status.st_mode & _OTHERS:
-                os.fchmod(opened, stat.S_IMODE(status.st_mode) & 0o700)
-                self.closed += 1
+            if status.st_mode & _OTHERS and not self._close_open(opened, path):
+                return
             if below and stat.S_ISDIR(status.st_mode):
                 for entry in sorted(os.listdir(opened)):
                     self.close(path / entry, folder=opened)
+        except OSError as error:
+            self.left.append(f"{path} ({error.strerror})")
         finally:
             os.close(opened)
+
+    def _close_open(self, opened: int, path: Path) -> bool:
+        """Return whether the open folder or file could be closed: a Windows disk has the permissions of its mount."""
+        os.fchmod(opened, stat.S_IMODE(os.fstat(opened).st_mode) & 0o700)
+        is_closed = not os.fstat(opened).st_mode & _OTHERS
+        if is_closed:
+            self.closed += 1
+        else:
+            self.left.append(f"{path} (its file system has no such permissions)")
+        return is_closed
 
     def report(self, home: Path) -> str:
         """Return the line that says what was done."""

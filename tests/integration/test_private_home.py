@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -235,6 +236,20 @@ def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path: Path) -> None:
     secure_home(home, lines.append)
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o755
     assert f"not changed: {home / 'catalog'} (a link)" in lines[0]
+
+
+@pytest.mark.parametrize("error", [None, errno.EPERM, errno.EROFS], ids=["ignored", "EPERM", "EROFS"])
+def test_a_file_system_without_permissions_is_no_error_and_nothing_is_said_to_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int | None
+) -> None:
+    def fchmod(descriptor: int, mode: int) -> None:
+        if error is not None:
+            raise OSError(error, os.strerror(error))
+
+    home, lines = old_home(tmp_path), list[str]()
+    monkeypatch.setattr(os, "fchmod", fchmod)
+    secure_home(home, lines.append)
+    assert lines == []
 
 
 def test_an_empty_home_is_closed_without_a_word(tmp_path: Path) -> None:

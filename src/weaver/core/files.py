@@ -12,7 +12,7 @@ import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["make_private_folder", "new_private_file", "replacing", "sync_folder", "write_whole"]
@@ -33,10 +33,11 @@ def replacing(
 ) -> Iterator[Path]:
     """Yield the path of an empty temporary file for the block to fill; at its end that file replaces `path`.
 
-    A link at `path` stays a link. `mode` is the permissions of the new file; by default those of the old one, if any.
-    `durable` returns once the content is on the disk. `locked` states that the caller excludes other writers: then a
-    temporary file left by a killed process is reused. `at_step` is called after "written", "flushed" and "replaced", for
-    tests. Raises OSError with `path` as its file name; what the block raises passes through.
+    A link at `path` stays a link. `mode` is the permissions of the new file, where the file system has permissions; the
+    default is those of the old file, if any. `durable` returns once the content is on the disk. `locked` states that the
+    caller excludes other writers: then a temporary file left by a killed process is reused. `at_step` is called after
+    "written", "flushed" and "replaced", for tests. Raises OSError with `path` as its file name; what the block raises passes
+    through.
     """
     target = path.resolve()
     name = f".{target.name}.new" if locked else f".{target.name[:_NAME_KEPT]}.{os.getpid()}.{next(_numbers)}.part"
@@ -109,8 +110,9 @@ def _create(temporary: Path, mode: int | None) -> None:
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)
     try:
-        if mode is not None and hasattr(os, "fchmod"):
-            os.fchmod(descriptor, mode)
+        if mode is not None and hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            with suppress(PermissionError):  # a file system without permissions, such as FAT
+                os.fchmod(descriptor, mode)
     finally:
         os.close(descriptor)
 

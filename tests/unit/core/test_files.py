@@ -150,3 +150,12 @@ def test_there_is_one_copy() -> None:
         if re.search(r"os\.replace\(|\b(new|part|temporary|aside)\.replace\(", path.read_text())
     }
     assert users <= allowed, "use weaver.core.files"
+
+
+def test_a_file_system_without_permissions_takes_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fchmod(descriptor: int, mode: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fchmod", fchmod)
+    write_whole(tmp_path / "file", "text", mode=0o644)
+    assert (tmp_path / "file").read_text() == "text"
