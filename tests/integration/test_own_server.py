@@ -327,8 +327,12 @@ def restore_elsewhere(run: Run, source: str | None, target: str | None, tmp_path
     assert page.stat().st_size > 100_000
 
 
-def test_what_is_backed_up_on_postgresql_15_restores_there(server: DebianServer, run: Run, tmp_path: Path) -> None:
-    url = server.url(server.new_database())
+@pytest.mark.parametrize("kind", ["socket", "ssl", "session pooler"])
+def test_what_is_backed_up_on_postgresql_15_restores_there(
+    server: DebianServer, session_pooler: Pooler, run: Run, tmp_path: Path, kind: str
+) -> None:
+    name = server.new_database()
+    url = session_pooler.url(name) if kind == "session pooler" else URLS[kind](server, name)
     restore_elsewhere(run, url, url, tmp_path)
 
 

@@ -181,16 +181,15 @@ class Client:
     def _replace_database(self, dump: Dump, *, force: bool) -> None:
         new, old = f"{self.database}_restoring", f"{self.database}_replaced"
         for leftover in (new, old):  # of a restore that was killed before or after its last step
-            self.ask(f"DROP DATABASE IF EXISTS {_quoted(leftover)}", _MAINTENANCE)
+            self._drop(leftover)
         try:
             self.ask(f"CREATE DATABASE {_quoted(new)} TEMPLATE template0", _MAINTENANCE)
             dump.load(self._url.text(database=new))
-            # An autovacuum worker has no user, and needs no help: ALTER DATABASE ends it.
+            # A pooler keeps its connections to the new database. An autovacuum worker, which has no user, is ended by ALTER.
+            names = [new, self.database] if force else [new]
             cut = (
-                f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {_literal(self.database)} "
-                f"AND usesysid IS NOT NULL"
-                if force
-                else "SELECT 1"
+                f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usesysid IS NOT NULL "
+                f"AND datname IN ({', '.join(map(_literal, names))})"
             )
             self.ask(
                 f"{cut}; ALTER DATABASE {_quoted(self.database)} RENAME TO {_quoted(old)}; "
@@ -198,9 +197,19 @@ class Client:
                 _MAINTENANCE,
             )
         except BaseException:
-            self._run(["psql", "-XAtqw", "-c", f"DROP DATABASE IF EXISTS {_quoted(new)}"], _MAINTENANCE)
+            with contextlib.suppress(StoreError):  # the next restore drops it
+                self._drop(new)
             raise
-        self.ask(f"DROP DATABASE {_quoted(old)}", _MAINTENANCE)
+        self._drop(old)
+
+    def _drop(self, database: str) -> None:
+        """Drop a database if it exists, and cut connections that a pooler keeps to it.
+
+        A role that may not end an autovacuum worker drops it without FORCE, which ends the worker, too.
+        """
+        statement = f"DROP DATABASE IF EXISTS {_quoted(database)}"
+        if self._run(["psql", "-XAtqw", "-c", f"{statement} WITH (FORCE)"], _MAINTENANCE).returncode:
+            self.ask(statement, _MAINTENANCE)
 
     def _refuse_to_replace(self) -> None:
         others = int(self.ask(_OTHERS))
