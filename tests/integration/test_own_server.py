@@ -12,9 +12,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from debian_server import PROGRAMS, DebianServer, Pooler, free_port, running_debian_server, running_pooler
+from debian_server import PASSWORD, PROGRAMS, DebianServer, Pooler, free_port, running_debian_server, running_pooler
 from using import ask
 
 from weaver.cli.main import main
@@ -246,6 +247,53 @@ def test_a_refused_login_is_called_that_and_never_a_failed_migration(
     assert "migration" not in said
     assert "wr0ng" not in said
     assert code == (0 if command == "PostgreSQL's programs" else 1)
+
+
+def test_a_password_in_clear_text_needs_verified_tls_or_a_word_in_the_url(server: DebianServer, run: Run) -> None:
+    name = server.new_database()
+    server.execute(f"DROP ROLE IF EXISTS cleartext; CREATE ROLE cleartext LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+    verified = f"sslmode=verify-full&sslrootcert={server.certificate}"
+    for parameters, works in {
+        "?sslmode=disable": False,
+        "?sslmode=require": False,
+        "": False,
+        f"?{verified}": True,
+        "?sslmode=disable&require_auth=password": True,
+        f"?{verified}&require_auth=scram-sha-256": False,
+    }.items():
+        url = server.tcp(name, parameters).replace("weaver:", "cleartext:", 1)
+        for command in (COMMANDS["the driver"], COMMANDS["a backup"], ("db", "upgrade")):
+            code, output, errors = run(url, *command)
+            assert (code == 0) == works, (parameters, command, errors)
+            assert PASSWORD not in output + errors
+            if not works:
+                assert "require_auth" in errors
+
+
+def test_md5_works_and_can_be_forbidden(server: DebianServer, run: Run) -> None:
+    name = server.new_database()
+    server.execute(
+        "DROP ROLE IF EXISTS md5; SET password_encryption = md5; "
+        f"CREATE ROLE md5 LOGIN SUPERUSER PASSWORD '{PASSWORD}'; RESET password_encryption"
+    )
+    for parameters, works in {"": True, "?require_auth=!md5": False}.items():
+        url = server.tcp(name, parameters).replace("weaver:", "md5:", 1)
+        for command in (COMMANDS["the driver"], COMMANDS["a backup"]):
+            code, _, errors = run(url, *command)
+            assert (code == 0) == works, errors
+
+
+@pytest.mark.parametrize("login", ["md5", "scram-sha-256", "plain"])
+def test_pgbouncer_works_with_each_of_its_logins(server: DebianServer, run: Run, login: str) -> None:
+    name = server.new_database()
+    with running_pooler(server, "session", login) as pooler:
+        url = pooler.url(name).replace("weaver@", f"weaver:{quote(PASSWORD, safe='')}@")
+        for command in (COMMANDS["the driver"], COMMANDS["a backup"]):
+            code, _, errors = run(url, *command)
+            assert code == (1 if login == "plain" else 0), errors
+            assert ("require_auth=password" in errors) == (login == "plain")
+            code, _, errors = run(f"{url}&require_auth=password,md5,scram-sha-256", *command)
+            assert code == 0, errors
 
 
 def test_a_missing_privilege_is_named_with_the_statement_that_grants_it(

@@ -172,7 +172,7 @@ def test_a_folder_of_the_socket_that_was_changed_is_refused_and_mended_by_the_ne
         folder.symlink_to(folder.with_name("moved"))
     reason = {"mode": "has mode 0777", "owner": f"belongs to user {second_user.name}", "link": "not a folder"}[change]
     with pytest.raises(DatabaseStartError, match=f"{folder} {'is ' if change == 'link' else ''}{reason}"):
-        attach(home)
+        attach(home).close()
     if change == "owner":
         os.chown(folder, owner, -1)
     elif change == "link":
@@ -200,7 +200,7 @@ def test_a_start_does_not_take_over_a_folder_of_another_user(home: Path, second_
             os.chown(folder, second_user.uid, second_user.gid)
         before = folder.lstat()
         with pytest.raises(DatabaseStartError, match=str(folder)):
-            attach(home)
+            attach(home).close()
         assert (folder.lstat().st_uid, folder.lstat().st_mode) == (before.st_uid, before.st_mode)
         wait_until_stopped(home)
     finally:
@@ -251,7 +251,7 @@ def test_root_keeps_no_database_where_another_user_can_replace_it(
 ) -> None:
     home = PLACES[kind](open_folder, second_user)
     with pytest.raises(DatabaseStartError, match=r"another folder in the place of .*WEAVER_HOME=DIR"):
-        attach(home)
+        attach(home).close()
     assert not home.exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import ssl
 import struct
 import subprocess
@@ -275,6 +276,8 @@ def test_the_programs_get_the_same_rule(certificate: Path) -> None:
     socket = f"postgresql://u:{SECRET}@/weaver?host=/run/x&{verified}&sslmode=verify-full&requirepeer=root"
     environment = Client(socket, find_programs()).environment()
     assert (environment["PGREQUIREAUTH"], environment["PGREQUIREPEER"]) == ("!password", "root")
+    tunnelled = Client("postgresql://u@db.example/weaver?requirepeer=daemon", find_programs(), socket="/tmp/x")
+    assert tunnelled.environment()["PGREQUIREPEER"] == pwd.getpwuid(os.geteuid()).pw_name
     numbered = Client(f"postgresql://u@/weaver?host=/run/x&requirepeer={os.geteuid()}", find_programs())
     assert "PGREQUIREPEER" not in numbered.environment()
 

@@ -28,6 +28,7 @@ from weaver.walle import backup_file
 from weaver.walle.connection import addresses, login_methods, missing_privilege, root_certificate, system_user
 from weaver.walle.dump.dump import Dump
 from weaver.walle.embedded.binaries import Programs
+from weaver.walle.embedded.private_folder import user_name
 from weaver.walle.embedded.program_places import search_path
 from weaver.walle.embedded.server import DISK_FULL
 from weaver.walle.embedded.tls_tunnel import tunnel
@@ -293,8 +294,11 @@ def _environment(url: DatabaseUrl, socket: str | None) -> dict[str, str]:
         variables["PGSSLROOTCERT"] = certificate
     methods = login_methods(url)  # read by PostgreSQL's programs from version 16 on
     variables |= {} if methods is None else {"PGREQUIREAUTH": methods}
-    if socket is not None or variables.get("PGREQUIREPEER", "").isdecimal():
-        variables.pop("PGREQUIREPEER", None)  # the tunnel's socket is ours; a user id without a name cannot be compared
+    peer = (
+        variables.pop("PGREQUIREPEER", "") if socket is None else user_name(os.geteuid())
+    )  # the tunnel is this process
+    if peer and not peer.isdecimal():  # a user id without a name cannot be compared
+        variables["PGREQUIREPEER"] = peer
     if not variables.get("PGUSER"):
         variables["PGUSER"] = system_user()
         variables.setdefault("PGDATABASE", variables["PGUSER"])
