@@ -10,6 +10,7 @@ shared database, a backup, a file. ROOT itself may be a link, for a folder on an
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,15 +66,21 @@ class RunFolders:
         for name in (check_run_id(run_id), f"{run_id}.part", _BARS):
             self._below(self.root, name)
 
-    def run_ids(self) -> Iterator[str]:
-        """Yield the ids of the runs that have a folder, in order; entries with other names and links are left out."""
+    def run_ids(self, having: str = "") -> Iterator[str]:
+        """Yield the ids of the runs that have a folder, in order; entries with other names and links are left out.
+
+        With `having`, only those that have a file of this name.
+        """
         try:
-            entries = sorted(self.root.iterdir())
+            with os.scandir(self.root) as entries:
+                run_ids = sorted(
+                    each.name for each in entries if is_run_id(each.name) and each.is_dir(follow_symlinks=False)
+                )
         except (FileNotFoundError, NotADirectoryError):
             return
-        for entry in entries:
-            if is_run_id(entry.name) and not entry.is_symlink() and entry.is_dir():
-                yield entry.name
+        for run_id in run_ids:
+            if not having or os.path.isfile(f"{self.root}/{run_id}/{having}"):  # thousands of them: no Path for each
+                yield run_id
 
     @staticmethod
     def _below(folder: Path, name: str) -> Path:

@@ -130,7 +130,7 @@ def run_folders() -> RunFolders:
 
 def pending_run_ids(folders: RunFolders) -> list[str]:
     """Return the ids of the runs whose end is not in the database yet."""
-    return [run_id for run_id in folders.run_ids() if (folders.folder(run_id) / PENDING_FILE).is_file()]
+    return list(folders.run_ids(having=PENDING_FILE))
 
 
 def has_pending_runs() -> bool:
