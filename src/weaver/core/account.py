@@ -2,15 +2,33 @@
 
 Money is float64 in one currency. Positions are whole lots, so a position that was bought and sold again is exactly zero.
 The account does not decide whether a fill is allowed and has no prices of its own: callers pass the marks.
+
+An account that is computed again from the same fills in another order may differ in its last bits, because float addition
+is not associative. A snapshot is exact: the restored account continues with the same bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from weaver.core.instrument import Instrument
+import msgspec
 
-__all__ = ["Account"]
+from weaver.core.errors import WeaverError
+from weaver.core.instrument import Instrument
+from weaver.core.text import brief
+
+__all__ = ["Account", "AccountSnapshot"]
+
+
+class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The state of an account as plain values, by symbol in the order of the run; see `Account` for each."""
+
+    cash: float
+    charged: float
+    symbols: tuple[str, ...]
+    lots: tuple[int, ...]
+    quantity: tuple[float, ...]
+    average: tuple[float, ...]
 
 
 class Account:
@@ -65,6 +83,35 @@ class Account:
         twin.lots, twin.quantity, twin.average = list(self.lots), list(self.quantity), list(self.average)
         twin.shorts, twin.charged = self.shorts, self.charged
         return twin
+
+    def snapshot(self) -> AccountSnapshot:
+        """Return the state of the account as plain values."""
+        return AccountSnapshot(
+            cash=self.cash,
+            charged=self.charged,
+            symbols=self.symbols,
+            lots=tuple(self.lots),
+            quantity=tuple(self.quantity),
+            average=tuple(self.average),
+        )
+
+    def restore(self, snapshot: AccountSnapshot) -> None:
+        """Set the account to a snapshot, to the last bit. Raises WeaverError if it is not of the same symbols in order."""
+        if snapshot.symbols != self.symbols:
+            raise WeaverError(
+                f"a snapshot of the symbols {brief(list(snapshot.symbols))} does not fit an account of "
+                f"{brief(list(self.symbols))}; make the account of the same symbols in the same order"
+            )
+        columns = {"lots": snapshot.lots, "quantity": snapshot.quantity, "average": snapshot.average}
+        for name, column in columns.items():
+            if len(column) != len(self.symbols):
+                raise WeaverError(
+                    f"a snapshot with {len(column)} values of {name} does not fit {len(self.symbols)} symbols; it is damaged"
+                )
+        self.cash, self.charged = snapshot.cash, snapshot.charged
+        # In place: others hold these lists.
+        self.lots[:], self.quantity[:], self.average[:] = snapshot.lots, snapshot.quantity, snapshot.average
+        self.shorts = sum(lots < 0 for lots in self.lots)
 
     def charge(self, amount: float) -> None:
         """Take a cost of holding (borrow, financing) from the cash."""

@@ -22,6 +22,7 @@
     │   ├── ClockRunning             started twice
     │   ├── ClockMovedBackwards      a test clock was asked to go back
     │   └── MissedBoundary           a boundary that bars need was never ticked
+    ├── MessageError                 commands or updates of a run that cannot be encoded, or read by this version
     ├── UnsafeFork                   this process was forked after Polars had started its threads: spawn workers
     ├── EventError                   an event that the log refuses; nothing was written
     │   ├── UnknownEventType         its payload's class is not registered
@@ -74,6 +75,7 @@ __all__ = [
     "IndicatorError",
     "InvalidRunId",
     "LeaseLost",
+    "MessageError",
     "MissedBoundary",
     "MissingExtra",
     "MissingPrivilege",
@@ -205,6 +207,10 @@ class ClockMovedBackwards(ClockError):
 
 class MissedBoundary(ClockError):
     """A boundary that bars need was never ticked."""
+
+
+class MessageError(WeaverError):
+    """A message between the parts of a run cannot be encoded or read."""
 
 
 class UnsafeFork(WeaverError):

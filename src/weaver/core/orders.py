@@ -1,4 +1,8 @@
-"""Orders, commands, fills and updates: frozen values that marvin, greta and veda pass to each other. No behaviour."""
+"""Orders, commands, fills and updates: frozen values that marvin, greta and veda pass to each other. No behaviour.
+
+A command carries its kind as a tag, and all are encoded and read by `order_messages`. A change of a field's name or type
+makes recorded messages unreadable; a new field needs a default.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +88,7 @@ ALLOWED: Mapping[OrderStatus, frozenset[OrderStatus]] = MappingProxyType(
 """Allowed moves of a status. An accepted order may still be rejected: its cost is checked again at the fill."""
 
 
-class Trail(msgspec.Struct, frozen=True):
+class Trail(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """The distance of a trailing stop from the best price since its activation: `percent` of it, or an `amount`."""
 
     percent: float | None = None
@@ -98,13 +102,18 @@ class Trail(msgspec.Struct, frozen=True):
                 f"Trail(percent={brief(self.percent)}, amount={brief(self.amount)}): give exactly one, greater than zero "
                 "(and percent below 100); for example Trail(percent=5)"
             )
+        # Equal trails are encoded equally.
+        name = "amount" if self.percent is None else "percent"
+        msgspec.structs.force_setattr(self, name, float(given[0]))
 
 
 LONGEST_TAG = 120
 """Characters of an order's tag, which is repeated in fills, trades, reports and the tables of recorded runs."""
 
 
-class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class OrderRequest(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="order", omit_defaults=True, forbid_unknown_fields=True
+):
     """One order as requested. Prices are on the price step; `lots` is a positive whole number of lots.
 
     `number` counts the run's orders from 1. `exit` marks an order that may only reduce; `parent` is the entry of a bracket
@@ -130,13 +139,15 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tag: str | None = None
 
 
-class Cancel(msgspec.Struct, frozen=True, gc=False):
+class Cancel(msgspec.Struct, frozen=True, gc=False, tag="cancel", omit_defaults=True, forbid_unknown_fields=True):
     """Cancel order `number`; its fills stay."""
 
     number: int
 
 
-class Modify(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Modify(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="modify", omit_defaults=True, forbid_unknown_fields=True
+):
     """Change the given terms of order `number`; `lots` is the new total, filled lots included."""
 
     number: int
@@ -145,7 +156,7 @@ class Modify(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     lots: int | None = None
 
 
-class Link(msgspec.Struct, frozen=True, gc=False):
+class Link(msgspec.Struct, frozen=True, gc=False, tag="link", omit_defaults=True, forbid_unknown_fields=True):
     """One cancels the other: when any of `numbers` fills, the others are cancelled."""
 
     numbers: tuple[int, ...]
@@ -154,8 +165,12 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 Command = OrderRequest | Cancel | Modify | Link
 
 
-class Fill(msgspec.Struct, frozen=True, gc=False):
-    """One execution. `ts_ns` is the start of the bar in which it happened (live: the venue's time)."""
+class Fill(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """One execution. `ts_ns` is the start of the bar in which it happened (live: the venue's time).
+
+    `trade_id` is the venue's id of the trade: the same id of the same symbol is the same trade, and is booked once. Fills of
+    a backtest have none, and each of them is a trade.
+    """
 
     number: int
     symbol: str
@@ -166,6 +181,7 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
     price: float
     commission: float
     tag: str | None = None
+    trade_id: str | None = None
 
     @property
     def ts(self) -> datetime:
@@ -178,7 +194,7 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
         return self.number
 
 
-class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
+class OrderUpdate(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """One change of an order: its new status, with the reason or the fill that caused it."""
 
     number: int

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
+from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weaver import Instrument
-from weaver.core.account import Account
+from weaver import Instrument, WeaverError
+from weaver.core.account import Account, AccountSnapshot
 
 LOT = Instrument()
 FILLS = st.lists(
@@ -115,3 +118,71 @@ def test_equity_needs_a_mark_for_every_symbol() -> None:
     for total in (account().equity, account().gross, account().short_value):
         with pytest.raises(ValueError, match="zip"):
             total([1.0])
+
+
+def bits(one: Account) -> bytes:
+    """Every number of an account, to the last bit."""
+    floats = [one.cash, one.charged, *one.quantity, *one.average]
+    return struct.pack(f"{len(floats)}d", *floats) + repr((one.lots, one.shorts, one.symbols)).encode()
+
+
+def restored(one: Account) -> Account:
+    """A fresh account, set to a snapshot that has travelled as MessagePack."""
+    data = msgspec.msgpack.encode(one.snapshot())
+    twin = account(0.0, *one.instruments)
+    twin.restore(msgspec.msgpack.decode(data, type=AccountSnapshot))
+    return twin
+
+
+TENTHS = (Instrument(lot=0.1, multiplier=50), Instrument(lot=0.01))
+
+
+@given(FILLS, FILLS, st.floats(0, 10))
+def test_a_restored_account_continues_to_the_last_bit(
+    before: list[tuple[int, int, float, float]], after: list[tuple[int, int, float, float]], charge: float
+) -> None:
+    one = account(1000.0, *TENTHS)
+    for index, lots, price, commission in before:
+        book(one, index, lots, price, commission)
+    one.charge(charge)
+    twin = restored(one)
+    assert bits(twin) == bits(one)
+    for index, lots, price, commission in after:
+        book(one, index, lots, price, commission)
+        book(twin, index, lots, price, commission)
+        assert bits(twin) == bits(one)
+    assert twin.equity([3.1, 0.7]) == one.equity([3.1, 0.7])
+
+
+def test_an_account_computed_again_in_another_order_differs_where_a_restored_one_does_not() -> None:
+    different = 0
+    for seed in range(60):
+        draw = Random(seed)
+        fills = [(draw.randrange(2), draw.choice((-7, 3, 11)), draw.uniform(1, 100), draw.random()) for _ in range(12)]
+        one, shuffled = account(1000.0, *TENTHS), account(1000.0, *TENTHS)
+        for fill in fills:
+            book(one, *fill)
+        for fill in sorted(fills):
+            book(shuffled, *fill)
+        assert bits(restored(one)) == bits(one)
+        different += bits(shuffled) != bits(one)
+    assert different > 30
+
+
+def test_restoring_changes_the_lists_that_others_hold() -> None:
+    one = account()
+    lots = one.lots
+    book(one, 0, -5, 10.0)
+    snapshot = one.snapshot()
+    book(one, 0, 9, 10.0)
+    one.restore(snapshot)
+    assert (lots, one.shorts) == ([-5, 0], 1)
+
+
+def test_a_snapshot_of_other_symbols_is_refused_by_name() -> None:
+    other = Account(1.0, ("A", "C"), (LOT, LOT))
+    with pytest.raises(WeaverError, match=r"\['A', 'B'\] does not fit an account of \['A', 'C'\]"):
+        other.restore(account().snapshot())
+    damaged = msgspec.structs.replace(account().snapshot(), average=(0.0,))
+    with pytest.raises(WeaverError, match="1 values of average does not fit 2 symbols"):
+        account().restore(damaged)
