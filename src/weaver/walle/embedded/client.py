@@ -1,9 +1,9 @@
 """Client: psql, pg_dump and pg_restore on a database, the embedded one or your own.
 
 Guarantees that a backup appears whole or not at all, and that a restore which fails, or is killed, leaves the database as it
-was: it goes into a new database, which takes the old one's name in one step. A password is passed in the environment, never
-as an argument, which every user of the machine can read. The servers may be PostgreSQL 15 or newer, older or newer than the
-one that wrote the backup.
+was: it goes into a new database, which takes the old one's name in one step. Nothing in a backup is executed (walle/dump). A
+password is passed in the environment, never as an argument, which every user of the machine can read. The servers may be
+PostgreSQL 15 or newer, older or newer than the one that wrote the backup.
 """
 
 from __future__ import annotations
