@@ -11,7 +11,7 @@ from weaver.cli.main import ExitCode, Stopped
 from weaver.cli.output import echo, echo_text, json_text, sparkline, table
 from weaver.cli.store import sure, with_store
 from weaver.core.definitions import STATS_DEFINITIONS, definitions_of
-from weaver.core.errors import DataError, InvalidRunId, WeaverError
+from weaver.core.errors import DataError, InvalidRunId
 from weaver.core.run_id import is_run_id, shown_run_id
 from weaver.core.text import brief, visible
 
@@ -90,10 +90,10 @@ def show_run(run: str, as_json: bool) -> None:
 
         echo(json_text({"run": msgspec.to_builtins(row), "result": msgspec.to_builtins(result)}))
         return
-    problem: WeaverError | None = None
+    problem: Exception | None = None
     try:
         text = _result_of(row)
-    except (DataError, InvalidRunId) as error:
+    except (DataError, InvalidRunId, OSError) as error:
         text, problem = None, error
     echo_text(_stored_facts(row) if text is None else text)
     if result is not None and len(result.equity) > 1:
@@ -254,6 +254,8 @@ def _problem(row: RunRow) -> str | None:
         ending = pending_of(run_folders(), row.id)
     except DataError as error:
         return str(error)
+    except PermissionError:  # the files of another user
+        return None
     return None if ending is None else ending.problem or "its process ended while it was being written"
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,10 @@ class RunFolders:
         path = folder / name
         if path.parent != folder or name == "..":  # a fault in this file: the callers have checked the name
             raise DataError(f"{name!r} is not the name of one entry of {folder}")
-        if path.is_symlink():
+        try:  # not Path.is_symlink, which Python 3.13 lets return False where the folder cannot be entered
+            mode = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return path
+        if stat.S_ISLNK(mode):
             raise DataError(f"{path} is a link, which is not followed for the files of runs; replace it by its target")
         return path

@@ -129,8 +129,11 @@ def run_folders() -> RunFolders:
 
 
 def pending_run_ids(folders: RunFolders) -> list[str]:
-    """Return the ids of the runs whose end is not in the database yet."""
-    return list(folders.run_ids(having=PENDING_FILE))
+    """Return the ids of the runs whose end is not in the database yet; none where this user cannot list the runs."""
+    try:
+        return list(folders.run_ids(having=PENDING_FILE))
+    except PermissionError:
+        return []
 
 
 def has_pending_runs() -> bool:
