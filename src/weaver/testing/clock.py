@@ -19,7 +19,7 @@ from weaver.core.errors import ClockError, ClockMovedBackwards, ClockRunning
 from weaver.core.instants import format_ns, to_ns
 from weaver.core.ports import Unschedule, until_called
 from weaver.core.timeframe import Timeframe
-from weaver.glados.clock.base import ClockTick
+from weaver.glados.clock.base import CallbackFailure, ClockTick
 from weaver.glados.clock.deadlines import Deadlines
 from weaver.glados.clock.delivery import DeliveringClock
 from weaver.glados.clock.time_source import Reading
@@ -65,6 +65,7 @@ class ControllableClock(DeliveringClock):
         self._wall_deadlines = Deadlines(numbers)
         self._elapsed_deadlines = Deadlines(numbers)
         self._moving = False
+        self._unraised: list[BaseException] = []
 
     @property
     def ticks(self) -> tuple[ClockTick, ...]:
@@ -105,7 +106,7 @@ class ControllableClock(DeliveringClock):
     async def advance_to(self, ts: datetime | date | str | int) -> None:
         """Move wall and elapsed time on until wall time is `ts`. All that is due happens in order and settles.
 
-        Raises `ClockMovedBackwards` when the clock has passed `ts`, and the error of a tick callback.
+        Raises `ClockMovedBackwards` when the clock has passed `ts`, and the error of a callback, after its boundary.
         """
         target = to_ns(ts)
         if target < self._now_ns:
@@ -136,7 +137,11 @@ class ControllableClock(DeliveringClock):
         self._happen()
 
     async def settle(self) -> None:
-        """Return when all other code on the event loop is waiting; raise the error of a tick callback."""
+        """Return when all other code on the event loop is waiting.
+
+        Raises the error of a callback that failed since the last call, once; the other callbacks go on. Raises the error
+        that stopped the clock every time.
+        """
         loop = asyncio.get_running_loop()
         ready = getattr(loop, "_ready", None)
         turns = quiet = 0
@@ -149,8 +154,11 @@ class ControllableClock(DeliveringClock):
             turns += 1
             if turns > _MOST_TURNS:
                 raise ClockError(f"the code under test is still busy after {_MOST_TURNS} turns of the event loop")
+        unraised, self._unraised = self._unraised, []
         if self._error is not None:
             raise self._error
+        if unraised:
+            raise unraised[0]
 
     def run(self, main: Coroutine[Any, Any, _T]) -> _T:
         """Run `main` on a new event loop, with autojump: when all code is blocked, move to the next due event.
@@ -172,7 +180,12 @@ class ControllableClock(DeliveringClock):
 
     def _begin(self) -> None:
         self._ticks.clear()
+        self._unraised.clear()
         self._tracker = Tracker(self._grid, self._reading())
+
+    def _record_failure(self, failure: CallbackFailure, *, is_last: bool) -> bool:
+        self._unraised.append(failure.error)
+        return super()._record_failure(failure, is_last=is_last)
 
     def _silence(self) -> None:
         self._tracker = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weaver.glados.clock.backtest import BacktestClock
-from weaver.glados.clock.base import BaseClock, ClockGap, ClockTick, GapReason
+from weaver.glados.clock.base import BaseClock, CallbackFailure, ClockGap, ClockTick, GapReason
 from weaver.glados.clock.calendars import get_calendar
 from weaver.glados.clock.drift import Drift
 from weaver.glados.clock.factory import ClockConfig, create_clock
@@ -14,6 +14,7 @@ from weaver.glados.clock.time_source import Reading, SystemTime, TimeSource
 __all__ = [
     "BacktestClock",
     "BaseClock",
+    "CallbackFailure",
     "ClockConfig",
     "ClockGap",
     "ClockTick",

@@ -17,7 +17,7 @@ from weaver.core.errors import ClockRunning, ConfigError
 from weaver.core.instants import format_ns, from_ns, to_ns
 from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
-from weaver.glados.clock.base import BaseClock, ClockTick
+from weaver.glados.clock.base import BaseClock, CallbackFailure, ClockTick, Subscription
 
 __all__ = ["BacktestClock"]
 
@@ -30,7 +30,8 @@ class BacktestClock(BaseClock):
 
     Times are aware datetimes, dates (00:00 UTC), ISO strings with an offset, or int nanoseconds since 1970-01-01 UTC.
     Raises `ConfigError` when the start is after the end or there is no boundary between them, and `NaiveDatetimeError`.
-    With `backpressure` the clock waits after every tick until `acknowledge()` is called.
+    With `backpressure` the clock waits after every tick until `acknowledge()` is called. If the callback that acknowledges
+    might raise, start the clock with `stop_on_error=True`, since the clock would wait for it without end.
     """
 
     def __init__(
@@ -158,16 +159,22 @@ class BacktestClock(BaseClock):
         self._mark_inside()
         try:
             self._complete = await self._tick_all()
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # A calendar that ends, or an exception that is not for supervisors: wait() raises it.
+            self._keep_error(error)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
-            self._keep_error(error)
-        except Exception as error:  # noqa: BLE001 - the clock supervises its callbacks, and wait() raises what they raise
-            self._keep_error(error)
         finally:
             self._task = None
             self._finish()
+
+    def _end_failed(self, subscription: Subscription, error: BaseException, ts_ns: int) -> None:
+        self._unsubscribe(subscription)
+        failure = CallbackFailure(callback=subscription.callback, error=error, ts_ns=ts_ns)
+        if self._record_failure(failure, is_last=not self._subscriptions):
+            self._stopping = True
 
     async def _tick_all(self) -> bool:
         """Tick every boundary; False when it was stopped before the end."""
@@ -182,9 +189,15 @@ class BacktestClock(BaseClock):
             tick = ClockTick(run_id, ts, text, index, True)
             for subscription in self._subscriptions:
                 if subscription.active:
-                    result = subscription.callback(tick)
-                    if result is not None and inspect.isawaitable(result):
-                        await result
+                    try:
+                        result = subscription.callback(tick)
+                        if result is not None and inspect.isawaitable(result):
+                            await result
+                    # The clock supervises its callbacks: one that raises must not cost the others their ticks.
+                    except (Exception, asyncio.CancelledError) as error:
+                        if self._is_cancelled(error):
+                            raise
+                        self._end_failed(subscription, error, ts)
                     if self._stopping:
                         return False
             while self._backpressure and not self._acknowledged and not self._stopping:

@@ -1,8 +1,9 @@
 """BaseClock: the guarantees and the life cycle that all clocks share.
 
-Each boundary is ticked exactly once, in order and never early, or it is reported once as missed (`ClockGap`). Starting a
-running clock raises; stopping is idempotent; a stopped clock starts again from the beginning; no callback is called after
-`stop()` returns. Subclasses decide when boundaries come.
+Each boundary is ticked exactly once, in order and never early, or it is reported once as missed (`ClockGap`). A callback
+that raises is unsubscribed and reported (`CallbackFailure`); the other callbacks keep their ticks, that boundary included.
+Starting a running clock raises; stopping is idempotent; a stopped clock starts again from the beginning; no callback is
+called after `stop()` returns. Subclasses decide when boundaries come.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 
 import msgspec
 
@@ -27,6 +30,7 @@ from weaver.glados.clock.grid import make_grid
 
 __all__ = [
     "BaseClock",
+    "CallbackFailure",
     "ClockGap",
     "ClockTick",
     "GapCallback",
@@ -37,6 +41,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger("weaver.clock")
+
+# A run that subscribes again after each failure must not fill the memory; the log has every failure.
+_FAILURES_KEPT = 256
 
 
 class ClockTick(msgspec.Struct, frozen=True, gc=False):
@@ -90,6 +97,23 @@ class ClockGap(msgspec.Struct, frozen=True, gc=False):
         return f"{self.count} missed, {format_ns(self.first_ns)} to {format_ns(self.last_ns)}: {self.reason}"
 
 
+class CallbackFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """A callback raised `error` and was unsubscribed. `ts_ns` is the boundary of its tick, or the first one of its gap."""
+
+    callback: Callable[..., object]
+    error: BaseException
+    ts_ns: int
+
+    @property
+    def ts(self) -> datetime:
+        """The boundary as an aware UTC datetime."""
+        return from_ns(self.ts_ns)
+
+    def __str__(self) -> str:
+        name = getattr(self.callback, "__qualname__", None) or brief(self.callback)
+        return f"callback {name} was unsubscribed at {format_ns(self.ts_ns)}: it raised {brief(self.error)}"
+
+
 TickCallback = Callable[[ClockTick], Awaitable[None] | None]
 GapCallback = Callable[[ClockGap], Awaitable[None] | None]
 
@@ -136,6 +160,8 @@ class BaseClock(ABC):
         self._stopping = False
         self._tick_count = 0
         self._error: BaseException | None = None
+        self._failures: deque[CallbackFailure] = deque(maxlen=_FAILURES_KEPT)
+        self._stop_on_error = False
         self._ended: asyncio.Future[None] | None = None
 
     @property
@@ -165,23 +191,27 @@ class BaseClock(ABC):
 
     @property
     def error(self) -> BaseException | None:
-        """The first error that a callback raised since the last start, which stopped the clock; None without one."""
+        """The error that stopped the clock and that `wait()` raises; None without one.
+
+        If callbacks failed, it is the error of the oldest of `failures`.
+        """
         return self._error
+
+    @property
+    def failures(self) -> tuple[CallbackFailure, ...]:
+        """The latest 256 failures of callbacks since the last start, oldest first."""
+        return tuple(self._failures)
 
     def on_tick(self, callback: TickCallback) -> Unsubscribe:
         """Call `callback` (a function or a coroutine function) at every tick, in the order of subscription.
 
-        Returns the function that ends the subscription. An error in a callback stops the clock; `wait()` raises it.
+        Returns the function that ends the subscription. A callback that raises is unsubscribed and reported in `failures`
+        and the log.
         """
         check_callback("on_tick", callback)
         subscription = Subscription(callback)
         self._subscriptions = (*self._subscriptions, subscription)
-
-        def unsubscribe() -> None:
-            subscription.active = False
-            self._subscriptions = tuple(each for each in self._subscriptions if each is not subscription)
-
-        return unsubscribe
+        return partial(self._unsubscribe, subscription)
 
     @property
     def gaps(self) -> tuple[ClockGap, ...]:
@@ -193,12 +223,16 @@ class BaseClock(ABC):
         check_callback("on_gap", callback)
         return lambda: None
 
-    async def start(self, run_id: str) -> None:
-        """Start ticking, from the beginning and with fresh state. Raises `ClockRunning` when it is running already."""
+    async def start(self, run_id: str, *, stop_on_error: bool = False) -> None:
+        """Start ticking, from the beginning and with fresh state. Raises `ClockRunning` when it is running already.
+
+        With `stop_on_error` the first callback that raises stops the clock; otherwise the last one that is left does.
+        """
         if self._running:
             raise ClockRunning(f"this clock is already running (run {brief(self._run_id)}); await stop() first")
         ended = asyncio.get_running_loop().create_future()
         self._enter(run_id)
+        self._stop_on_error = stop_on_error
         self._ended = ended
         try:
             self._begin()
@@ -220,7 +254,11 @@ class BaseClock(ABC):
             await asyncio.wait({self._ended})
 
     async def wait(self) -> None:
-        """Return when the clock has ended; raise the error of a callback, if any. Returns at once before a start."""
+        """Return when the clock has ended. Returns at once before a start.
+
+        Raises `error` if that ended the clock: the error of a callback when no tick callback was left after it, or of the
+        first one with `start(stop_on_error=True)`.
+        """
         if self in _INSIDE.get():
             raise ClockError("a callback cannot wait for the end of its own clock; await stop() or return instead")
         if self._running and self._ended is not None:
@@ -254,15 +292,37 @@ class BaseClock(ABC):
         self._stopping = False
         self._tick_count = 0
         self._error = None
+        self._failures.clear()
 
     def _mark_inside(self) -> None:
         """Record that this task runs callbacks of this clock; call it once in each such task."""
         _INSIDE.set((*_INSIDE.get(), self))
 
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        subscription.active = False
+        self._subscriptions = tuple(each for each in self._subscriptions if each is not subscription)
+
+    def _record_failure(self, failure: CallbackFailure, *, is_last: bool) -> bool:
+        """Report a callback that was unsubscribed because it raised; return whether that ends the run.
+
+        `is_last` says that no callback is left that could receive what this one received.
+        """
+        self._failures.append(failure)
+        logger.error("clock of run %r: %s", self._run_id, failure, exc_info=failure.error)
+        ends = is_last or self._stop_on_error
+        if ends:
+            self._keep_error(self._failures[0].error)
+        return ends
+
     def _keep_error(self, error: BaseException) -> None:
         if self._error is None:
             self._error = error
-            logger.error("clock of run %r stopped: a callback raised %r", self._run_id, error)
+            logger.error("clock of run %r stopped: %s", self._run_id, brief(error))
+
+    def _is_cancelled(self, error: BaseException) -> bool:
+        """Whether `error` is the cancellation of the current task, not that of something that a callback awaited."""
+        task = asyncio.current_task()
+        return isinstance(error, asyncio.CancelledError) and task is not None and bool(task.cancelling())
 
     def _finish(self) -> None:
         self._running = False

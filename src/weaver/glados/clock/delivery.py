@@ -1,4 +1,6 @@
-"""Delivery: each callback receives its events in order from its own queue, so that a slow one does not delay the others.
+"""Delivery: each callback receives its events in order from its own queue.
+
+So a callback that is slow, or that raises and is unsubscribed, does not delay the others or cost them a tick.
 
 A queue is bounded. Ticks that do not fit, or are still queued when the clock stops, are reported as missed. A plain
 function runs on the event loop itself: one that blocks also blocks the clock, which reports the boundaries missed by that.
@@ -18,6 +20,7 @@ from weaver.core.ports import Unsubscribe
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.base import (
     BaseClock,
+    CallbackFailure,
     ClockGap,
     ClockTick,
     GapCallback,
@@ -47,10 +50,15 @@ class _Queue:
         self._task: asyncio.Task[None] | None = None
         self._lost: list[int] = []
         self.active = True
+        self.end: Unsubscribe = lambda: None
 
     @property
     def is_busy(self) -> bool:
         return self._task is not None
+
+    @property
+    def callback(self) -> Callable[[Any], Awaitable[None] | None]:
+        return self._callback
 
     def push(self, event: object) -> None:
         if len(self._events) >= self._limit:
@@ -93,16 +101,23 @@ class _Queue:
         self._clock._mark_inside()
         try:
             while self._events and self.active:
-                result = self._callback(self._events.popleft())
-                if result is not None and inspect.isawaitable(result):
-                    await result
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+                event = self._events.popleft()
+                try:
+                    result = self._callback(event)
+                    if result is not None and inspect.isawaitable(result):
+                        await result
+                # The clock supervises its callbacks: one that raises must not cost the others their ticks.
+                except (Exception, asyncio.CancelledError) as error:
+                    if self._clock._is_cancelled(error):
+                        raise
+                    self._clock._end_failed(self, error, event)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # An exception that is not for supervisors: the run ends at once, and wait() raises it.
+            self._clock._fail(error)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
-            self._clock._fail(error)
-        except Exception as error:  # noqa: BLE001 - the clock supervises its callbacks, and wait() raises what they raise
-            self._clock._fail(error)
         finally:
             self._task = None
             self._clock._drained()
@@ -127,19 +142,19 @@ class DeliveringClock(BaseClock):
     def on_tick(self, callback: TickCallback) -> Unsubscribe:
         """Call `callback` (a function or a coroutine function) at every tick, in order, independently of the others.
 
-        Returns the function that ends the subscription. An error in a callback stops the clock; `wait()` raises it. A
-        callback that falls more than 1,024 ticks behind loses ticks, which are reported as a gap.
+        Returns the function that ends the subscription. A callback that raises is unsubscribed and reported in `failures`
+        and the log. A callback that falls more than 1,024 ticks behind loses ticks, which are reported as a gap.
         """
         unsubscribe = super().on_tick(callback)
         subscription = self._subscriptions[-1]
-        self._queues[subscription] = _Queue(self, callback, QUEUE_LIMIT)
+        queue = self._queues[subscription] = _Queue(self, callback, QUEUE_LIMIT)
 
         def end() -> None:
             unsubscribe()
-            queue = self._queues.pop(subscription, None)
-            if queue is not None:
+            if self._queues.pop(subscription, None) is not None:
                 self._retire(queue)
 
+        queue.end = end
         return end
 
     def on_gap(self, callback: GapCallback) -> Unsubscribe:
@@ -155,6 +170,7 @@ class DeliveringClock(BaseClock):
             self._gap_queues = tuple(each for each in self._gap_queues if each is not queue)
             self._retire(queue)
 
+        queue.end = end
         return end
 
     def _enter(self, run_id: str) -> None:
@@ -181,6 +197,17 @@ class DeliveringClock(BaseClock):
         queue.discard()
         if queue.is_busy:
             self._retired = (*self._retired, queue)
+
+    def _end_failed(self, queue: _Queue, error: BaseException, event: ClockTick | ClockGap) -> None:
+        """End the subscription of a callback that raised; stop the clock when that was the last one."""
+        queue.end()
+        is_tick = isinstance(event, ClockTick)
+        # A callback for gaps is no reason to go on without one for ticks, and its failure none to stop one for ticks.
+        is_last = not self._subscriptions and (is_tick or not self._gap_queues)
+        ts_ns = event.ts_ns if isinstance(event, ClockTick) else event.first_ns
+        failure = CallbackFailure(callback=queue.callback, error=error, ts_ns=ts_ns)
+        if self._record_failure(failure, is_last=is_last):
+            self._fail(self._failures[0].error)
 
     def _fail(self, error: BaseException) -> None:
         self._keep_error(error)

@@ -22,6 +22,7 @@ from weaver.testing.contracts.harness import Store, StoreContract, on_store
 from weaver.testing.contracts.logs import EventLogContract
 from weaver.testing.contracts.offsets import OffsetStoreContract
 from weaver.testing.contracts.refusals import RefusalContract
+from weaver.testing.contracts.tick_clocks import TickClockContract
 
 __all__ = [
     "ClockContract",
@@ -32,6 +33,7 @@ __all__ = [
     "RefusalContract",
     "Store",
     "StoreContract",
+    "TickClockContract",
     "on_store",
 ]
 

@@ -35,7 +35,7 @@ def run(clock: BacktestClock, callback: Callable[[ClockTick], Awaitable[None] | 
         ends = [clock.on_tick(seen.append)]
         if callback is not None:
             ends.append(clock.on_tick(callback))
-        await clock.start("run")
+        await clock.start("run", stop_on_error=True)
         await clock.wait()
         for end in ends:
             end()
@@ -227,7 +227,7 @@ class TestBacktestClockLifecycle:
         asyncio.run(main())
         assert [tick.bar_index for tick in run(clock)] == list(range(51))
 
-    def test_the_first_error_stops_the_clock_and_wait_raises_it(self) -> None:
+    def test_the_error_of_the_only_callback_stops_the_clock_and_wait_raises_it(self) -> None:
         clock = hours(10)
         seen: list[int] = []
 
@@ -261,10 +261,9 @@ class TestBacktestClockLifecycle:
             run(clock, broken)
 
         async def main() -> None:
-            for subscription in clock._subscriptions:
-                subscription.active = False
             await clock.start("again")
             assert clock.error is None
+            assert clock.failures == ()
             await clock.wait()
 
         asyncio.run(main())
