@@ -49,7 +49,7 @@ LONGEST_SYMBOL = 200
 """Characters of a symbol. It is repeated in every order, fill and message."""
 
 _TEXT_COST = 12  # bytes of memory for each byte of text at the peak, measured with a CSV file of minutes
-_ALWAYS_THERE = 100_000_000  # bytes for which no system is asked, so that thousands of small files are read fast
+_ALWAYS_THERE = 100_000_000  # bytes that are not compared with the free memory, so that many small files are read fast
 _USABLE = 0.9  # of the free memory, since a run needs some as well
 
 
@@ -92,11 +92,16 @@ def check_text_bytes(size: int, path: Path, *, packed: int | None = None) -> Non
             f"{path}: {unpacked} more than {most:,} bytes of text; divide it, or raise the limit: "
             f"WEAVER_MAX_TEXT_BYTES={2 * most}"
         )
-    check_memory(_TEXT_COST * size, path)
+    needed = _TEXT_COST * size
+    # A gzip file is refused while it is unpacked, so that its full size is not known yet.
+    check_memory(needed, path, suggested=needed if packed is None else 2 * needed)
 
 
-def check_memory(needed: int, where: object) -> None:
-    """Raise DataError where reading a file or frame needs more bytes than are free, or than WEAVER_MAX_MEMORY."""
+def check_memory(needed: int, where: object, *, suggested: int | None = None) -> None:
+    """Raise DataError where reading a file or frame needs more bytes than are free, or than WEAVER_MAX_MEMORY.
+
+    `suggested` is the value of WEAVER_MAX_MEMORY in the message (default: `needed`).
+    """
     if needed <= _ALWAYS_THERE:
         return
     free = free_memory()
@@ -104,12 +109,12 @@ def check_memory(needed: int, where: object) -> None:
     if needed > most:
         raise DataError(
             f"{where}: reading it needs about {_amount(needed)} of memory, more than the {_amount(most)} that it may take; "
-            f"divide it, or raise the limit: WEAVER_MAX_MEMORY={needed} (bytes)"
+            f"divide it, or raise the limit: WEAVER_MAX_MEMORY={suggested or needed} (bytes)"
         )
 
 
 def free_memory() -> int | None:
-    """Return the bytes of memory that this process can still get; None where the system does not tell.
+    """Return the bytes of memory that this process can still get; None where the system does not report it.
 
     Inside a container the limit of its control group counts as well.
     """

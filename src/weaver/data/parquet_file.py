@@ -16,7 +16,7 @@ __all__ = ["LONGEST_CAUSE", "check_footer", "check_parquet", "check_strings", "r
 LONGEST_CAUSE = 500
 """Characters of an error of Polars in a message, which may repeat the content of a file."""
 
-_COST_OF_A_ROW = 40  # bytes: starts and ends of the bars, and what checking them takes
+_COST_OF_A_ROW = 40  # bytes: starts and ends of the bars, and the arrays that checking them needs
 _COST_OF_A_VALUE = 8
 
 

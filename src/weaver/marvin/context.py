@@ -143,8 +143,8 @@ class Context:
     ) -> Any:
         """See `Strategy.indicator`."""
         if self.phase != "start":
-            name_of_it = getattr(function, "__name__", type(function).__name__)
-            raise StrategyError(f"indicator({cut(str(name_of_it))}) is for on_start only")
+            function_name = getattr(function, "__name__", type(function).__name__)
+            raise StrategyError(f"indicator({cut(str(function_name))}) is for on_start only")
         if len(self.indicators) >= MOST_INDICATORS:
             raise StrategyError(f"indicator: {MOST_INDICATORS:,} indicators are the most in one run")
         tracks = {id(state.cursor): state.track for state in self.states}
