@@ -99,6 +99,7 @@ def test_a_name_that_another_user_has_taken_prevents_no_start(far: Path, second_
             assert not second_user.can_read(folder)
         wait_until_stopped(far)
         assert not folder.exists()
+        assert not (DatabasePaths(far).folder / "socket").exists()
         assert owner_of(taken) == second_user.uid
     finally:
         for path in (taken, taken.with_name(taken.name + ".x")):

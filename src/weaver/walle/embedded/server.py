@@ -297,6 +297,8 @@ class Server:
         if self._socket.parent != self._folder:
             owners = {os.geteuid()} if self._user is None else {os.geteuid(), self._user.uid}
             remove_private(self._socket, owners, _SOCKET_PREFIX)
+            if not self._socket.exists():
+                (self._folder / "socket").unlink(missing_ok=True)
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
