@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from weaver.core.account import Account
 from weaver.core.bars import Bar
-from weaver.core.orders import Command, Fill, OrderRequest, OrderStatus, Side, TimeInForce
+from weaver.core.orders import Command, Fill, OrderRequest, OrderStatus, OrderUpdate, Side, TimeInForce
 from weaver.greta.acceptance import Acceptance
 from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.buying_power import BuyingPower
@@ -101,6 +101,10 @@ class SimulatedBroker:
         first_update = len(order_book.updates)
         self._acceptance.take(commands)
         order_book.sort_news(first_update, len(self.fills))
+
+    def take_updates(self) -> list[OrderUpdate]:
+        """Return the updates since the last call, in the order in which the strategy receives them."""
+        return self.order_book.take_updates()
 
     # Fills.
 

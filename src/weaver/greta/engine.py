@@ -327,7 +327,9 @@ class Engine:
         """
         order_book = self._order_book
         if order_book.updates:
-            self.context.deliver(order_book.take_updates())
+            unexpected = self.context.deliver(self.broker.take_updates())
+            if unexpected:  # a fault of the broker
+                self.warnings.extend(reason for _, reason in unexpected)
         order_book.rest()
 
     def _report(self, *, force: bool = False) -> bool:

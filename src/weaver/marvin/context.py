@@ -14,6 +14,7 @@ from weaver.core.account import Account
 from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import StrategyError
+from weaver.core.fill_book import TradeIds
 from weaver.core.orders import Fill, OrderStatus, OrderUpdate, Side
 from weaver.core.text import brief, cut
 from weaver.marvin.bar_views import RunBars, SymbolBars, Track
@@ -24,6 +25,7 @@ from weaver.marvin.positions import Position, Positions
 from weaver.marvin.run_state import RunState
 from weaver.marvin.symbol_state import SymbolState
 from weaver.marvin.timers import Timers
+from weaver.marvin.unexpected_update import UnexpectedUpdate, contradiction
 from weaver.marvin.views import FedView
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ class Context:
         # With on_fill the strategy must see the account change fill by fill, so during the report it sees a copy.
         self._engine_account = account
         self._reported_account = account.copy() if "on_fill" in self.overrides else None
+        self._trades = TradeIds()
         self._random: np.random.Generator | None = None
         strategy._context = self
         strategy._order_entry = self.order_entry
@@ -196,9 +199,13 @@ class Context:
         self.order_entry.end()
         self.strategy.on_stop()
 
-    def deliver(self, updates: Sequence[OrderUpdate]) -> None:
-        """Apply updates to the order handles and positions, and call on_order and on_fill, in this order."""
-        orders, run = self.orders, self.run
+    def deliver(self, updates: Sequence[OrderUpdate]) -> Sequence[UnexpectedUpdate]:
+        """Apply updates to the order handles and positions, and call on_order and on_fill, in this order.
+
+        A trade that was delivered before and an update that changes nothing are passed over. Return the updates that
+        contradict what was known, such as a fill of an order that was cancelled: their fills are booked all the same.
+        """
+        orders, run, unexpected = self.orders, self.run, []
         on_order = self.strategy.on_order if "on_order" in self.overrides else None
         on_fill = self.strategy.on_fill if "on_fill" in self.overrides else None
         account = self._reported_account
@@ -208,23 +215,44 @@ class Context:
             run.account = account
         run.account_changed()
         for update in updates:
-            order = orders[update.number - 1]
-            order._move(update)
-            fill = update.fill
-            if not update.status.is_open:
-                self._open.pop(update.number, None)
+            number, fill = update.number, update.fill
+            if fill is not None:
+                if fill.symbol not in run.index_of:
+                    text = (
+                        f"symbol {brief(fill.symbol)} is not in this run; its fill of {fill.quantity:g} is not booked"
+                    )
+                    unexpected.append(UnexpectedUpdate(update, text))
+                    continue
+                if not self._trades.add(fill):
+                    fill = None
+            order = orders[number - 1] if 0 < number <= len(orders) else None
+            if order is not None and fill is not None and fill.symbol != order.symbol:
+                order = None
+            before = None
+            if order is not None:
+                before = order._status
+                if not order._move(update, fill):
+                    continue
+                if not order._status.is_open:
+                    self._open.pop(number, None)
+            elif fill is None and update.fill is not None:
+                continue
             if fill is not None:
                 index = run.index_of[fill.symbol]
                 if account is not None:
                     lots = fill.lots if fill.side is _BUY else -fill.lots
                     account.apply(index, lots, fill.quantity, fill.price, fill.commission)
                 self._update_position(index, fill.symbol)
-            if on_order is not None:
+            reason = contradiction(order, before, fill, number)
+            if reason is not None:
+                unexpected.append(UnexpectedUpdate(update, reason))
+            if order is not None and on_order is not None:
                 on_order(order)
             if fill is not None and on_fill is not None:
                 on_fill(fill)
         if account is not None:
             self._catch_up(account)
+        return unexpected
 
     def report_filled(self, fill: Fill, index: int, now_ns: int) -> None:
         """Record that an order has filled whole at once, for a strategy without on_order and on_fill."""
@@ -243,8 +271,9 @@ class Context:
         engine = self.run.account = self._engine_account
         reported.cash, reported.charged = engine.cash, engine.charged
         self.run.account_changed()
-        if reported.average != engine.average:  # one symbol's orders were reported in another order than they filled in
-            reported.average[:] = engine.average
+        # One symbol's orders may be reported in another order than they filled in, or without their fills.
+        if reported.average != engine.average or reported.lots != engine.lots:
+            reported.restore(engine.snapshot())
             for state in self.states:
                 self._update_position(state.index, state.symbol)
 

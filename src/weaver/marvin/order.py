@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from weaver.core.errors import OrderError, WeaverError
+from weaver.core.errors import OrderError
 from weaver.core.instrument import Instrument
 from weaver.core.orders import (
     ALLOWED,
     Cancel,
+    Fill,
     Modify,
     OrderRequest,
     OrderStatus,
@@ -45,6 +46,7 @@ class Order(msgspec.Struct, eq=False, gc=False):
     _stop_loss: Order | None = None
     _take_profit: Order | None = None
     _filled_lots: int = 0
+    _terms_ns: int = 0
 
     @property
     def request(self) -> OrderRequest:
@@ -174,34 +176,48 @@ class Order(msgspec.Struct, eq=False, gc=False):
             "modify",
         )
 
-    def _move(self, update: OrderUpdate) -> None:
-        status = update.status
-        if status is not self._status:
-            if status not in ALLOWED[self._status]:
-                raise WeaverError(f"order {self.id} cannot go from {self._status.value} to {status.value}")
+    def _move(self, update: OrderUpdate, fill: Fill | None) -> bool:
+        """Apply an update, and return whether it has changed anything.
+
+        `fill` is its fill, None if that was applied before. The status moves only as `ALLOWED` says: a late update leaves it
+        as it is, and its fill counts all the same.
+        """
+        status, present, request = update.status, self._status, update.request
+        moves = status is not present and status in ALLOWED[present]
+        repeats = fill is None and update.fill is not None
+        if moves:
             self._status = status
-        self._updated_ns = update.ts_ns
+        elif fill is None and (repeats or not present.is_open or (update.reason is None and request is None)):
+            return False
+        if moves or status is present or update.ts_ns > self._updated_ns:
+            self._updated_ns = update.ts_ns
         if update.reason is not None:
-            if not status.is_open and status is not _FILLED:
+            if moves and not status.is_open and status is not _FILLED:
                 self._reason = update.reason
             else:
                 self._note = update.reason
-        if update.request is not None:
-            self._request = update.request
-            self._quantity = self._instrument.to_quantity(update.request.lots)
-        fill = update.fill
+        if request is not None and update.ts_ns >= self._terms_ns:
+            self._terms_ns = update.ts_ns
+            self._request = request
+            self._quantity = self._instrument.to_quantity(request.lots)
         if fill is not None:
-            if self._filled_lots == 0:
-                self._filled_quantity = fill.quantity
-                self._average_price = fill.price
-            else:
-                value = (self._average_price or 0.0) * self._filled_quantity + fill.price * fill.quantity
-                self._filled_quantity += fill.quantity
-                self._average_price = value / self._filled_quantity
-            self._filled_lots += fill.lots
-            if status is _FILLED and self._filled_lots != self._request.lots:
-                # A size that shrank to what can be paid for, or a leg that covers what its entry filled.
-                self._quantity = self._filled_quantity
+            self._count(fill)
+            if present is _FILLED:
+                self._quantity = self._instrument.to_quantity(self._filled_lots)
+        if moves and status is _FILLED and update.fill is not None and self._filled_lots != self._request.lots:
+            # A size that shrank to what can be paid for, or a leg that covers what its entry filled.
+            self._quantity = self._filled_quantity
+        return True
+
+    def _count(self, fill: Fill) -> None:
+        if self._filled_lots == 0:
+            self._filled_quantity = fill.quantity
+            self._average_price = fill.price
+        else:
+            value = (self._average_price or 0.0) * self._filled_quantity + fill.price * fill.quantity
+            self._filled_quantity += fill.quantity
+            self._average_price = value / self._filled_quantity
+        self._filled_lots += fill.lots
 
     def __repr__(self) -> str:
         price = "".join(
