@@ -178,10 +178,15 @@ class ControllableClock(DeliveringClock):
                 yield ts
             ts = self._grid.next_after(ts)
 
+    def _latest_ns(self) -> int:
+        return self._now_ns
+
     def _begin(self) -> None:
         self._ticks.clear()
         self._unraised.clear()
-        self._tracker = Tracker(self._grid, self._reading())
+        self._tracker = Tracker(self._grid, self._reading(), self._after)
+        if self._tracker.missed is not None:
+            self._report(self._tracker.missed)
 
     def _record_failure(self, failure: CallbackFailure, *, is_last: bool) -> bool:
         self._unraised.append(failure.error)

@@ -11,13 +11,25 @@ import inspect
 import time
 from collections.abc import Generator, Iterator
 from datetime import date, datetime
+from functools import partial
 
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ClockRunning, ConfigError
 from weaver.core.instants import format_ns, from_ns, to_ns
+from weaver.core.ports import Unsubscribe
 from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
-from weaver.glados.clock.base import BaseClock, CallbackFailure, ClockTick, Subscription
+from weaver.glados.clock.base import (
+    BaseClock,
+    CallbackFailure,
+    ClockGap,
+    ClockTick,
+    GapCallback,
+    LastTick,
+    Subscription,
+    check_callback,
+    gap_while_down,
+)
 
 __all__ = ["BacktestClock"]
 
@@ -57,6 +69,8 @@ class BacktestClock(BaseClock):
             )
         self._first_ns, self._last_ns = ends
         self._now_ns = self._start_ns
+        self._next_ns, self._next_index = self._first_ns, 0
+        self._gap_subscriptions: tuple[Subscription, ...] = ()
         self._complete = False
         self._backpressure = backpressure
         self._acknowledged = False
@@ -83,7 +97,7 @@ class BacktestClock(BaseClock):
         """The fraction of the period that has been ticked: 0.0 before the first tick, 1.0 at the last one."""
         if self._complete:
             return 1.0
-        if not self._tick_count:
+        if not self._tick_count and self._now_ns <= self._first_ns:
             return 0.0
         length = self._last_ns - self._first_ns
         return (self._now_ns - self._first_ns) / length if length else 1.0
@@ -92,6 +106,16 @@ class BacktestClock(BaseClock):
     def is_complete(self) -> bool:
         """Whether every boundary has been ticked and every callback of the last one has returned."""
         return self._complete
+
+    def on_gap(self, callback: GapCallback) -> Unsubscribe:
+        """Call `callback` for the boundaries before the period that a run which resumes has missed, before the first tick.
+
+        A backtest has no other gaps. Otherwise like `on_tick`.
+        """
+        check_callback("on_gap", callback)
+        subscription = Subscription(callback)
+        self._gap_subscriptions = (*self._gap_subscriptions, subscription)
+        return partial(self._unsubscribe, subscription)
 
     def now_ns(self) -> int:
         """Return the current tick in nanoseconds since 1970-01-01 UTC; the start before the first."""
@@ -123,9 +147,21 @@ class BacktestClock(BaseClock):
         self._acknowledged = True
         self._wake()
 
-    def _enter(self, run_id: str) -> None:
-        super()._enter(run_id)
+    def _latest_ns(self) -> int:
+        return self._last_ns
+
+    def _enter(self, run_id: str, after: LastTick | None = None) -> None:
+        super()._enter(run_id, after)
         self._now_ns = self._start_ns
+        self._next_ns, self._next_index = self._first_ns, 0
+        if after is not None:
+            # Time does not pass between the runs of a backtest, so only boundaries before its period can be missed.
+            self._now_ns = max(self._start_ns, after.ts_ns)
+            self._next_ns, self._next_index = max(self._first_ns, after.ts_ns + 1), after.bar_index + 1
+            gap = gap_while_down(self._grid, after.ts_ns, self._next_ns)
+            if gap is not None:
+                self._next_index += gap.count
+                self._record_missed(gap)
         self._complete = False
         self._acknowledged = False
 
@@ -170,21 +206,43 @@ class BacktestClock(BaseClock):
             self._task = None
             self._finish()
 
-    def _end_failed(self, subscription: Subscription, error: BaseException, ts_ns: int) -> None:
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        super()._unsubscribe(subscription)
+        self._gap_subscriptions = tuple(each for each in self._gap_subscriptions if each is not subscription)
+
+    def _end_failed(self, subscription: Subscription, error: BaseException, event: ClockTick | ClockGap) -> None:
         self._unsubscribe(subscription)
+        is_tick = isinstance(event, ClockTick)
+        is_last = not self._subscriptions and (is_tick or not self._gap_subscriptions)
+        ts_ns = event.ts_ns if isinstance(event, ClockTick) else event.first_ns
         failure = CallbackFailure(callback=subscription.callback, error=error, ts_ns=ts_ns)
-        if self._record_failure(failure, is_last=not self._subscriptions):
+        if self._record_failure(failure, is_last=is_last):
             self._stopping = True
+
+    async def _deliver_gap(self, gap: ClockGap) -> None:
+        for subscription in self._gap_subscriptions:
+            if subscription.active and not self._stopping:
+                try:
+                    result = subscription.callback(gap)
+                    if result is not None and inspect.isawaitable(result):
+                        await result
+                # The clock supervises its callbacks; see _tick_all.
+                except (Exception, asyncio.CancelledError) as error:
+                    if self._is_cancelled(error):
+                        raise
+                    self._end_failed(subscription, error, gap)
 
     async def _tick_all(self) -> bool:
         """Tick every boundary; False when it was stopped before the end."""
         run_id, text = self._run_id, self._timeframe.text
+        for gap in self.gaps:
+            await self._deliver_gap(gap)
         slice_end = time.perf_counter_ns() + _SLICE_NS
-        for index, ts in enumerate(self.boundaries()):
+        for index, ts in enumerate(self._grid.between(self._next_ns, self._last_ns), self._next_index):
             if self._stopping:
                 return False
             self._now_ns = ts
-            self._tick_count = index + 1
+            self._tick_count += 1
             self._acknowledged = False
             tick = ClockTick(run_id, ts, text, index, True)
             for subscription in self._subscriptions:
@@ -197,7 +255,7 @@ class BacktestClock(BaseClock):
                     except (Exception, asyncio.CancelledError) as error:
                         if self._is_cancelled(error):
                             raise
-                        self._end_failed(subscription, error, ts)
+                        self._end_failed(subscription, error, tick)
                     if self._stopping:
                         return False
             while self._backpressure and not self._acknowledged and not self._stopping:

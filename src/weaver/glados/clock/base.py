@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,7 +27,7 @@ from weaver.core.instants import format_ns, from_ns
 from weaver.core.ports import Unsubscribe
 from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
-from weaver.glados.clock.grid import make_grid
+from weaver.glados.clock.grid import Grid, make_grid
 
 __all__ = [
     "BaseClock",
@@ -44,6 +45,8 @@ logger = logging.getLogger("weaver.clock")
 
 # A run that subscribes again after each failure must not fill the memory; the log has every failure.
 _FAILURES_KEPT = 256
+# Gaps are kept for later inspection; more than this in one run means that no code is reading them.
+_GAPS_KEPT = 256
 
 
 class ClockTick(msgspec.Struct, frozen=True, gc=False):
@@ -73,6 +76,7 @@ class GapReason(StrEnum):
     BLOCKED = "the event loop was blocked"
     SLOW_CALLBACK = "a callback was too slow"
     STOPPED = "the clock was stopped before a slow callback got to them"
+    DOWN = "the program was not running"
 
 
 class ClockGap(msgspec.Struct, frozen=True, gc=False):
@@ -95,6 +99,19 @@ class ClockGap(msgspec.Struct, frozen=True, gc=False):
 
     def __str__(self) -> str:
         return f"{self.count} missed, {format_ns(self.first_ns)} to {format_ns(self.last_ns)}: {self.reason}"
+
+
+class LastTick(NamedTuple):
+    """The last tick before a run was interrupted; the clock that resumes the run continues after it."""
+
+    ts_ns: int
+    bar_index: int
+
+
+def gap_while_down(grid: Grid, after_ns: int, until_ns: int) -> ClockGap | None:
+    """Return the boundaries of `grid` between the two instants, both excluded, as one gap; None where there is none."""
+    ends = grid.ends(after_ns + 1, until_ns - 1)
+    return None if ends is None else ClockGap(*ends, grid.count(*ends), GapReason.DOWN)
 
 
 class CallbackFailure(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +146,7 @@ class Subscription:
 
     __slots__ = ("active", "callback")
 
-    def __init__(self, callback: TickCallback) -> None:
+    def __init__(self, callback: Callable[[Any], Awaitable[None] | None]) -> None:
         self.callback = callback
         self.active = True
 
@@ -162,6 +179,8 @@ class BaseClock(ABC):
         self._error: BaseException | None = None
         self._failures: deque[CallbackFailure] = deque(maxlen=_FAILURES_KEPT)
         self._stop_on_error = False
+        self._gaps: deque[ClockGap] = deque(maxlen=_GAPS_KEPT)
+        self._after: LastTick | None = None
         self._ended: asyncio.Future[None] | None = None
 
     @property
@@ -215,23 +234,30 @@ class BaseClock(ABC):
 
     @property
     def gaps(self) -> tuple[ClockGap, ...]:
-        """The latest reports of missed boundaries since the last start, oldest first; a backtest clock has none."""
-        return ()
+        """The latest 256 reports of missed boundaries since the last start, oldest first."""
+        return tuple(self._gaps)
 
+    @abstractmethod
     def on_gap(self, callback: GapCallback) -> Unsubscribe:
-        """Call `callback` for every report of missed boundaries; a backtest clock has none. Otherwise like `on_tick`."""
-        check_callback("on_gap", callback)
-        return lambda: None
+        """Call `callback` for every report of missed boundaries; otherwise like `on_tick`."""
 
-    async def start(self, run_id: str, *, stop_on_error: bool = False) -> None:
+    async def start(
+        self, run_id: str, *, after_ns: int | None = None, after_index: int = 0, stop_on_error: bool = False
+    ) -> None:
         """Start ticking, from the beginning and with fresh state. Raises `ClockRunning` when it is running already.
+
+        To resume a run, pass `ts_ns` and `bar_index` of its last tick as `after_ns` and `after_index`: the boundaries that
+        were missed since are reported as one gap (`DOWN`), and the count of boundaries continues. A boundary at the very
+        instant of the start is ticked. Raises `ConfigError` when `after_ns` is not a boundary or is later than the time of
+        this clock (a backtest: its last boundary).
 
         With `stop_on_error` the first callback that raises stops the clock; otherwise the last one that is left does.
         """
         if self._running:
             raise ClockRunning(f"this clock is already running (run {brief(self._run_id)}); await stop() first")
+        after = self._last_tick(after_ns, after_index)
         ended = asyncio.get_running_loop().create_future()
-        self._enter(run_id)
+        self._enter(run_id, after)
         self._stop_on_error = stop_on_error
         self._ended = ended
         try:
@@ -279,6 +305,10 @@ class BaseClock(ABC):
         """Return the boundaries as ints (nanoseconds since 1970-01-01 UTC), for use without an event loop."""
 
     @abstractmethod
+    def _latest_ns(self) -> int:
+        """Return the latest instant at which a run that this clock resumes can have had its last tick."""
+
+    @abstractmethod
     def _begin(self) -> None:
         """Schedule the first tick; the state is fresh and an event loop is running."""
 
@@ -286,7 +316,36 @@ class BaseClock(ABC):
     def _halt(self) -> None:
         """Prevent further ticks and ensure that `_finish` is called; `_stopping` is set."""
 
-    def _enter(self, run_id: str) -> None:
+    def _last_tick(self, after_ns: int | None, after_index: int) -> LastTick | None:
+        """Return the arguments of a start as the last tick of the run; None for a new run."""
+        if isinstance(after_index, bool) or not isinstance(after_index, int) or after_index < 0:
+            raise ConfigError(f"after_index={brief(after_index)}: give the bar_index of the run's last tick, 0 or more")
+        if after_ns is None:
+            if after_index:
+                raise ConfigError(f"after_index={after_index} needs after_ns as well, the ts_ns of the run's last tick")
+            return None
+        if isinstance(after_ns, bool) or not isinstance(after_ns, int):
+            raise ConfigError(
+                f"after_ns={brief(after_ns)}: give the ts_ns of the run's last tick, an int of nanoseconds"
+            )
+        latest = self._latest_ns()
+        if after_ns > latest:
+            raise ConfigError(
+                f"after_ns={format_ns(after_ns)} is later than {format_ns(latest)}, the latest that this clock can resume "
+                "after; pass the ts_ns of the run's last tick, and check the time of this machine"
+            )
+        following = self._grid.next_after(after_ns - 1)
+        if following != after_ns:
+            of = f" of calendar {self._calendar.name!r}" if self._calendar else ""
+            raise ConfigError(
+                f"after_ns={format_ns(after_ns)} is not a {self._timeframe} boundary{of} (the next one is "
+                f"{format_ns(following)}); pass the ts_ns of the run's last tick, and its timeframe and calendar"
+            )
+        return LastTick(after_ns, after_index)
+
+    def _enter(self, run_id: str, after: LastTick | None = None) -> None:
+        self._after = after
+        self._gaps.clear()
         self._run_id = run_id
         self._running = True
         self._stopping = False
@@ -297,6 +356,10 @@ class BaseClock(ABC):
     def _mark_inside(self) -> None:
         """Record that this task runs callbacks of this clock; call it once in each such task."""
         _INSIDE.set((*_INSIDE.get(), self))
+
+    def _record_missed(self, gap: ClockGap) -> None:
+        self._gaps.append(gap)
+        logger.warning("clock of run %r: %s", self._run_id, gap)
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         subscription.active = False

@@ -35,8 +35,6 @@ __all__ = ["DeliveringClock"]
 
 # A callback that is this many ticks behind (17 minutes of one-second bars) will not catch up; its ticks become a gap.
 QUEUE_LIMIT = 1024
-# Gaps are kept for later inspection; more than this in one run means that no code is reading them.
-_GAPS_KEPT = 256
 
 
 class _Queue:
@@ -132,12 +130,6 @@ class DeliveringClock(BaseClock):
         self._gap_queues: tuple[_Queue, ...] = ()
         # Unsubscribed while their callback was in progress: `stop` waits for it, and its error still belongs to this run.
         self._retired: tuple[_Queue, ...] = ()
-        self._gaps: deque[ClockGap] = deque(maxlen=_GAPS_KEPT)
-
-    @property
-    def gaps(self) -> tuple[ClockGap, ...]:
-        """The latest 256 reports of missed boundaries since the last start, oldest first."""
-        return tuple(self._gaps)
 
     def on_tick(self, callback: TickCallback) -> Unsubscribe:
         """Call `callback` (a function or a coroutine function) at every tick, in order, independently of the others.
@@ -173,10 +165,6 @@ class DeliveringClock(BaseClock):
         queue.end = end
         return end
 
-    def _enter(self, run_id: str) -> None:
-        super()._enter(run_id)
-        self._gaps.clear()
-
     def _deliver(self, ts_ns: int, index: int, *, is_backtest: bool) -> ClockTick:
         tick = ClockTick(self._run_id, ts_ns, self._timeframe.text, index, is_backtest)
         self._tick_count += 1
@@ -185,8 +173,7 @@ class DeliveringClock(BaseClock):
         return tick
 
     def _report(self, gap: ClockGap) -> None:
-        self._gaps.append(gap)
-        logger.warning("clock of run %r: %s", self._run_id, gap)
+        self._record_missed(gap)
         # Without an event loop (`boundaries`) no callback is called.
         if self._ended is not None and not self._stopping:
             for queue in self._gap_queues:

@@ -112,8 +112,14 @@ class RealtimeClock(DeliveringClock):
         finally:
             self._finish()
 
+    def _latest_ns(self) -> int:
+        return self._source.wall_ns()
+
     def _begin(self) -> None:
         tracker = self._track()
+        if tracker.missed is not None:
+            self._meter.record_gap(tracker.missed.count)
+            self._report(tracker.missed)
         self._alarm = self._make_alarm(self._source, self._wake)
         self._arm(tracker)
 
@@ -122,7 +128,7 @@ class RealtimeClock(DeliveringClock):
         self._meter = DriftMeter()
         self._held = False
         self._logged_ns = reading.running
-        self._tracker = Tracker(self._grid, reading)
+        self._tracker = Tracker(self._grid, reading, self._after)
         return self._tracker
 
     def _wake(self) -> None:

@@ -2,7 +2,8 @@
 
 A boundary is ticked once its time has come, and at most once. A boundary that was jumped over, by a step of the wall clock
 or a suspend, or whose next boundary has passed as well, is reported as missed instead. After a step backwards the clock
-holds until wall time has passed the last ticked boundary.
+holds until wall time has passed the last ticked boundary. A run that resumes reports the boundaries since its last tick as
+missed, except one at the very instant of the start, which is ticked.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from weaver.core.instants import NS_PER_SECOND
-from weaver.glados.clock.base import ClockGap, GapReason
+from weaver.glados.clock.base import ClockGap, GapReason, LastTick, gap_while_down
 from weaver.glados.clock.grid import Grid
 from weaver.glados.clock.time_source import Reading
 
@@ -31,14 +32,26 @@ class Wake(NamedTuple):
 
 
 class Tracker:
-    """The state of a real-time clock between wake-ups. `due` is the next boundary."""
+    """The state of a real-time clock between wake-ups.
 
-    def __init__(self, grid: Grid, reading: Reading) -> None:
+    `due` is the next boundary. `missed` are the boundaries since the last tick of a run that resumes, to be reported once.
+    """
+
+    def __init__(self, grid: Grid, reading: Reading, after: LastTick | None = None) -> None:
         self._grid = grid
         self._last = reading
         self._settled: int | None = None
         self._index = 0
-        self.due = grid.next_after(reading.wall)
+        self.missed: ClockGap | None = None
+        if after is None:
+            self.due = grid.next_after(reading.wall)
+            return
+        self._settled, self._index = after.ts_ns, after.bar_index + 1
+        self.missed = gap_while_down(grid, after.ts_ns, reading.wall)
+        if self.missed is not None:
+            self._settled = self.missed.last_ns
+            self._index += self.missed.count
+        self.due = grid.next_after(self._settled)
 
     @property
     def settled(self) -> int | None:

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from weaver.core.errors import ConfigError
 from weaver.core.instants import NS_PER_SECOND, to_ns
-from weaver.glados.clock import BaseClock, ClockTick
+from weaver.glados.clock import BaseClock, ClockGap, ClockTick, GapReason
 
 __all__ = ["TickClockContract"]
 
@@ -19,13 +20,16 @@ _MINUTE = 60 * NS_PER_SECOND
 
 
 class TickClockContract:
-    """Subclass it in a test module; pytest finds the tests. Each test runs on a new clock."""
+    """Subclass it in a test module; pytest finds the tests. Each test runs on a new clock.
+
+    One test needs the extra `calendars`.
+    """
 
     START = "2024-01-02T12:00:30Z"
     """The time of a new clock, between two boundaries."""
 
-    def make_clock(self) -> BaseClock:
-        """Return a clock of one-minute bars at `START`, not started. It must be able to tick at least 20 boundaries."""
+    def make_clock(self, start: str = START, calendar: str | None = None) -> BaseClock:
+        """Return a clock of one-minute bars at `start`, not started. It must be able to tick the 20 minutes after it."""
         raise NotImplementedError("return a new clock")
 
     def run(self, clock: BaseClock, main: Coroutine[Any, Any, None]) -> None:
@@ -43,6 +47,98 @@ class TickClockContract:
         for is_async in (False, True):
             for place in range(3):
                 self._check_others_keep_their_ticks(is_async=is_async, place=place)
+
+    def test_a_run_that_resumes_reports_what_it_missed_as_one_gap_and_continues_the_count(self) -> None:
+        ticks, gaps = self._resume(self.START, "2024-01-02T11:50Z", 7)
+        assert gaps == [_gap("2024-01-02T11:51Z", "2024-01-02T12:00Z", 10)]
+        assert ticks[:2] == [(self._boundary(0), 18), (self._boundary(1), 19)]
+
+    def test_a_run_that_resumes_within_the_bar_after_its_last_tick_has_missed_nothing(self) -> None:
+        ticks, gaps = self._resume(self.START, "2024-01-02T12:00Z", 7)
+        assert gaps == []
+        assert ticks[0] == (self._boundary(0), 8)
+
+    def test_a_boundary_at_the_very_instant_of_a_resumption_is_ticked(self) -> None:
+        ticks, gaps = self._resume("2024-01-02T12:00Z", "2024-01-02T11:57Z", 0)
+        assert gaps == [_gap("2024-01-02T11:58Z", "2024-01-02T11:59Z", 2)]
+        assert ticks[0] == (to_ns("2024-01-02T12:00Z"), 3)
+
+    def test_a_resumption_long_after_counts_by_the_grid(self) -> None:
+        ticks, gaps = self._resume(self.START, "2014-01-02T12:00Z", 0)
+        minutes = (to_ns("2024-01-02T12:00Z") - to_ns("2014-01-02T12:00Z")) // _MINUTE
+        assert gaps == [_gap("2014-01-02T12:01Z", "2024-01-02T12:00Z", minutes)]
+        assert ticks[0] == (self._boundary(0), minutes + 1)
+
+    def test_a_resumption_counts_only_the_boundaries_of_the_calendar(self) -> None:
+        # Over a weekend on which daylight saving begins: the session ends at 21:00 UTC and the next one opens at 13:30 UTC.
+        ticks, gaps = self._resume("2024-03-11T13:31:30Z", "2024-03-08T20:58Z", 0, "XNYS")
+        assert gaps == [_gap("2024-03-08T20:59Z", "2024-03-11T13:31Z", 4)]
+        assert ticks[0] == (to_ns("2024-03-11T13:32Z"), 5)
+
+    def test_a_gap_callback_that_raises_costs_no_tick(self) -> None:
+        def broken(_: ClockGap) -> None:
+            raise ZeroDivisionError("gap")
+
+        received: list[int] = []
+        gaps: list[ClockGap] = []
+
+        async def main(clock: BaseClock) -> None:
+            clock.on_gap(broken)
+            clock.on_gap(gaps.append)
+            clock.on_tick(_recorder(received))
+            await clock.start("run", after_ns=to_ns("2024-01-02T11:50Z"))
+            await self.pass_boundaries(clock, 3)
+            assert [failure.ts_ns for failure in clock.failures] == [to_ns("2024-01-02T11:51Z")]
+            assert len(gaps) == 1
+            assert received[:3] == [11, 12, 13]
+            await clock.stop()
+            await clock.wait()
+
+        self._run(main)
+
+    def test_a_last_tick_that_cannot_be_is_refused_by_name(self) -> None:
+        wrong: tuple[tuple[dict[str, Any], str], ...] = (
+            ({"after_ns": to_ns("2024-01-02T11:50:10Z")}, "after_ns=2024-01-02T11:50:10Z is not a 1m boundary"),
+            ({"after_ns": to_ns("2025-01-02T12:00Z")}, "after_ns=2025-01-02T12:00:00Z is later than 2024-01-02T1"),
+            ({"after_ns": True}, "after_ns=True: give the ts_ns"),
+            ({"after_ns": "2024-01-02T11:50Z"}, "after_ns='2024-01-02T11:50Z': give the ts_ns"),
+            ({"after_ns": 0, "after_index": -1}, "after_index=-1: give the bar_index"),
+            ({"after_index": 3}, "after_index=3 needs after_ns"),
+        )
+
+        async def main(clock: BaseClock) -> None:
+            for settings, text in wrong:
+                error = await _raised(clock.start("run", **settings))
+                assert isinstance(error, ConfigError)
+                assert text in str(error)
+                assert not clock.is_running
+            await clock.start("run")
+            await clock.stop()
+
+        self._run(main)
+
+    def _resume(
+        self, start: str, after: str, after_index: int, calendar: str | None = None
+    ) -> tuple[list[tuple[int, int]], list[ClockGap]]:
+        """Return the ticks (boundary, index) and gaps of a run that resumes at `start`."""
+        ticks: list[tuple[int, int]] = []
+        gaps: list[ClockGap] = []
+        order: list[str] = []
+        clock = self.make_clock(start, calendar)
+
+        async def main() -> None:
+            clock.on_tick(lambda tick: ticks.append((tick.ts_ns, tick.bar_index)))
+            clock.on_tick(lambda _: order.append("tick"))
+            clock.on_gap(gaps.append)
+            clock.on_gap(lambda _: order.append("gap"))
+            await clock.start("run", after_ns=to_ns(after), after_index=after_index)
+            await self.pass_boundaries(clock, 3)
+            await clock.stop()
+
+        self.run(clock, main())
+        assert clock.gaps == tuple(gaps)
+        assert order[: len(gaps)] == ["gap"] * len(gaps)
+        return ticks, gaps
 
     def _check_others_keep_their_ticks(self, *, is_async: bool, place: int) -> None:
         received: dict[str, list[int]] = {"bad": [], "good": [], "slow": []}
@@ -164,6 +260,10 @@ class TickClockContract:
     def _run(self, test: Callable[[BaseClock], Coroutine[Any, Any, None]]) -> None:
         clock = self.make_clock()
         self.run(clock, test(clock))
+
+
+def _gap(first: str, last: str, count: int) -> ClockGap:
+    return ClockGap(to_ns(first), to_ns(last), count, GapReason.DOWN)
 
 
 async def _raised(awaitable: Awaitable[None]) -> BaseException | None:
