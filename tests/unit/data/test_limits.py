@@ -334,7 +334,7 @@ def test_every_byte_of_a_footer_may_be_wrong(tmp_path: Path) -> None:
     content = tiny_parquet(3, {"open": 1.0, "name": b"text"})
     start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     for at in range(start, len(content) - 8):
-        for value in (0, 0xFF, content[at] ^ 1):
+        for value in (0xFF, content[at] ^ 1):
             changed = write(tmp_path / "bars.parquet", content[:at] + bytes([value]) + content[at + 1 :])
             try:
                 read_footer(changed)
@@ -397,7 +397,7 @@ def test_texts_that_rows_share_count_for_each_row(tmp_path: Path, monkeypatch: p
 
 def test_texts_that_rows_of_a_pandas_frame_share_count_for_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
     bars = frame([1.0] * 1_000).to_pandas()
-    bars["note"] = "Z" * MEGABYTE
+    bars["note"] = pd.Series(["Z" * MEGABYTE] * 1_000, dtype=object, index=bars.index)
     monkeypatch.setattr(limits, "free_memory", lambda: 10**9)
     with pytest.raises(DataError, match=r"the pandas frame: reading it needs about 1\.0 GB"):
         load_bars(bars)
