@@ -2,6 +2,9 @@
 
 First the opens of all symbols, then the inside of each symbol's bar, then the closes, then the trails and the orders that
 expire. It asks `matching` whether and where an order fills; the broker books the fill.
+
+An interval has two steps. `open` does all that is certain once the opens are known, `end` all that the complete bars decide.
+A backtest has complete bars from the beginning and runs both by `run`; the results are equal byte for byte.
 """
 
 from __future__ import annotations
@@ -80,6 +83,8 @@ class BarInterval:
         self._finer = finer
         self._judged: list[WorkingOrder] = []
         """Bracket legs whose entry has filled inside the current smaller bar."""
+        self._fills_before = 0
+        """The number of fills before the open of the interval."""
         self._through = settings.limit_fill == "through"
         self._best = settings.intrabar == "best"
 
@@ -91,28 +96,62 @@ class BarInterval:
             if not order_book.by_number and self._fast_path.fill(bars, now_ns):
                 return
             order_book.promote()
+        self._expire_before(bars)
+        if order_book.by_number:
+            meetings = self._meetings(bars)
+            if meetings or now_ns >= order_book.expiry.next_ns:
+                self._open(meetings)
+                self._end(meetings)
+        self._watch()
+
+    def open(self, opens: Sequence[Bar], now_ns: int) -> None:
+        """Fill the orders that the opens of the interval that ends at `now_ns` fill, and end those that only an open fills.
+
+        To be called once, with a bar of every symbol that will have one. Of each bar only `ts_ns` and `open` are used, and
+        `volume` where a volume cap or a cost model depends on it; then the interval must have ended. No order may be sent
+        between this and `end`.
+        """
+        order_book = self._order_book
+        order_book.now_ns = now_ns
+        order_book.promote()
+        self._expire_before(opens)
+        # Of a bar that has only begun, the range is its open.
+        begun = [Bar(bar.symbol, bar.ts_ns, bar.open, bar.open, bar.open, bar.open, bar.volume) for bar in opens]
+        self._open(self._meetings(begun))
+
+    def end(self, bars: Sequence[Bar], now_ns: int) -> None:
+        """Do the rest of the interval that ended at `now_ns` with its complete bars, those of `open` in the same order."""
+        self._order_book.now_ns = now_ns
+        self._end(self._meetings(bars))
+        self._watch()
+
+    def _expire_before(self, bars: Sequence[Bar]) -> None:
+        """End the orders whose time was up when the bars began, and let new ones join the session of their bar."""
+        order_book = self._order_book
         if order_book.expiry:
             # The clock has ticked every boundary since the last bar, including those without a bar.
             order_book.expire_timed(bars[0].ts_ns)
             order_book.join_sessions(bars)
-        if order_book.by_number:
-            index_of, books = self._market.index_of, order_book.books
-            meetings = []
-            for bar in bars:
-                book = books[index_of[bar.symbol]]
-                if book.orders and not book.is_quiet(bar):
-                    meetings.append(_Meeting(bar, book, book.reached(bar)))
-            if meetings or now_ns >= order_book.expiry.next_ns:
-                self._let_meet(meetings)
-        self._watch()
 
-    def _let_meet(self, meetings: Sequence[_Meeting]) -> None:
+    def _meetings(self, bars: Sequence[Bar]) -> list[_Meeting]:
+        index_of, books = self._market.index_of, self._order_book.books
+        meetings = []
+        for bar in bars:
+            book = books[index_of[bar.symbol]]
+            if book.orders and not book.is_quiet(bar):
+                meetings.append(_Meeting(bar, book, book.reached(bar)))
+        return meetings
+
+    def _open(self, meetings: Sequence[_Meeting]) -> None:
         order_book = self._order_book
-        fills_before = len(order_book.fills)
+        self._fills_before = len(order_book.fills)
         self._broker.begin_interval()
-        first_update, first_fill = len(order_book.updates), len(order_book.fills)
+        first_update = len(order_book.updates)
         self._opens(meetings)
-        order_book.sort_news(first_update, first_fill)
+        order_book.sort_news(first_update, self._fills_before)
+
+    def _end(self, meetings: Sequence[_Meeting]) -> None:
+        order_book = self._order_book
         self._broker.inside = True
         for meeting in meetings:
             self._inside(meeting)
@@ -123,7 +162,7 @@ class BarInterval:
             self._after(meeting)
         order_book.expire_timed(order_book.now_ns)
         order_book.sort_news(first_update, first_fill)
-        if len(order_book.fills) != fills_before:
+        if len(order_book.fills) != self._fills_before:
             self._broker.log_account()
 
     def _opens(self, meetings: Sequence[_Meeting]) -> None:
