@@ -36,7 +36,7 @@ from weaver.greta.costs import (
     SlippageBps,
     SlippageSum,
 )
-from weaver.greta.engine import Engine
+from weaver.greta.engine import Engine, Hooks
 from weaver.marvin.order import Order
 from weaver.marvin.strategy import Strategy
 from weaver.results.equity import EquityColumns, equity_columns
@@ -329,12 +329,18 @@ def planned(scenario: Scenario, kind: type[Planned]) -> type[Planned]:
 
 
 def run_engine(
-    scenario: Scenario, *, kind: type[Planned] = Planned, by_rates: bool = True, takes_plain: bool = True
+    scenario: Scenario,
+    *,
+    kind: type[Planned] = Planned,
+    by_rates: bool = True,
+    takes_plain: bool = True,
+    engine_class: type[Engine] = Engine,
+    hooks: Hooks | None = None,
 ) -> Ran:
     strategy = planned(scenario, kind)()
     series = series_of(scenario)
     cash = float(scenario.settings.cash)
-    engine = Engine(
+    engine = engine_class(
         strategy,
         series,
         clock_for(series, calendar_of(scenario)).boundaries(),
@@ -344,6 +350,7 @@ def run_engine(
         settings=settings_of(scenario, by_rates=by_rates),
         finalize=scenario.settings.finalize,
         finer=finer_of(scenario),
+        hooks=hooks,
     )
     broker = engine.broker
     lane = broker.lane

@@ -25,12 +25,12 @@ from weaver.greta.bar_interval import BarInterval
 from weaver.greta.bar_magnifier import FinerBars
 from weaver.greta.broker import SimulatedBroker
 from weaver.greta.broker_settings import BrokerSettings
-from weaver.greta.crash_report import is_from_strategy, strategy_crashed
 from weaver.greta.gc_threshold import fewer_collections
 from weaver.greta.hooks import HookCalls, Hooks
 from weaver.greta.hot_loop import MOST_FED, LoopParts, run_chunk
 from weaver.greta.market import Market
 from weaver.marvin.context import Context
+from weaver.marvin.crash_report import is_from_strategy, strategy_crashed
 from weaver.marvin.strategy import Strategy
 from weaver.marvin.symbol_state import SymbolState
 
@@ -74,9 +74,8 @@ class Engine:
             )
         self.series = {symbol: bars.without_history() for symbol, bars in series.items()}
         self.account = Account(cash, list(series), [bars.instrument for bars in series.values()])
-        self.context = Context(strategy, series, self.account, run_id=run_id, seed=seed, calendar=calendar)
-        run = self.context.run
-        self.market = Market(self.context.states, run.marks, calendar)
+        self.context = self._new_context(strategy, series, run_id, seed, calendar)
+        self.market = self._new_market(calendar)
         self.broker = SimulatedBroker(
             self.market, self.account, settings, self.context.order_entry, self.context.report_filled
         )
@@ -134,7 +133,7 @@ class Engine:
         context.start()
         if context.commands:
             self._send_commands(now)
-        completed = self._run_single(context.states[0]) if len(context.states) == 1 else self._run_several()
+        completed = self._run_bars()
         context.check_positions()
         self.last_tick_ns = context.now_ns
         if completed:
@@ -147,12 +146,33 @@ class Engine:
         context.stop()
         self.finished = completed
 
+    # What a run over columns that grow does differently (tests/agreement/bar_by_bar.py).
+
+    def _new_context(
+        self,
+        strategy: Strategy,
+        series: Mapping[str, BarSeries],
+        run_id: str,
+        seed: int,
+        calendar: SessionCalendar | None,
+    ) -> Context:
+        return Context(strategy, series, self.account, run_id=run_id, seed=seed, calendar=calendar)
+
+    def _new_market(self, calendar: SessionCalendar | None) -> Market:
+        return Market(self.context.states, self.context.run.marks, calendar)
+
+    def _run_bars(self) -> bool:
+        """Run every tick after the first; return whether the bars have ended, and not the clock or a hook."""
+        states = self.context.states
+        return self._run_single(states[0]) if len(states) == 1 else self._run_several()
+
     # One symbol: the hot loop.
 
     def _run_single(self, state: SymbolState) -> bool:
         series = state.series
         self._callback = "on_bar"
         call = self._handler()
+        before = self._show_derived if self.context.derived else _nothing
         ready_row = int(np.searchsorted(series.end, state.ready_ns, side="left"))
         first_end = int(series.end[state.first_row])
         first_tick = self.wait_for(first_end, next(self._boundaries, _CLOCK_ENDED))
@@ -176,7 +196,7 @@ class Engine:
             stop = min(begin + size, total)
             if begin < ready_row:
                 stop = min(stop, ready_row)
-            handler = call if begin >= ready_row else _nothing
+            handler = call if begin >= ready_row else before
             boundaries = self._boundaries if begin > state.first_row else iter((first_tick,))
             if run_chunk(parts, state, begin, stop, boundaries, handler) < stop:
                 self.stopped_by = "the clock ended before the bars did"
@@ -207,6 +227,10 @@ class Engine:
                 call(bar)
 
         return handle
+
+    def _show_derived(self, bar: Bar) -> None:
+        """Show the resampled bars at a bar whose `on_bar` waits for indicators: timers and news read them as well."""
+        self.context.show_derived()
 
     # Several symbols.
 
@@ -407,8 +431,10 @@ class Engine:
         for info in self.context.indicators:
             if info.ready_ns > self.context.now_ns:
                 symbols = listed(info.track.symbols)
+                ended = int(np.searchsorted(info.track.end, self.context.now_ns, side="right"))
+                bars = "1 bar" if ended == 1 else f"{ended} bars"
                 self.warnings.append(
-                    f"on_bar of {symbols} was never called: indicator {info.name} has no value in {info.length} bars"
+                    f"on_bar of {symbols} was never called: indicator {info.name} has no value in {bars}"
                 )
 
 

@@ -13,7 +13,7 @@ from weaver.core.calendar import SessionCalendar
 from weaver.core.sessions import SessionRows, session_rows
 from weaver.marvin.symbol_state import SymbolState
 
-__all__ = ["Market"]
+__all__ = ["GrowingMarket", "Market"]
 
 
 class _SessionTable(dict[int, SessionRows]):
@@ -85,3 +85,19 @@ class Market:
     def session_close(self, index: int) -> int:
         """Return the tick (ns) that closes the session of the bar that ends at this tick."""
         return int(self.sessions[index].close[self.states[index].cursor.last + 1])
+
+
+class GrowingMarket(Market):
+    """The same over columns that grow: the session of a bar is computed from the calendar, the bar and the one before."""
+
+    def opens_session(self, index: int) -> bool:
+        """Return whether the bar that ends at this tick is the first of its session."""
+        return bool(self._newest_session(index).first[-1])
+
+    def session_close(self, index: int) -> int:
+        """Return the tick (ns) that closes the session of the bar that ends at this tick."""
+        return int(self._newest_session(index).close[-1])
+
+    def _newest_session(self, index: int) -> SessionRows:
+        row = self.states[index].cursor.last + 1
+        return session_rows(self.states[index].series.rows(max(row - 1, 0), row + 1), self.calendar)

@@ -15,9 +15,11 @@ from weaver.core.suggest import listed, suggest, unknown_symbol
 from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.marvin.resample import resample
-from weaver.marvin.views import Cursor, TimeView, View
+from weaver.marvin.views import Cursor, FedView, TimeView, View
 
-__all__ = ["JoinedBars", "RunBars", "SymbolBars", "Track"]
+__all__ = ["Joined", "JoinedBars", "Resampled", "RunBars", "SymbolBars", "Track"]
+
+_VIEWS = (View, FedView)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +37,8 @@ class Track:
     views: list[View] = field(default_factory=list)
     indicators: list[View] = field(default_factory=list)
     """The views that `self.indicator` created."""
+    origin: Resampled | Joined | None = None
+    """How resampled or joined bars were made, so that the same can be done with more bars."""
 
     def view(self, array: Any, name: str) -> View:
         """Return a new view on this track; its length must be the track's."""
@@ -55,6 +59,25 @@ class Track:
             self.cursor.last = row
             if first:
                 self.begin()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resampled:
+    """`bars` were made from `source` by `resample`."""
+
+    source: SymbolBars
+    bars: SymbolBars
+    timeframe: Timeframe
+    calendar: SessionCalendar | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """`parts` hold the rows that `sources` have in common, in the same order; `ts` are their starts."""
+
+    sources: tuple[SymbolBars, ...]
+    parts: tuple[SymbolBars, ...]
+    ts: TimeView
 
 
 class SymbolBars:
@@ -91,6 +114,17 @@ class SymbolBars:
         self.__dict__[name] = view
         return view
 
+    def _rebind(self, series: BarSeries) -> None:
+        """Read from `series`, the same bars and later ones, from now on; the views stay the same objects."""
+        attributes = self.__dict__
+        attributes["_series"] = series
+        attributes["ts"]._array = series.start
+        columns = None
+        for name, value in attributes.items():
+            if value.__class__ in _VIEWS:
+                columns = columns or series.columns()
+                value._rebind(columns[name])
+
     def __len__(self) -> int:
         return len(self.ts)
 
@@ -121,7 +155,9 @@ class SymbolBars:
             end=series.end,
         )
         self._derive(track)
-        return SymbolBars(series, track, self._derive, self._calendar)
+        bars = SymbolBars(series, track, self._derive, self._calendar)
+        track.origin = Resampled(source=self, bars=bars, timeframe=series.timeframe, calendar=self._calendar)
+        return bars
 
 
 class JoinedBars:
@@ -202,4 +238,6 @@ class RunBars:
                 extra={name: column[row] for name, column in one.extra.items()},
             )
             parts[one.symbol] = SymbolBars(picked, track, self._derive, self._calendar)
-        return JoinedBars(parts, TimeView(common, track.cursor))
+        ts = TimeView(common, track.cursor)
+        track.origin = Joined(sources=tuple(map(self.__getitem__, symbols)), parts=tuple(parts.values()), ts=ts)
+        return JoinedBars(parts, ts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from weaver.core.account import Account
+from weaver.core.account import Account, AccountSnapshot
 from weaver.core.bars import BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import StrategyError
@@ -47,7 +47,8 @@ class Context:
 
     `run` is its state at the current tick; `overrides` names the callbacks that the strategy defines; `derived` are the
     tracks of resampled and joined bars; `phase` is "start", "run" or "stop"; `commands` are the orders and cancels of
-    this tick, `orders` the handles of all orders by number.
+    this tick, `orders` the handles of all orders by number. `grows` says that `series` are only the first bars, and that a
+    `History` adds the others.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Context:
         run_id: str,
         seed: int,
         calendar: SessionCalendar | None = None,
+        grows: bool = False,
     ) -> None:
         kind = type(strategy)
         base = next(cls for cls in kind.__mro__ if cls.__dict__.get("__weaver_base__"))
@@ -70,6 +72,7 @@ class Context:
         self.strategy = strategy
         self.run_id = run_id
         self.seed = seed
+        self.grows = grows
         self.derived: list[Track] = []
         self.timers = Timers(self.show_derived, lambda: self.run.now_ns)
         self.indicators: list[IndicatorInfo] = []
@@ -152,7 +155,7 @@ class Context:
             raise StrategyError(f"indicator: {MOST_INDICATORS:,} indicators are the most in one run")
         tracks = {id(state.cursor): state.track for state in self.states}
         tracks.update({id(track.cursor): track for track in self.derived})
-        views, info = compute_indicator(function, inputs, kwargs, plot, name, tracks)
+        views, info = compute_indicator(function, inputs, kwargs, plot, name, tracks, grows=self.grows)
         self.indicators.append(info)
         for symbol in info.track.symbols:
             state = self.run.state(symbol, "indicator")
@@ -253,6 +256,11 @@ class Context:
         if account is not None:
             self._catch_up(account)
         return unexpected
+
+    def show_account(self, snapshot: AccountSnapshot) -> None:
+        """Take the account as it is after the news that is about to be delivered."""
+        self._engine_account.restore(snapshot)
+        self.run.account_changed()
 
     def report_filled(self, fill: Fill, index: int, now_ns: int) -> None:
         """Record that an order has filled whole at once, for a strategy without on_order and on_fill."""

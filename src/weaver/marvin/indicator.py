@@ -18,9 +18,35 @@ from weaver.marvin.bar_views import JoinedBars, RunBars, SymbolBars, Track
 from weaver.marvin.timers import NEVER
 from weaver.marvin.views import TimeView, View
 
-__all__ = ["IndicatorInfo", "compute_indicator"]
+__all__ = ["IndicatorInfo", "RecordedCall", "compute_indicator", "ready_at"]
 
+_MADE_UP_BARS = 1_000
 _LONGEST_NAME = 120  # characters of an indicator's name, which its views, messages and the report repeat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedCall:
+    """The arguments of one `self.indicator(...)` and the views that it returned, so that it can be repeated."""
+
+    label: str
+    function: Callable[..., Any]
+    inputs: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+    views: tuple[View, ...]
+
+    def columns(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with the columns that the views have now."""
+        return tuple(map(_column, self.inputs)), {key: _column(value) for key, value in self.keywords.items()}
+
+    def repeat(self, length: int) -> tuple[Floats, ...]:
+        """Call the function with the columns that the views have now, of `length` rows, and return its outputs."""
+        inputs, keywords = self.columns()
+        _, outputs = _call(self.label, self.function, inputs, keywords, length)
+        if len(outputs) != len(self.views):
+            raise StrategyError(
+                f"indicator {self.label}: it returned {len(outputs)} columns for {length} bars, and {len(self.views)} before"
+            )
+        return outputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +54,7 @@ class IndicatorInfo:
     """One `self.indicator(...)`, for readiness, the report and `weaver check`.
 
     `inputs` and `keywords` are the arguments of `function`, with whole columns in place of views; `price_columns` are the
-    identities of the open, high, low and close columns among them.
+    identities of the open, high, low and close columns among them. `call` is the same with the views.
     """
 
     name: str
@@ -40,6 +66,7 @@ class IndicatorInfo:
     inputs: tuple[Any, ...]
     keywords: Mapping[str, Any]
     price_columns: frozenset[int]
+    call: RecordedCall
 
     @property
     def length(self) -> int:
@@ -54,8 +81,13 @@ def compute_indicator(
     plot: Any,
     name: str | None,
     tracks: Mapping[int, Track],
+    *,
+    grows: bool = False,
 ) -> tuple[View | tuple[View, ...], IndicatorInfo]:
-    """Call `function` with the columns behind its views. Raises StrategyError that names what does not fit."""
+    """Call `function` with the columns behind its views. Raises StrategyError that names what does not fit.
+
+    `grows` says that the columns are only the beginning: a function that cannot use so few bars has no value yet.
+    """
     label = cut(str(name or _label(function, inputs, kwargs)), _LONGEST_NAME)
     if not (plot is None or isinstance(plot, bool) or plot in ("overlay", "panel")):
         raise StrategyError(f"indicator {label}: plot={brief(plot)}; give True or 'overlay', 'panel', or False")
@@ -80,27 +112,64 @@ def compute_indicator(
     if track is None:
         raise StrategyError(f"indicator {label}: {views[0].name} is a view of another run; make it anew in on_start")
     columns, keywords = tuple(map(_column, inputs)), {key: _column(value) for key, value in kwargs.items()}
-    result = function(*columns, **keywords)
-    several = isinstance(result, tuple) or (isinstance(result, list) and bool(result) and np.ndim(result[0]) > 0)
-    outputs = tuple(_checked(label, output, len(views[0]._array)) for output in (result if several else (result,)))
-    if not outputs:
-        raise StrategyError(f"indicator {label}: the function returned nothing")
+    several, outputs = (_call_early if grows else _call)(label, function, columns, keywords, len(views[0]._array))
+    made = tuple(
+        track.view(output, label if len(outputs) == 1 else f"{label}[{i}]") for i, output in enumerate(outputs)
+    )
+    track.indicators.extend(made)
     info = IndicatorInfo(
         name=label,
         track=track,
         outputs=outputs,
-        ready_ns=max(_ready(track, output) for output in outputs),
+        ready_ns=ready_at(track, outputs),
         plot=plot,
         function=function,
         inputs=columns,
         keywords=keywords,
         price_columns=frozenset(id(view._array) for view in views if _is_price(view)),
+        call=RecordedCall(label=label, function=function, inputs=tuple(inputs), keywords=dict(kwargs), views=made),
     )
-    made = tuple(
-        track.view(output, label if len(outputs) == 1 else f"{label}[{i}]") for i, output in enumerate(outputs)
-    )
-    track.indicators.extend(made)
     return (made if several else made[0]), info
+
+
+def _call(
+    label: str, function: Callable[..., Any], inputs: Sequence[Any], keywords: Mapping[str, Any], length: int
+) -> tuple[bool, tuple[Floats, ...]]:
+    """Return whether the function returned several columns, and its checked outputs of `length` rows."""
+    result = function(*inputs, **keywords)
+    several = isinstance(result, tuple) or (isinstance(result, list) and bool(result) and np.ndim(result[0]) > 0)
+    outputs = tuple(_checked(label, output, length) for output in (result if several else (result,)))
+    if not outputs:
+        raise StrategyError(f"indicator {label}: the function returned nothing")
+    return several, outputs
+
+
+def _call_early(
+    label: str, function: Callable[..., Any], inputs: Sequence[Any], keywords: Mapping[str, Any], length: int
+) -> tuple[bool, tuple[Floats, ...]]:
+    """Do the same with columns that may be too short for the function: its outputs are NaN then.
+
+    How many it has, a call with made-up values shows. Raises what the function raises for those as well.
+    """
+    try:
+        return _call(label, function, inputs, keywords, length)
+    except Exception:  # noqa: BLE001 - the user's function: many cannot use an empty column, and raise anything
+        values = np.linspace(100.0, 110.0, _MADE_UP_BARS) + np.resize([0.0, 0.5, -0.5], _MADE_UP_BARS)
+        values.flags.writeable = False
+
+        def replaced(value: Any) -> Any:
+            return values if isinstance(value, np.ndarray) and value.shape == (length,) else value
+
+        several, outputs = _call(
+            label,
+            function,
+            tuple(map(replaced, inputs)),
+            {key: replaced(value) for key, value in keywords.items()},
+            _MADE_UP_BARS,
+        )
+        no_value = np.full(length, np.nan)
+        no_value.flags.writeable = False
+        return several, (no_value,) * len(outputs)
 
 
 def _check_input(label: str, value: Any) -> None:
@@ -145,6 +214,11 @@ def _checked(label: str, output: Any, length: int) -> Floats:
         array = array.view()
         array.flags.writeable = False
     return array
+
+
+def ready_at(track: Track, outputs: Sequence[Floats]) -> int:
+    """Return the tick at which every output has had a value; NEVER if one of them has none."""
+    return max(_ready(track, output) for output in outputs)
 
 
 def _ready(track: Track, output: Floats) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weaver.core.bars import BarSeries, Instants
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import TimeframeError
 from weaver.core.timeframe import Timeframe
 
-__all__ = ["resample"]
+__all__ = ["resample", "resample_rows"]
 
 
 def resample(series: BarSeries, timeframe: Timeframe, calendar: SessionCalendar | None) -> BarSeries:
@@ -20,22 +21,32 @@ def resample(series: BarSeries, timeframe: Timeframe, calendar: SessionCalendar 
     A bar that the data end in is kept: it ends after the last tick, so it is never shown. Raises TimeframeError where the
     longer timeframe is not a multiple of the shorter one.
     """
+    return resample_rows(series, timeframe, calendar)[0]
+
+
+def resample_rows(
+    series: BarSeries, timeframe: Timeframe, calendar: SessionCalendar | None, *, keep_first: bool = False
+) -> tuple[BarSeries, NDArray[np.intp]]:
+    """Return what `resample` does, and the row of `series` with which each long bar begins.
+
+    `keep_first` says that `series` continues earlier bars, so that its first long bar is kept.
+    """
     if timeframe.ns <= series.timeframe.ns or timeframe.ns % series.timeframe.ns:
         raise TimeframeError(
             f"cannot resample {series.timeframe} bars to {timeframe}: give a longer timeframe that is a multiple of it"
         )
-    edges = np.empty(0, dtype=np.int64)
+    edges = np.empty(0, dtype=np.intp)
     if len(series):
         start, end, began = _buckets(series, timeframe, calendar)
         edges = np.flatnonzero(np.r_[True, start[1:] != start[:-1]])
-        if series.start[0] > began:
+        if series.start[0] > began and not keep_first:
             edges = edges[1:]
     if not len(edges):
-        return replace(series.rows(0, 0), timeframe=timeframe)
+        return replace(series.rows(0, 0), timeframe=timeframe), edges
     first = int(edges[0])
     at = edges - first
     last = np.r_[edges[1:], len(start)] - 1
-    return BarSeries(
+    long_bars = BarSeries(
         symbol=series.symbol,
         timeframe=timeframe,
         start=start[edges],
@@ -49,6 +60,7 @@ def resample(series: BarSeries, timeframe: Timeframe, calendar: SessionCalendar 
         instrument=series.instrument,
         source=series.source,
     )
+    return long_bars, edges
 
 
 def _buckets(

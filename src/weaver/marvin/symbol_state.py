@@ -34,7 +34,7 @@ class SymbolState:
     def __init__(self, index: int, series: BarSeries, bars: SymbolBars, track: Track) -> None:
         self.index = index
         self.symbol = series.symbol
-        self.series = series
+        self.show(series)
         self.instrument = series.instrument
         lot = Fraction(str(series.instrument.lot))
         self.unit_lots = lot.denominator if lot.numerator == 1 else 0
@@ -42,13 +42,17 @@ class SymbolState:
         self.bars = bars
         self.track = track
         self.cursor = track.cursor
-        self.closes: memoryview[float] = memoryview(ascontiguousarray(series.close).data).cast("B").cast("d")
         self.first_row = series.history
         """The row of the run's first bar; the rows before it are history."""
         self.ready_ns = 0
         """The first tick at which `on_bar` is called, in nanoseconds; indicators that need longer raise it."""
         self.fed_views: list[View] = []
         """Indicators whose newest value the engine writes into the view at each bar."""
+
+    def show(self, series: BarSeries) -> None:
+        """Take `series` as the symbol's bars: at first, and again when they have grown."""
+        self.series = series
+        self.closes: memoryview[float] = memoryview(ascontiguousarray(series.close).data).cast("B").cast("d")
 
     def feed(self, most: int) -> None:
         """Choose the views to feed: the first `most` indicators, which strategies read at every bar."""

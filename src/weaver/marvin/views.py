@@ -64,6 +64,12 @@ class View:
         """Prepare the view; called once, when the first bar closes."""
         self._live = memoryview(self._array.data)
 
+    def _rebind(self, array: Floats) -> None:
+        """Read from a longer column from now on."""
+        self._array = array
+        if self._live is not _NO_BAR_YET:
+            self._live = memoryview(array.data)
+
     @overload
     def __getitem__(self, index: int) -> float: ...
     @overload

@@ -18,11 +18,11 @@ from weaver.core.errors import ConfigError
 from weaver.core.sessions import session_rows
 from weaver.data.load_bars import load_bars
 from weaver.glados.lookahead.cuts import choose_cuts, cut_off, scrambled
-from weaver.glados.lookahead.differences import values_agree
 from weaver.glados.lookahead.outside_state import OutsideState
 from weaver.glados.lookahead.report import CheckReport, FindingKind
 from weaver.indicators import sma
 from weaver.marvin.loader import load_strategy
+from weaver.marvin.rounding import values_agree
 
 ROOT = Path(__file__).parents[3]
 STRATEGIES = ROOT / "tests" / "fixtures" / "strategies"

@@ -6,26 +6,18 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from weaver.core.bars import Floats
 from weaver.core.orders import Command
 from weaver.glados.lookahead.traced_run import RunTrace
 from weaver.marvin.indicator import IndicatorInfo
+from weaver.marvin.rounding import values_agree
 
 __all__ = [
-    "TOLERANCE",
     "DecisionDifference",
     "IndicatorDifference",
     "decisions_differ",
     "indicator_differs",
-    "values_agree",
 ]
-
-TOLERANCE = 1e-9
-"""Relative tolerance: some causal sums (by FFT, in blocks or threads) round differently on longer columns."""
-_OF_SCALE = 1e-12
-"""Tolerance relative to the largest value so far, for values that are differences close to zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +87,3 @@ def indicator_differs(expected: IndicatorInfo, actual: IndicatorInfo, last_tick:
         row = int(np.flatnonzero(~same)[0])
         rounded = rounded or IndicatorDifference(row, float(before[row]), float(after[row]), rounding=True)
     return rounded
-
-
-def values_agree(first: Floats, second: Floats) -> NDArray[np.bool_]:
-    """Return elementwise whether two columns are equal, both NaN, or within TOLERANCE of each other."""
-    same: NDArray[np.bool_] = first == second
-    same |= np.isnan(first) & np.isnan(second)
-    finite = np.isfinite(first) & np.isfinite(second)
-    size = np.maximum(np.abs(first), np.abs(second), where=finite, out=np.zeros(len(first)))
-    room = TOLERANCE * size + _OF_SCALE * (np.maximum.accumulate(size) if len(size) else size)
-    apart = np.subtract(first, second, where=finite, out=np.full(len(first), np.inf))
-    same |= np.abs(apart) <= room
-    return same

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from weaver.core.bars import BarSeries, Floats
-from weaver.glados.lookahead.differences import values_agree
 from weaver.glados.lookahead.report import Lookback
 from weaver.glados.lookahead.traced_run import TracedRunner
 from weaver.marvin.indicator import IndicatorInfo
+from weaver.marvin.rounding import values_agree
 
 __all__ = ["measure_lookbacks"]
 

@@ -22,8 +22,8 @@ __all__ = ["is_from_strategy", "strategy_crashed"]
 _FIRE = Timers.fire.__code__
 _LONGEST_REASON = 2_000  # characters of the strategy's own exception
 _LONGEST_LINE = 200  # characters of the source line
-_LOOPS = ("loop", "_run_several")
-"""The functions of the engine that hold the bar being handled in a local variable `bar`."""
+_LOOPS = ("loop", "_run_several", "_call_bars")
+"""The functions of the engine and of `tick` that hold the bar being handled in a local variable `bar`."""
 
 
 def is_from_strategy(error: BaseException, strategy: Strategy) -> bool:
