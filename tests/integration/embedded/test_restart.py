@@ -9,7 +9,7 @@ import pytest
 from using import User, ask, kill, lives, on, wait_until_stopped
 
 from weaver.config import DatabaseConfig, Settings
-from weaver.core.errors import DatabaseInUse, OutcomeUnknown, StoreUnavailable
+from weaver.core.errors import DatabaseInUse, DatabaseStartError, OutcomeUnknown, StoreUnavailable
 from weaver.events.consumer import EventConsumer
 from weaver.events.envelope import StoredEvent, envelope
 from weaver.events.types.run import RunStarted
@@ -174,3 +174,20 @@ def test_a_server_that_another_command_started_on_another_port_is_found(home: Pa
                 assert store.database.url != before
 
     asyncio.run(main())
+
+
+def test_a_running_server_whose_socket_was_removed_is_named_and_the_next_start_after_a_stop_works(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attachment, "_MOST_SILENT_LOOKS", 3)
+    with attach(home) as holding:
+        socket = Path(holding.server["socket"]) / f".s.PGSQL.{holding.server['port']}"
+        socket.unlink()
+        with pytest.raises(
+            DatabaseStartError, match=r"has not answered for .*: its socket .* is missing.*db stop --force"
+        ):
+            attach(home)
+        attachment.keep(holding)  # as `weaver db start` does
+    assert attachment.stop(DatabasePaths(home), force=True)
+    with attach(home) as holding:
+        assert ask(holding.url, "SELECT 1") == "1"

@@ -33,6 +33,7 @@ __all__ = ["Attachment", "attach", "is_kept", "keep", "locked", "report_if_slow"
 
 _PAUSE_S = 0.01
 _PATIENCE_S = 2.0
+_MOST_SILENT_LOOKS = 6_000  # a minute: a server that ends may have much to write
 _MOST_LOOKS = 2_000  # 20 s: a keeper ends within milliseconds of its server
 
 
@@ -147,12 +148,18 @@ def attach(
     place = DatabasePaths(folder or data_folder())
     with disk_full_errors(place), report_if_slow(f"starting PostgreSQL in {place.folder}", say):
         place.make()
+        silent, looks = None, 0
         while True:
             with locked(place.start_lock):
                 attachment = _attach(place, linger, tcp, resume=resume)
+                server = read_server_facts(place) if attachment is None else None
             if attachment is not None:
                 return attachment
-            select.select([], [], [], _PAUSE_S)  # a keeper is starting or ending: look again
+            # A keeper is starting, and has written no facts yet, or ending: look again.
+            silent, looks = server, looks + 1 if server is not None and server == silent else 0
+            if server is not None and looks >= _MOST_SILENT_LOOKS:
+                raise _silent(server, looks * _PAUSE_S)
+            select.select([], [], [], _PAUSE_S)
 
 
 def _attach(place: DatabasePaths, linger: float, tcp: int | None, *, resume: bool) -> Attachment | None:
@@ -225,6 +232,15 @@ def _answers(server: dict[str, Any]) -> bool:
     if uid is not None and uid not in owners:
         raise _not_ours(f"the socket in {server['socket']} is that of user {user_name(uid)}")
     return True
+
+
+def _silent(server: dict[str, Any], seconds: float) -> DatabaseStartError:
+    socket = Path(server["socket"]) / f".s.PGSQL.{server['port']}"
+    why = "" if socket.exists() else f": its socket {socket} is missing, as after a cleaning of the folder"
+    return DatabaseStartError(
+        f"PostgreSQL (process {server['pid']}) has not answered for {seconds:.0f} s{why}; stop it with "
+        f"`weaver db stop --force`, and the next command starts it again"
+    )
 
 
 def _not_ours(problem: str) -> DatabaseStartError:
