@@ -71,6 +71,22 @@ class TestRealtimeClockWithStagedTimers(OnSimulatedTime):
     alarm = "staged"
 
 
+class TestRealtimeClockAtSixtyTimesTheSpeed(OnSimulatedTime):
+    def make_clock(self, start: str = TickClockContract.START, calendar: str | None = None) -> BaseClock:
+        self.time = SimulatedTime("2030-06-01T08:00Z")
+        alarm = getattr(self.time, self.alarm)
+        return self.clock_type("1m", calendar=calendar, speed=60, start_time=start, source=self.time, alarm=alarm)
+
+    async def pass_boundaries(self, clock: BaseClock, count: int) -> None:
+        passed = asyncio.get_running_loop().create_future()
+        self.time.after(count * NS_PER_SECOND, lambda: passed.set_result(None))
+        await passed
+
+
+class TestRealtimeClockAtSixtyTimesTheSpeedWithStagedTimers(TestRealtimeClockAtSixtyTimesTheSpeed):
+    alarm = "staged"
+
+
 class TestControllableClock(TickClockContract):
     def make_clock(self, start: str = TickClockContract.START, calendar: str | None = None) -> BaseClock:
         return ControllableClock(start, calendar=calendar)

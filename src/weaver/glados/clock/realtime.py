@@ -2,23 +2,24 @@
 
 It wakes by an absolute kernel timer where there is one and by staged loop timers elsewhere, and notices when the wall clock
 is set or the machine was suspended. Lateness is always measured. It does not compensate for a blocked event loop; it
-reports the boundaries missed by that.
+reports the boundaries missed by that. Its time can pass faster or slower than the machine's, by the same rules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import ClockRunning, ConfigError, WeaverError
-from weaver.core.instants import NS_PER_SECOND, format_ns, from_ns
+from weaver.core.instants import NS_PER_SECOND, format_ns, from_ns, to_ns
 from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
 from weaver.glados.clock.alarm import Alarm, AlarmFactory, default_alarm
 from weaver.glados.clock.base import logger
 from weaver.glados.clock.delivery import DeliveringClock
 from weaver.glados.clock.drift import Drift, DriftMeter
+from weaver.glados.clock.scaled_time import ScaledTime, check_speed
 from weaver.glados.clock.time_source import Reading, SystemTime, TimeSource
 from weaver.glados.clock.tracker import Tracker
 
@@ -44,6 +45,9 @@ class RealtimeClock(DeliveringClock):
 
     `spin` (seconds, at most 0.005) wakes that much early and waits for the rest in a busy loop. That removes most of the
     remaining lateness (the kernel's wake-up, about 0.2 ms) for that much processor time per tick; 0.0003 is a good value.
+    With `speed` (0.001 to 10,000,000) the clock's time is `start_time` plus that many times the elapsed time since
+    `start()`, and its alarm is scaled alike; `start_time` is the machine's wall time by default. Setting the machine's clock
+    does not change it. Lateness is in the clock's time. Timeouts remain in real time, as they belong to the `Clock` port.
     `source` and `alarm` replace the machine's time and timers in tests.
     """
 
@@ -53,19 +57,34 @@ class RealtimeClock(DeliveringClock):
         *,
         calendar: str | SessionCalendar | None = None,
         spin: float = 0.0,
+        speed: float = 1.0,
+        start_time: datetime | date | str | int | None = None,
         source: TimeSource | None = None,
         alarm: AlarmFactory | None = None,
     ) -> None:
         super().__init__(timeframe, calendar)
         check_spin(spin)
-        self._spin_ns = round(spin * 1e9)
+        check_speed(speed)
+        self._speed = float(speed)
+        self._spin_ns = self._clock_ns(round(spin * 1e9))
+        self._scaled: ScaledTime | None = None
         self._source = source or SystemTime()
         self._make_alarm = alarm or default_alarm
+        if speed != 1 or start_time is not None:
+            start_ns = None if start_time is None else to_ns(start_time)
+            self._scaled = ScaledTime(self._source, self._speed, start_ns)
+            self._source = self._scaled
+            self._make_alarm = self._scaled.alarms(self._make_alarm)
         self._alarm: Alarm | None = None
         self._tracker: Tracker | None = None
         self._meter = DriftMeter()
         self._logged_ns = 0
         self._held = False
+
+    @property
+    def speed(self) -> float:
+        """How many times faster than the machine's time the time of this clock passes; 1.0 is real time."""
+        return self._speed
 
     @property
     def drift(self) -> Drift:
@@ -84,7 +103,10 @@ class RealtimeClock(DeliveringClock):
         return from_ns(self._tracker.due) if self._tracker is not None and self._running else None
 
     def now_ns(self) -> int:
-        """Return wall time in nanoseconds since 1970-01-01 UTC, but never before a boundary that was already ticked."""
+        """Return the clock's time in nanoseconds since 1970-01-01 UTC, but never before a boundary that was already ticked.
+
+        It is wall time, unless the clock was given a speed or a start time.
+        """
         settled = self._tracker.settled if self._tracker is not None and self._running else None
         wall = self._source.wall_ns()
         return wall if settled is None else max(wall, settled)
@@ -103,7 +125,7 @@ class RealtimeClock(DeliveringClock):
             while not self._stopping:
                 reading = self._source.read()
                 if reading.wall < tracker.due:
-                    self._source.sleep(min(tracker.due - reading.wall, _NAP_NS))
+                    self._source.sleep(min(tracker.due - reading.wall, self._clock_ns(_NAP_NS)))
                     reading = self._source.read()
                 boundary = self._judge(tracker, reading)
                 if boundary is not None:
@@ -113,7 +135,11 @@ class RealtimeClock(DeliveringClock):
             self._finish()
 
     def _latest_ns(self) -> int:
-        return self._source.wall_ns()
+        return self._source.wall_ns() if self._scaled is None else self._scaled.start_ns()
+
+    def _clock_ns(self, real_ns: int) -> int:
+        """Return how far this clock's time moves in `real_ns` of the machine's time."""
+        return round(real_ns * self._speed)
 
     def _begin(self) -> None:
         tracker = self._track()
@@ -124,11 +150,15 @@ class RealtimeClock(DeliveringClock):
         self._arm(tracker)
 
     def _track(self) -> Tracker:
+        if self._scaled is not None:
+            self._scaled.begin()
         reading = self._source.read()
         self._meter = DriftMeter()
         self._held = False
         self._logged_ns = reading.running
-        self._tracker = Tracker(self._grid, reading, self._after)
+        # A step is a second of real time at any speed: readings of the machine's clocks may be a millisecond apart.
+        step_ns = self._clock_ns(NS_PER_SECOND)
+        self._tracker = Tracker(self._grid, reading, self._after, step_ns=step_ns)
         return self._tracker
 
     def _wake(self) -> None:
@@ -147,7 +177,7 @@ class RealtimeClock(DeliveringClock):
 
     def _arm(self, tracker: Tracker) -> None:
         if self._alarm is not None:
-            self._alarm.arm(min(tracker.due - self._spin_ns, self._source.wall_ns() + _LOOK_NS))
+            self._alarm.arm(min(tracker.due - self._spin_ns, self._source.wall_ns() + self._clock_ns(_LOOK_NS)))
 
     def _spun(self, due: int) -> Reading:
         """Return the current reading; within a spin's length before `due`, wait for it busily, at most twice the spin."""
@@ -168,7 +198,7 @@ class RealtimeClock(DeliveringClock):
         if wake.boundary is None:
             return None
         self._meter.record(wake.late_ns)
-        if reading.running - self._logged_ns >= _LOG_EVERY_NS:
+        if reading.running - self._logged_ns >= self._clock_ns(_LOG_EVERY_NS):
             self._logged_ns = reading.running
             logger.info("clock of run %r: %s", self._run_id, self.drift)
         return wake.boundary, wake.bar_index

@@ -17,10 +17,6 @@ from weaver.glados.clock.time_source import Reading
 
 __all__ = ["Tracker", "Wake"]
 
-# A jump below a second is a correction (time daemons step from about 0.1 s on): the boundary in it is ticked, a little
-# late or on time, which is better than a missed bar. A jump of a second or more is a step; skipped boundaries are reported.
-_STEP_NS = NS_PER_SECOND
-
 
 class Wake(NamedTuple):
     """The result of a wake-up: missed boundaries to report, a boundary to tick with its index and lateness, or neither."""
@@ -34,11 +30,17 @@ class Wake(NamedTuple):
 class Tracker:
     """The state of a real-time clock between wake-ups.
 
-    `due` is the next boundary. `missed` are the boundaries since the last tick of a run that resumes, to be reported once.
+    `due` is the next boundary. `missed` are the boundaries since the last tick of a run that resumes, to be reported once. A
+    jump of wall time by `step_ns` or more is a step.
     """
 
-    def __init__(self, grid: Grid, reading: Reading, after: LastTick | None = None) -> None:
+    def __init__(
+        self, grid: Grid, reading: Reading, after: LastTick | None = None, *, step_ns: int = NS_PER_SECOND
+    ) -> None:
         self._grid = grid
+        # A jump below a second is a correction (time daemons step from about 0.1 s on): the boundary in it is ticked, a
+        # little late or on time, which is better than a missed bar. After a longer one, skipped boundaries are reported.
+        self._step_ns = step_ns
         self._last = reading
         self._settled: int | None = None
         self._index = 0
@@ -74,7 +76,7 @@ class Tracker:
             return Wake(None, None, self._index, 0)
         passed = self._grid.count(self.due, now.wall)
         last = self.due if passed == 1 else self._last_boundary(now.wall)
-        stepped = jump >= _STEP_NS
+        stepped = jump >= self._step_ns
         missed = passed if stepped else passed - 1
         gap, boundary = None, None
         if missed:
