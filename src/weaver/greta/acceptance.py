@@ -54,12 +54,7 @@ class Acceptance:
         """Handle one tick's commands: cancels, then changes, then orders (reducing ones first), then links."""
         order_book = self._order_book
         order_book.expire_timed(order_book.now_ns)  # a timer's tick may be between two bars
-        index_of = self._market.index_of
-        new = {
-            command.number: WorkingOrder(command, index_of[command.symbol])
-            for command in commands
-            if type(command) is OrderRequest
-        }
+        new = {command.number: order_book.new(command) for command in commands if type(command) is OrderRequest}
         self._cancel(commands, new)
         for command in commands:
             if type(command) is Modify:

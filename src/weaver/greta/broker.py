@@ -19,12 +19,11 @@ from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.buying_power import BuyingPower
 from weaver.greta.fast_path import FastPath
 from weaver.greta.holding_costs import holding_cost
-from weaver.greta.margin_call import MarginCall
+from weaver.greta.margin_call import Adopt, MarginCall
 from weaver.greta.market import Market
 from weaver.greta.order_book import OrderBook
 from weaver.greta.pricing import Pricing
 from weaver.greta.working_order import LIMIT, MARKET, PARTNER_FILLED, POSITION_GONE, STOP, STOP_LIMIT, WorkingOrder
-from weaver.marvin.order_entry import OrderEntry
 from weaver.results.equity import AccountLog
 
 if TYPE_CHECKING:
@@ -40,8 +39,8 @@ class SimulatedBroker:
     """Books fills, and holds the parts of the venue.
 
     `order_book` are the orders at work; `fills` all fills; `account_log` the account after each tick that changed it;
-    `lane` the fast path of plain market orders. `report_filled(fill, symbol index, tick)` shows a fill to a strategy that
-    listens to no updates.
+    `lane` the fast path of plain market orders. `adopt` numbers the orders of the broker itself. `report_filled(fill, symbol
+    index, tick)` is a shortcut of a backtest: it replaces the update of a fill where the order book does not announce all.
     """
 
     def __init__(
@@ -49,16 +48,16 @@ class SimulatedBroker:
         market: Market,
         account: Account,
         settings: BrokerSettings,
-        order_entry: OrderEntry,
-        report_filled: Callable[[Fill, int, int], None],
+        adopt: Adopt,
+        report_filled: Callable[[Fill, int, int], None] | None = None,
     ) -> None:
         self.account = account
         self.settings = settings
-        self.order_book = OrderBook(market, order_entry.orders)
+        self.order_book = OrderBook(market)
         self.fills = self.order_book.fills
         self.account_log = AccountLog()
         self.pricing = Pricing(account, settings)
-        self.margin_call = MarginCall(self.order_book, market, account, settings, order_entry)
+        self.margin_call = MarginCall(self.order_book, market, account, settings, adopt)
         self.lane = FastPath(
             self.order_book,
             market,
@@ -79,7 +78,7 @@ class SimulatedBroker:
         self._freed = 0.0
         self._room: dict[int, int] = {}
         self._touched: set[int] = set()
-        self._handles = order_entry.orders
+        self._to_quantity = [instrument.to_quantity for instrument in account.instruments]
         self._multipliers = account.multipliers
         self._log = self.account_log.add
         # The costs where they are plain fractions; nothing else reaches book_plain.
@@ -205,7 +204,7 @@ class SimulatedBroker:
         Return None, having done nothing, if the cash cannot pay for it.
         """
         account, lots, side = self.account, request.lots, request.side
-        quantity = self._handles[request.number - 1].quantity
+        quantity = self._to_quantity[index](lots)
         if side is _BUY:
             price = bar.open * self._up
             notional = quantity * price * self._multipliers[index]
@@ -232,11 +231,11 @@ class SimulatedBroker:
         self.fill(self.order_book.promote_one(request), bar, bar.open, maker=False)
         self.log_account()
 
-    def close_at(self, request: OrderRequest, index: int, bar: Bar) -> None:
+    def close_at(self, request: OrderRequest, bar: Bar) -> None:
         """Fill an order that the engine gives at the end of a run, at the close of `bar`."""
-        order = WorkingOrder(request, index)
+        order = self.order_book.new(request)
         self.order_book.report(order.number, OrderStatus.ACCEPTED, None, None, request)
-        self._room[index] = request.lots  # the volume cap is for orders that can wait for another bar
+        self._room[order.index] = request.lots  # the volume cap is for orders that can wait for another bar
         self.fill(order, bar, bar.close, maker=False)
 
     def _apply_consequences(self, order: WorkingOrder, price: float) -> None:

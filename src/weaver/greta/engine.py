@@ -18,7 +18,7 @@ from weaver.core.bars import Bar, BarSeries
 from weaver.core.calendar import SessionCalendar
 from weaver.core.errors import MissedBoundary, NoBars, StrategyCrashed
 from weaver.core.instants import format_ns
-from weaver.core.orders import LONGEST_TAG, Command, OrderStatus, Side
+from weaver.core.orders import LONGEST_TAG, Command, OrderRequest, OrderStatus, Side
 from weaver.core.suggest import listed
 from weaver.greta.bar_groups import bar_groups
 from weaver.greta.bar_interval import BarInterval
@@ -76,9 +76,7 @@ class Engine:
         self.account = Account(cash, list(series), [bars.instrument for bars in series.values()])
         self.context = self._new_context(strategy, series, run_id, seed, calendar)
         self.market = self._new_market(calendar)
-        self.broker = SimulatedBroker(
-            self.market, self.account, settings, self.context.order_entry, self.context.report_filled
-        )
+        self.broker = SimulatedBroker(self.market, self.account, settings, self._adopt, self.context.report_filled)
         finer_bars = {
             index: FinerBars(finer[bars.symbol], bars.timeframe)
             for index, bars in enumerate(series.values())
@@ -384,12 +382,16 @@ class Engine:
             for order in tuple(order_book.books[index].orders.values()):
                 order_book.end(order, OrderStatus.CANCELLED, "finalize: the position is closed at the last close")
             side = Side.SELL if held > 0 else Side.BUY
-            request = self.context.order_entry.adopt(state, side, abs(held), "finalize", now_ns)
+            request = self._adopt(index, side, abs(held), "finalize", now_ns)
             close = float(state.series.close[row])
             bar = Bar(state.symbol, last_start, close, close, close, close, float(state.series.volume[row]))
-            broker.close_at(request, index, bar)
+            broker.close_at(request, bar)
         broker.log_account()
         self._deliver_silently()
+
+    def _adopt(self, index: int, side: Side, lots: int, tag: str, tick_ns: int) -> OrderRequest:
+        """Assign a number to an order that the strategy has not given, and keep its handle."""
+        return self.context.order_entry.adopt(self.context.states[index], side, lots, tag, tick_ns)
 
     def _expire_everything(self) -> None:
         """Expire the orders that are open when the bars end, without calling the strategy: no further tick comes."""

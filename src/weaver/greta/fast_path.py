@@ -40,7 +40,7 @@ class FastPath:
         *,
         book: Callable[[OrderRequest, int, Bar, int], Fill | None],
         fill_promoted: Callable[[OrderRequest, Bar], None],
-        report_filled: Callable[[Fill, int, int], None],
+        report_filled: Callable[[Fill, int, int], None] | None,
         watch: Callable[[], None],
     ) -> None:
         slippage, rate = settings.slippage_rate, settings.commission_rate
@@ -56,7 +56,7 @@ class FastPath:
         self._states, self._index_of = market.states, market.index_of
         self._book = book
         self._fill_promoted = fill_promoted
-        self._report_filled = report_filled
+        self._report_filled = report_filled or _refuse
         self._watch = watch
         # The most that one lot may cost per unit of price.
         self._dearest = [
@@ -90,9 +90,9 @@ class FastPath:
         order_book = self._order_book
         order_book.waiting.extend(commands)  # type: ignore[arg-type]
         if order_book.announces:
-            first_update = len(order_book.updates)
-            order_book.updates.extend(OrderUpdate(request.number, now_ns, _ACCEPTED) for request in order_book.waiting)
-            order_book.sort_news(first_update, len(order_book.fills))
+            index_of = self._index_of
+            in_order = sorted(order_book.waiting, key=lambda request: (index_of[request.symbol], request.number))
+            order_book.updates.extend(OrderUpdate(request.number, now_ns, _ACCEPTED) for request in in_order)
         return True
 
     def fill_alone(self, bar: Bar, now_ns: int) -> bool:
@@ -160,3 +160,7 @@ class FastPath:
         if order_book.updates or self._account.cash < 0.0:
             self._watch()
         return True
+
+
+def _refuse(fill: Fill, index: int, now_ns: int) -> None:
+    raise AssertionError("a broker whose order book announces everything shows no fill directly")

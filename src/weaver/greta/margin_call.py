@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from weaver.core.account import Account
-from weaver.core.orders import OrderStatus, Side
+from weaver.core.orders import OrderRequest, OrderStatus, Side
 from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.buying_power import SLACK
 from weaver.greta.market import Market
 from weaver.greta.order_book import OrderBook
-from weaver.greta.working_order import WorkingOrder
-from weaver.marvin.order_entry import OrderEntry
 
-__all__ = ["LIQUIDATION", "MarginCall"]
+__all__ = ["LIQUIDATION", "Adopt", "MarginCall"]
+
+Adopt = Callable[[int, Side, int, str, int], OrderRequest]
+"""Numbers an order of the broker itself: symbol index, side, lots, tag, tick. Order numbers belong to the order entry."""
 
 LIQUIDATION = "liquidation: "
 """Beginning of the note of every order that a margin call gives, and of the reason of every order that it cancels."""
@@ -28,13 +29,13 @@ class MarginCall:
         market: Market,
         account: Account,
         settings: BrokerSettings,
-        order_entry: OrderEntry,
+        adopt: Adopt,
     ) -> None:
         self._order_book = order_book
         self._market = market
         self._account = account
         self._maintenance = settings.maintenance_margin
-        self._order_entry = order_entry
+        self._adopt = adopt
         # A long position paid for in cash costs nothing to hold, and with a leverage of 1 or more it is never called.
         self._always_watch = settings.leverage < 1.0
 
@@ -68,15 +69,9 @@ class MarginCall:
             # An order that is in the book now is an earlier liquidation, still waiting for a bar.
             if held and not book.orders:
                 # It is numbered at once: before the strategy receives the update it may give orders of its own.
-                request = self._order_entry.adopt(
-                    self._market.states[index],
-                    Side.SELL if held > 0 else Side.BUY,
-                    abs(held),
-                    "liquidation",
-                    order_book.now_ns,
-                )
-                order = WorkingOrder(request, index)
+                side = Side.SELL if held > 0 else Side.BUY
+                order = order_book.new(self._adopt(index, side, abs(held), "liquidation", order_book.now_ns))
                 order.liquidation = True
                 order_book.add(order)
-                order_book.report(order.number, OrderStatus.ACCEPTED, reason, None, request)
+                order_book.report(order.number, OrderStatus.ACCEPTED, reason, None, order.request)
         order_book.sort_news(first_update, len(order_book.fills))

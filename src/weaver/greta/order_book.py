@@ -13,7 +13,6 @@ from weaver.greta.expiry import Expiry
 from weaver.greta.market import Market
 from weaver.greta.symbol_book import SymbolBook
 from weaver.greta.working_order import ENDS_WITH_SESSION, WorkingOrder
-from weaver.marvin.order import Order
 
 __all__ = ["OrderBook"]
 
@@ -27,12 +26,9 @@ _TIME_IS_UP = {
 
 
 class OrderBook:
-    """The orders of one run that are at work.
+    """The orders of one run that are at work."""
 
-    `handles` are the strategy's handles of all orders, by number from 1.
-    """
-
-    def __init__(self, market: Market, handles: Sequence[Order]) -> None:
+    def __init__(self, market: Market) -> None:
         self.books = [SymbolBook() for _ in market.symbols]
         """By symbol, the orders that a bar can fill."""
         self.by_number: dict[int, WorkingOrder] = {}
@@ -60,10 +56,18 @@ class OrderBook:
         """Whether positions cost something to hold, or may be called for lack of margin."""
         self.announces = True
         """Whether the strategy listens to every update (on_order, on_fill), and not only to how an order ends."""
-        self._handles = handles
+        self._index_of_order: dict[int, int] = {}
+        """The symbol's index of the orders that updates may be about, by number."""
+        self._filled: set[int] = set()
+        self._fills_seen = 0
         self._market = market
         self._index_of = market.index_of
         self._only = self.books[0] if len(self.books) == 1 else None
+
+    def new(self, request: OrderRequest) -> WorkingOrder:
+        """Return an order that can be accepted or refused; it is not at work yet."""
+        index = self._index_of_order[request.number] = self._index_of[request.symbol]
+        return WorkingOrder(request, index)
 
     def add(self, order: WorkingOrder) -> None:
         """Let an order work: bars can fill it from now on."""
@@ -88,7 +92,7 @@ class OrderBook:
 
     def promote_one(self, request: OrderRequest) -> WorkingOrder:
         """Put one order of the fast path into its book."""
-        order = WorkingOrder(request, self._index_of[request.symbol])
+        order = self.new(request)
         self.add(order)
         if not self.announces:
             self.report(order.number, _ACCEPTED)
@@ -143,8 +147,11 @@ class OrderBook:
             self.cut_baskets[basket] = (first_ns, min(smallest, factor))
 
     def has_filled(self, number: int) -> bool:
-        """Return whether the strategy knows of a fill of order `number`."""
-        return self._handles[number - 1].filled_quantity > 0
+        """Return whether order `number` has filled, at least in part."""
+        if self._fills_seen < len(self.fills):
+            self._filled.update(fill.number for fill in self.fills[self._fills_seen :])
+            self._fills_seen = len(self.fills)
+        return number in self._filled
 
     # News.
 
@@ -163,9 +170,14 @@ class OrderBook:
         """Sort what happened at one instant, from these positions on, by symbol and order number: not as it was booked."""
         index_of = self._index_of
         if len(self.updates) - first_update > 1:
-            handles = self._handles
+            index_of_order = self._index_of_order
             updates = self.updates[first_update:]
-            updates.sort(key=lambda update: (index_of[handles[update.number - 1].request.symbol], update.number))
+            updates.sort(
+                key=lambda update: (
+                    index_of_order[update.number] if update.fill is None else index_of[update.fill.symbol],
+                    update.number,
+                )
+            )
             self.updates[first_update:] = updates
         if len(self.fills) - first_fill > 1:
             fills = self.fills[first_fill:]
@@ -175,6 +187,8 @@ class OrderBook:
     def take_updates(self) -> list[OrderUpdate]:
         """Return the updates that the strategy has not received, and forget them."""
         updates, self.updates = self.updates, []
+        if not self.by_number:
+            self._index_of_order.clear()
         return updates
 
     def rest(self) -> None:
