@@ -236,6 +236,22 @@ def test_ten_years_of_missed_minutes_are_counted_in_windows(
     assert looked_at <= 1
 
 
+def test_the_end_of_the_event_loop_ends_a_backtest_that_delivers_a_gap() -> None:
+    clock = BacktestClock("2024-01-02", "2024-01-03", "1h")
+
+    async def forever(_: ClockGap) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        clock.on_gap(forever)
+        await clock.start("run", after_ns=to_ns("2024-01-01T20:00Z"))
+        await asyncio.sleep(0)  # noqa: TID251 - the clock's task begins
+
+    asyncio.run(main())
+    assert not clock.is_running
+    assert clock.error is None
+
+
 def test_a_backtest_that_resumes_after_its_last_boundary_is_complete() -> None:
     clock = BacktestClock("2024-01-02", "2024-01-03", "1h")
     ticks: list[ClockTick] = []

@@ -96,6 +96,29 @@ class TickClockContract:
 
         self._run(main)
 
+    def test_the_failure_of_the_last_gap_callback_stops_a_clock_without_tick_callbacks(self) -> None:
+        for is_async in (False, True):
+            self._check_gap_callbacks_fail(is_async=is_async)
+
+    def _check_gap_callbacks_fail(self, *, is_async: bool) -> None:
+        async def broken(_: ClockGap) -> None:
+            await _let_others_run()
+            raise ValueError("gap")
+
+        def broken_at_once(_: ClockGap) -> None:
+            raise ValueError("gap")
+
+        async def main(clock: BaseClock) -> None:
+            callback = broken if is_async else broken_at_once
+            unsubscribe = clock.on_gap(callback)
+            clock.on_gap(callback)
+            await clock.start("run", after_ns=to_ns("2024-01-02T11:50Z"))
+            assert isinstance(await _raised(clock.wait()), ValueError)
+            assert len(clock.failures) == 2
+            unsubscribe()
+
+        self._run(main)
+
     def test_a_last_tick_that_cannot_be_is_refused_by_name(self) -> None:
         wrong: tuple[tuple[dict[str, Any], str], ...] = (
             ({"after_ns": to_ns("2024-01-02T11:50:10Z")}, "after_ns=2024-01-02T11:50:10Z is not a 1m boundary"),

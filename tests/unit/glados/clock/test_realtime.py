@@ -209,6 +209,36 @@ class TestRealtimeClockLifecycle:
 
         scene.time.run(main())
 
+    def test_a_callback_that_raises_among_late_ticks_gets_no_more_of_them_and_costs_no_other_one(
+        self, scene: Scene
+    ) -> None:
+        bad: list[int] = []
+        slow: list[int] = []
+
+        async def broken(tick: ClockTick) -> None:
+            await scene.live(210 * SECOND if not bad else SECOND)
+            bad.append(tick.bar_index)
+            if len(bad) == 2:
+                raise ZeroDivisionError
+
+        async def patient(tick: ClockTick) -> None:
+            await scene.live(210 * SECOND if not slow else SECOND)
+            slow.append(tick.bar_index)
+
+        async def main() -> None:
+            scene.clock.on_tick(broken)
+            scene.clock.on_tick(patient)
+            await scene.clock.start("run")
+            await scene.live(6 * MINUTE)
+            (failure,) = scene.clock.failures
+            assert failure.ts == NOON + timedelta(minutes=2)
+            await scene.clock.stop()
+
+        scene.time.run(main())
+        assert bad == [0, 1]
+        assert slow == [tick.bar_index for tick in scene.ticks] == [0, 1, 2, 3, 4, 5]
+        assert scene.gaps == []
+
     def test_a_callback_that_awaits_something_cancelled_is_an_error_too(self, scene: Scene) -> None:
         async def callback(_: ClockTick) -> None:
             future = asyncio.get_running_loop().create_future()

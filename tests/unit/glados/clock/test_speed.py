@@ -191,6 +191,18 @@ def test_boundaries_without_an_event_loop_come_at_their_scaled_time() -> None:
     assert (scene.time.read().running - began) / SECOND == pytest.approx(9.5, abs=0.001)
 
 
+def test_scaled_lengths_of_time_agree_with_each_other() -> None:
+    time = SimulatedTime(MACHINE)
+    scaled = ScaledTime(time, 60)
+    assert scaled.wall_ns() == time.wall_ns()
+    scaled.begin()
+    scaled.sleep(MINUTE)
+    time.suspend(SECOND)
+    assert time.elapsed_ns() == 2 * SECOND
+    assert scaled.elapsed_ns() == scaled.read().elapsed == 2 * MINUTE
+    assert scaled.read().wall == scaled.wall_ns() == to_ns(MACHINE) + 2 * MINUTE
+
+
 def test_a_spin_is_in_real_time() -> None:
     clock = RealtimeClock("1m", spin=0.001, speed=60)
     assert clock._spin_ns == 60_000_000
