@@ -6,12 +6,13 @@ import ast
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
 from comparing import ran_bytes, run_engine
 from scenarios import build
-from test_engine_against_reference import Listening
+from test_engine_against_reference import Listening, plain
 
 import weaver.greta
 from weaver.core.order_messages import decode_commands, decode_updates, encode_commands, encode_updates
@@ -60,6 +61,27 @@ def test_a_port_that_loses_something_is_noticed_on_the_same_seeds(
             if ran_bytes(run_engine(scenario, kind=Listening)) != expected:
                 return
     pytest.fail("no seed has noticed it")
+
+
+def test_a_broker_that_only_has_the_port_gives_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the backtest's shortcut, every fill is an update; a run that would need the shortcut is refused."""
+    make = SimulatedBroker.__init__
+
+    def without_shortcut(broker: SimulatedBroker, *parts: Any) -> None:
+        make(broker, *parts[:4])
+
+    refused = 0
+    for seed in range(40):
+        scenario = plain(seed)
+        expected = ran_bytes(run_engine(scenario, kind=Listening))
+        with monkeypatch.context() as patch:
+            patch.setattr(SimulatedBroker, "__init__", without_shortcut)
+            assert ran_bytes(run_engine(scenario, kind=Listening)) == expected, seed
+            try:
+                run_engine(scenario)
+            except AssertionError as error:
+                refused += "announces everything" in str(error)
+    assert refused
 
 
 def test_the_broker_and_its_parts_know_nothing_of_the_strategy() -> None:
