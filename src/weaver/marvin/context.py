@@ -92,6 +92,7 @@ class Context:
         # With on_fill the strategy must see the account change fill by fill, so during the report it sees a copy.
         self._engine_account = account
         self._reported_account = account.copy() if "on_fill" in self.overrides else None
+        self._shown_account: AccountSnapshot | None = None
         self._trades = TradeIds()
         self._random: np.random.Generator | None = None
         strategy._context = self
@@ -259,8 +260,10 @@ class Context:
 
     def show_account(self, snapshot: AccountSnapshot) -> None:
         """Take the account as it is after the news that is about to be delivered."""
-        self._engine_account.restore(snapshot)
-        self.run.account_changed()
+        if snapshot != self._shown_account:
+            self._shown_account = snapshot
+            self._engine_account.restore(snapshot)
+            self.run.account_changed()
 
     def report_filled(self, fill: Fill, index: int, now_ns: int) -> None:
         """Record that an order has filled whole at once, for a strategy without on_order and on_fill."""

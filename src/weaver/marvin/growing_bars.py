@@ -6,7 +6,7 @@ The room for rows doubles when it is full, so that a further bar costs no copy o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from weaver.core.bars import PRICE_COLUMNS, Bar, BarSeries
 __all__ = ["GrowingBars"]
 
 _FIRST_ROOM = 64
+_COLUMNS = ("start", "end", *PRICE_COLUMNS)
+_SHARED = tuple(field.name for field in fields(BarSeries) if field.name not in (*_COLUMNS, "extra"))
 
 
 class GrowingBars:
@@ -68,10 +70,12 @@ class GrowingBars:
         self._length = length
         start, end = self._shown_instants[:, :length]
         columns = self._shown_numbers[:, :length]
-        self.series = replace(
-            self.series,
-            start=start,
-            end=end,
-            extra=dict(zip(self._extra_names, columns[len(PRICE_COLUMNS) :], strict=True)) if self._extra_names else {},
-            **dict(zip(PRICE_COLUMNS, columns, strict=False)),
-        )
+        # Made without the checks of BarSeries, which cost more than the rest of a bar: columns of this class are right.
+        series = object.__new__(BarSeries)
+        for name in _SHARED:
+            object.__setattr__(series, name, getattr(self.series, name))
+        for name, column in zip(_COLUMNS, (start, end, *columns), strict=False):
+            object.__setattr__(series, name, column)
+        extra = dict(zip(self._extra_names, columns[len(PRICE_COLUMNS) :], strict=True)) if self._extra_names else {}
+        object.__setattr__(series, "extra", extra)
+        self.series = series

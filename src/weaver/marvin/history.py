@@ -1,14 +1,16 @@
 """History: the columns of a run that grow bar by bar, with the indicators and the resampled and joined bars made from them.
 
 It guarantees that a view has the values that the same call would have had over the bars shown so far, and that views
-remain the same objects. A resampled bar is made once, of the bars that were shown when it ended; a bar that is shown later
-does not change it. It does not guarantee that an indicator is causal: a value that changes after it was shown is reported
-once per indicator (`repaints`).
+remain the same objects. The call is repeated on the longer columns; of an indicator that is known to give the same bits
+that way, only the added values are computed. A resampled bar is made once, of the bars that were shown when it ended; a
+bar that is shown later does not change it. History does not guarantee that an indicator is causal: a value that changes
+after it was shown is reported once per indicator (`repaints`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -23,6 +25,7 @@ from weaver.marvin.bar_views import Joined, Resampled, SymbolBars, Track
 from weaver.marvin.context import Context
 from weaver.marvin.growing_bars import GrowingBars
 from weaver.marvin.indicator import IndicatorInfo, ready_at
+from weaver.marvin.indicators.continuation import continued
 from weaver.marvin.resample import resample_rows
 from weaver.marvin.rounding import values_agree
 from weaver.marvin.symbol_state import SymbolState
@@ -61,7 +64,8 @@ class History:
         self._states = context.states
         self._bars = [GrowingBars(state.series) for state in context.states]
         self._derived = [_growing(track) for track in context.derived]
-        self._indicators = [_Indicator(info) for info in context.indicators]
+        computed = {id(view) for info in context.indicators for view in info.call.views}
+        self._indicators = [_Indicator(info, computed) for info in context.indicators]
         self._advance_derived(context.now_ns)
         self._repeat(None)
 
@@ -143,10 +147,17 @@ class History:
 class _Indicator:
     """One indicator: its call is repeated when its track has grown."""
 
-    __slots__ = ("_outputs", "_reported", "failure", "info", "ready_ns")
+    __slots__ = ("_continues", "_outputs", "_reported", "_room", "failure", "info", "ready_ns")
 
-    def __init__(self, info: IndicatorInfo) -> None:
+    def __init__(self, info: IndicatorInfo, computed: AbstractSet[int]) -> None:
         self.info = info
+        call = info.call
+        # Bars never change; the values of another indicator may.
+        self._continues = len(call.views) == 1 and not any(
+            id(value) in computed for value in (*call.inputs, *call.keywords.values())
+        )
+        self._room: Floats | None = None
+        """Where the values are that were continued, with room for later ones."""
         self.ready_ns = NEVER
         self.failure: Exception | None = None
         self._outputs = info.outputs
@@ -157,6 +168,8 @@ class _Indicator:
         track, call = self.info.track, self.info.call
         length = len(track.end)
         try:
+            if self._continues and self._continue(length):
+                return None
             outputs = call.repeat(length)
         except Exception as error:  # the user's function: many cannot use a short column, and raise anything
             if self.ready_ns != NEVER:
@@ -174,10 +187,38 @@ class _Indicator:
         for view, output in zip(call.views, outputs, strict=True):
             view._rebind(output)
         self._outputs = outputs
+        self._room = None
         if self.ready_ns == NEVER:
             self.ready_ns = ready_at(track, outputs)
         self._reported = self._reported or repaint is not None
         return repaint
+
+    def _continue(self, length: int) -> bool:
+        """Compute the values of the added rows alone, where the function is known to give the same bits that way."""
+        call, earlier = self.info.call, self._outputs[0]
+        first = len(earlier)
+        if self.ready_ns == NEVER or first == length:
+            return False
+        added = continued(call.function, *call.columns(), earlier, length)
+        if added is None:
+            return False
+        room = self._with_room(length, earlier)
+        room[first:length] = added
+        output = room[:length]
+        output.flags.writeable = False
+        call.views[0]._rebind(output)
+        self._outputs = (output,)
+        return True
+
+    def _with_room(self, length: int, earlier: Floats) -> Floats:
+        """Return the array that holds the values of `earlier` at its beginning, with room for `length`."""
+        room = self._room
+        if room is not None and len(room) >= length:
+            return room
+        longer: Floats = np.empty(2 * length)
+        longer[: len(earlier)] = earlier
+        self._room = longer
+        return longer
 
     def described(self) -> IndicatorInfo:
         """Return the indicator with its values so far."""
