@@ -22,8 +22,8 @@ from weaver.glados.clock import (
     RealtimeClock,
     get_calendar,
 )
-from weaver.glados.clock.base import LastTick, gap_while_down
 from weaver.glados.clock.grid import Grid, make_grid
+from weaver.glados.clock.ticks import LastTick, gap_while_down
 from weaver.glados.clock.tracker import Tracker
 from weaver.testing import ControllableClock, SimulatedTime
 from weaver.testing.contracts import TickClockContract

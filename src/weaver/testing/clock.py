@@ -19,9 +19,9 @@ from weaver.core.errors import ClockError, ClockMovedBackwards, ClockRunning
 from weaver.core.instants import format_ns, to_ns
 from weaver.core.ports import Unschedule, until_called
 from weaver.core.timeframe import Timeframe
-from weaver.glados.clock.base import CallbackFailure, ClockTick
 from weaver.glados.clock.deadlines import Deadlines
 from weaver.glados.clock.delivery import DeliveringClock
+from weaver.glados.clock.ticks import CallbackFailure, ClockTick
 from weaver.glados.clock.time_source import Reading
 from weaver.glados.clock.tracker import Tracker
 from weaver.testing.loop import run_until_idle

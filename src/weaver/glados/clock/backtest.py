@@ -19,8 +19,8 @@ from weaver.core.instants import format_ns, from_ns, to_ns
 from weaver.core.ports import Unsubscribe
 from weaver.core.text import brief
 from weaver.core.timeframe import Timeframe
-from weaver.glados.clock.base import (
-    BaseClock,
+from weaver.glados.clock.base import BaseClock
+from weaver.glados.clock.ticks import (
     CallbackFailure,
     ClockGap,
     ClockTick,

@@ -18,8 +18,8 @@ from typing import Any
 from weaver.core.calendar import SessionCalendar
 from weaver.core.ports import Unsubscribe
 from weaver.core.timeframe import Timeframe
-from weaver.glados.clock.base import (
-    BaseClock,
+from weaver.glados.clock.base import BaseClock, logger
+from weaver.glados.clock.ticks import (
     CallbackFailure,
     ClockGap,
     ClockTick,
@@ -28,7 +28,6 @@ from weaver.glados.clock.base import (
     Subscription,
     TickCallback,
     check_callback,
-    logger,
 )
 
 __all__ = ["DeliveringClock"]

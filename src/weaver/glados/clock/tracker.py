@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from weaver.core.instants import NS_PER_SECOND
-from weaver.glados.clock.base import ClockGap, GapReason, LastTick, gap_while_down
 from weaver.glados.clock.grid import Grid
+from weaver.glados.clock.ticks import ClockGap, GapReason, LastTick, gap_while_down
 from weaver.glados.clock.time_source import Reading
 
 __all__ = ["Tracker", "Wake"]
