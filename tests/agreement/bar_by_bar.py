@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from weaver.core.bars import PRICE_COLUMNS, Bar, BarSeries
@@ -24,6 +25,7 @@ from weaver.marvin.symbol_state import SymbolState
 from weaver.marvin.tick import ShownBar, TickInputs, TickProcedure
 
 CLOCK_ENDED = -(2**63)
+ENCODE, DECODE = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(TickInputs).decode
 
 
 class BarByBar(Engine):
@@ -122,8 +124,9 @@ class BarByBar(Engine):
     def _tick(self, now: int, shown: Any) -> None:
         order_book = self._order_book
         inputs = TickInputs(
-            tick_ns=now, bars=shown, updates=self.broker.take_updates(), account=self.account.snapshot()
+            tick_ns=now, bars=tuple(shown), updates=tuple(self.broker.take_updates()), account=self.account.snapshot()
         )
+        inputs = DECODE(ENCODE(inputs))  # a worker process and the journal have nothing but these bytes
         order_book.rest()
         commands = self.ticks.tick(inputs)
         assert not self.ticks.unexpected

@@ -18,6 +18,7 @@ from weaver.core.calendar import SessionCalendar
 from weaver.core.instants import NS_PER_DAY
 from weaver.core.instrument import Instrument
 from weaver.core.orders import Trail
+from weaver.core.timeframe import Timeframe
 from weaver.glados.backtest import clock_for
 from weaver.greta.broker_settings import BrokerSettings
 from weaver.greta.costs import CommissionBps, CommissionPerShare, SlippageBps
@@ -175,13 +176,15 @@ def draw(seed: int) -> RandomRun:
     hours = source.choice([None, (9, 10, 11, 14, 15)]) if step == "1h" else None
     calendar = None if hours is None else DailyHours(hours, HOUR)
     count, history = source.randint(20, 70), source.choice([0, 0, 3, 15])
+    # Most data begin within a longer bar, whose beginning is missing then.
+    begins = builders.MONDAY if hours is not None else builders.MONDAY + source.randint(0, 3) * Timeframe(step).ns
     series, finer = {}, {}
     for place, symbol in enumerate(["B", "A", "C"][: source.choice([1, 1, 2, 3])]):
         kept = [row for row in range(count) if row < 2 or source.random() > 0.12 * (seed % 3)]
         walk = builders.random_walk(count, seed + 10_000 * place)
         columns = {name: values[kept] for name, values in walk.items()}
         columns["volumes"] = np.round(columns["volumes"] / 2_000)
-        starts = [builders.MONDAY + start_of(row, step, hours) for row in kept]
+        starts = [begins + start_of(row, step, hours) for row in kept]
         mood = [np.nan if source.random() < 0.1 else source.random() for _ in kept]
         bars = builders.series(
             **columns, symbol=symbol, step=step, starts=starts, extra={"mood": mood},

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
+
+import msgspec
 
 from weaver.core.account import AccountSnapshot
 from weaver.core.bars import Bar
@@ -29,8 +30,7 @@ __all__ = ["ShownBar", "TickInputs", "TickProcedure"]
 _by_end = attrgetter("end_ns")
 
 
-@dataclass(frozen=True, slots=True)
-class ShownBar:
+class ShownBar(msgspec.Struct, frozen=True):
     """A bar that is shown to the strategy. It ended at `end_ns`; `extra` holds its extra columns, in the series' order."""
 
     bar: Bar
@@ -38,18 +38,17 @@ class ShownBar:
     extra: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TickInputs:
+class TickInputs(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a tick's commands follow from, apart from the ticks before it.
 
     `tick_ns` is the tick (UTC nanoseconds). `bars` are in the order of their ends, those of one end in the order of the
     run; bars that come late are before the others. `updates` is the news since the last tick, and `account` the account
-    after that news.
+    after that news. The inputs survive MessagePack to the last bit.
     """
 
     tick_ns: int
-    bars: Sequence[ShownBar] = ()
-    updates: Sequence[OrderUpdate] = ()
+    bars: tuple[ShownBar, ...] = ()
+    updates: tuple[OrderUpdate, ...] = ()
     account: AccountSnapshot | None = None
 
 

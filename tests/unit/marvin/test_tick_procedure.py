@@ -213,6 +213,32 @@ def test_a_long_bar_is_not_changed_by_a_bar_that_is_shown_after_it() -> None:
     assert strategy.long.close[:].tolist() == [bars.close[2], bars.close[7], bars.close[11]]
 
 
+def test_a_joined_row_appears_when_the_last_of_its_symbols_is_shown_also_late() -> None:
+    class Joining(Strategy):
+        def on_start(self) -> None:
+            self.pair = self.bars.join("A", "B")
+
+    both = {symbol: builders.series(**builders.random_walk(4, 3), symbol=symbol, step="1h") for symbol in ("A", "B")}
+    account = Account(10_000.0, list(both), [bars.instrument for bars in both.values()])
+    known = {symbol: bars.rows(0, 0) for symbol, bars in both.items()}
+    strategy = Joining()
+    ticks = TickProcedure(Context(strategy, known, account, run_id="ticks", seed=0, grows=True))
+    ticks.start(MONDAY)
+    lengths = []
+    shown_then: tuple[tuple[tuple[str, int], ...], ...] = (
+        (("A", 0), ("B", 0)),
+        (("A", 1),),
+        (("B", 1), ("A", 2)),  # a late bar of B, and no bar of B in this hour
+        (("A", 3), ("B", 3)),
+    )
+    for hour, rows in enumerate(shown_then, start=1):
+        bars = tuple(shown(both[symbol], row) for symbol, row in rows)
+        ticks.tick(TickInputs(tick_ns=MONDAY + hour * HOUR, bars=bars))
+        lengths.append(len(strategy.pair))
+    assert lengths == [1, 1, 2, 3]
+    assert strategy.pair["B"].close[:].tolist() == both["B"].close[[0, 1, 3]].tolist()
+
+
 def test_resampled_bars_are_shown_to_a_strategy_whose_indicators_never_have_a_value() -> None:
     class NeverReady(Strategy):
         def on_start(self) -> None:
