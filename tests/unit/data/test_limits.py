@@ -101,7 +101,9 @@ def test_a_packed_file_above_what_is_kept_while_it_is_measured_is_read_whole(
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x1f\x8b broken", gzip.compress(b"1,2\n" * 99)[:-12], gzip.compress(b"a")[:11] + b"\xff" * 9]
+    "content",
+    [b"\x1f\x8b broken", gzip.compress(b"1,2\n" * 99)[:-12], gzip.compress(b"a")[:11] + b"\xff" * 9],
+    ids=["no header", "its end is missing", "its content is damaged"],  # a header holds the time at which it was made
 )
 def test_a_damaged_gzip_file_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(DataError, match="cannot be read"):
