@@ -334,13 +334,13 @@ def run_engine(
     kind: type[Planned] = Planned,
     by_rates: bool = True,
     takes_plain: bool = True,
-    engine_class: type[Engine] = Engine,
+    engine_class: type[Engine] | None = None,
     hooks: Hooks | None = None,
 ) -> Ran:
     strategy = planned(scenario, kind)()
     series = series_of(scenario)
     cash = float(scenario.settings.cash)
-    engine = engine_class(
+    engine = (engine_class or Engine)(
         strategy,
         series,
         clock_for(series, calendar_of(scenario)).boundaries(),
