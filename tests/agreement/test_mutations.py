@@ -36,7 +36,7 @@ from weaver.greta import (
 
 SOURCE = Path(matching.__file__).read_text(encoding="utf-8")
 SEEDS = range(1_500)
-CONTROL = range(200)
+CONTROL = range(60)
 
 MUTATIONS = {
     "a limit buy misses an open at its limit": (
