@@ -207,7 +207,7 @@ def test_the_warning_is_also_for_packages_neighbours_and_installed_modules(tmp_p
     assert warned[1].endswith(f"not {tmp_path / 'numpy'}; rename numpy, or write: from . import numpy")
 
 
-@pytest.mark.parametrize("name", ["turtledemo", "backtesting"])
+@pytest.mark.parametrize("name", ["tabnanny", "backtesting"])
 def test_a_hidden_name_that_is_imported_in_a_function_gives_the_warning_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
